@@ -1,0 +1,44 @@
+"""A policy as the learner holds it: loaded, stretched to a phase's RoPE, saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from qwenlong.types import InputError, Rope
+
+
+def native_rope(path: str, window: int | None) -> Rope:
+    """The RoPE that a policy was trained with; ``window`` overrides its configuration's."""
+    try:
+        config = AutoConfig.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"policy.path={path}: no policy there ({' '.join(str(error).split())[:200]})"
+        ) from None
+    rope = config.rope_parameters
+    native = rope.get("original_max_position_embeddings") or config.max_position_embeddings
+    return Rope(theta=float(rope["rope_theta"]), window=window or native)
+
+
+def load_policy(path: str, dtype: str, attention: str = "sdpa") -> PreTrainedModel:
+    """``attention`` names an entry of transformers' attention registry."""
+    return AutoModelForCausalLM.from_pretrained(
+        path, dtype=getattr(torch, dtype), attn_implementation=attention
+    )
+
+
+def stretch(model: PreTrainedModel, rope: Rope) -> None:
+    """Gives the policy another RoPE, in place; its weights stay as they are."""
+    config = model.config
+    config.rope_parameters = rope.parameters()
+    config.max_position_embeddings = rope.limit
+    device = model.model.rotary_emb.inv_freq.device
+    model.model.rotary_emb = type(model.model.rotary_emb)(config, device=device)
+
+
+def save_policy(model: PreTrainedModel, folder: Path) -> None:
+    """Writes weights and configuration, RoPE included, loadable by transformers and vLLM."""
+    model.save_pretrained(folder)

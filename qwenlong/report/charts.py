@@ -1,0 +1,294 @@
+"""The report's charts. Draw and save each within ``style()``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from qwenlong.report.palette import SEQUENCE, light, style
+from qwenlong.report.runs import Run, Stage, contexts_of, read_runs
+from qwenlong.types import InputError
+
+HUES = 6
+PARTS = {
+    "rollout": "hue-0",
+    "score": "hue-5",
+    "learn": "hue-1",
+    "load": "hue-2",
+    "checkpoint": "hue-3",
+    "other": "untrained",
+}
+CURVES = {
+    "reward_mean": "Reward, mean of a step",
+    "response_tokens_mean": "Response length, tokens",
+    "entropy": "Entropy, nats a token",
+    "engine_learner_kl": "Engine–learner KL (log scale)",
+}
+
+
+def accuracy_chart(runs: Sequence[Run], colours: Mapping[str, str], width: int = 1000) -> Figure:
+    """Accuracy over context length, a line a stage, a panel a run. ``width`` in pixels."""
+    columns = min(len(runs), 3)
+    rows = math.ceil(len(runs) / columns)
+    figure = Figure(figsize=(width / 72, rows * 390 / 72), layout="constrained")
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+    for axes, run in zip(grid, runs, strict=False):
+        _accuracy_panel(axes, run.stages, colours)
+        if len(runs) > 1:
+            axes.set_title(run.name)
+    for axes in grid[len(runs) :]:
+        axes.set_visible(False)
+    for axes in grid[::columns]:
+        axes.set_ylabel("accuracy, held-out questions")
+    return figure
+
+
+def stage_colours(runs: Sequence[Run]) -> dict[str, str]:
+    """Colour names by stage: the same stage has the same in every run, finished or not."""
+    kinds = {stage.name: stage.kind for run in runs for stage in run.stages}
+    planned = [name for run in runs for name in run.planned]
+    trained = [name for name in dict.fromkeys([*planned, *kinds]) if kinds.get(name) != "untrained"]
+    last = max(len(trained) - 1, 1)
+    along = {name: f"stage-{round(i / last * (SEQUENCE - 1))}" for i, name in enumerate(trained)}
+    return {name: "untrained" for name in kinds} | along
+
+
+def _accuracy_panel(axes: Axes, stages: Sequence[Stage], colours: Mapping[str, str]) -> None:
+    contexts = contexts_of(stages)
+    axes.set_xscale("log", base=2)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_xticks(contexts, [f"{context:,}" for context in contexts])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("context, tokens")
+    ends: list[tuple[float, Stage, str]] = []
+    evaluated = [stage for stage in stages if stage.accuracy]
+    for stage in evaluated:
+        colour = colours[stage.name]
+        at = sorted(stage.accuracy)
+        values = [stage.accuracy[context].value for context in at]
+        last = stage is evaluated[-1]
+        if last:
+            bounds = [stage.accuracy[context].interval for context in at]
+            lows, highs = zip(*bounds, strict=True)
+            axes.fill_between(at, lows, highs, color=light(colour), alpha=0.13, linewidth=0)
+        axes.plot(
+            at,
+            values,
+            color=light(colour),
+            linewidth=3.2 if last else 2,
+            linestyle="--" if stage.kind == "untrained" else "-",
+            marker="o",
+            markersize=8 if last else 6,
+            markeredgecolor=light("paper"),
+            markeredgewidth=1.2,
+            clip_on=False,
+        )
+        ends.append((values[-1], stage, colour))
+    _label_ends(axes, contexts[-1], ends)
+
+
+def _label_ends(axes: Axes, x: float, ends: Sequence[tuple[float, Stage, str]]) -> None:
+    """Names the lines at their right end, pushed apart where they would overlap."""
+    gap = 0.064
+    heights = spaced([value for value, _, _ in ends], gap, 1.0)
+    for height, (value, stage, colour) in zip(heights, ends, strict=True):
+        last = stage is ends[-1][1]
+        axes.annotate(
+            f"{stage.name}  {value:.2f}",
+            (x, height),
+            xytext=(14, 0),
+            textcoords="offset points",
+            va="center",
+            color=light("muted" if stage.kind == "untrained" else colour),
+            fontweight="bold" if last else "normal",
+            annotation_clip=False,
+        )
+
+
+def spaced(values: Sequence[float], gap: float, top: float) -> list[float]:
+    """The values moved as little as keeps them ``gap`` apart and none above ``top``."""
+    order = sorted(range(len(values)), key=lambda i: values[i])
+    placed = list(values)
+    for before, i in pairwise(order):
+        placed[i] = max(placed[i], placed[before] + gap)
+    ceiling = top
+    for i in reversed(order):
+        placed[i] = min(placed[i], ceiling)
+        ceiling = placed[i] - gap
+    return placed
+
+
+def run_stroke(index: int) -> tuple[str, str]:
+    """(colour name, line style) of the index-th run; they repeat after 12."""
+    return f"hue-{index % HUES}", "--" if index // HUES % 2 else "-"
+
+
+def step_chart(runs: Sequence[Run], key: str, width: int = 500) -> Figure | None:
+    """A measure over the RL steps of every run; nothing where no step has it."""
+    lines = [[_number(step.get(key)) for step in run.rl_steps] for run in runs]
+    values = [value for line in lines for value in line if math.isfinite(value)]
+    if not values:
+        return None
+    figure = Figure(figsize=(width / 72, 250 / 72), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(CURVES[key], pad=22)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.set_xlabel("RL step")
+    if key == "engine_learner_kl" and max(values) > 0:
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_locator(NullLocator())
+        least = min(value for value in values if value > 0)
+        subs = (1.0,) if max(values) / least > 30 else (1.0, 2.0, 5.0)
+        axes.yaxis.set_major_locator(LogLocator(subs=subs))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
+    elif key in ("reward_mean", "engine_learner_kl"):
+        axes.set_ylim(-0.02, max(1.02, *values))
+    else:
+        axes.set_ylim(0, max(values) * 1.08 or 1)
+    faint = 0.35 if len(runs) == 1 else 0.18
+    for index, (run, line) in enumerate(zip(runs, lines, strict=True)):
+        name, dashes = run_stroke(index)
+        stages = [str(step.get("stage")) for step in run.rl_steps]
+        smooth = len(line) >= 24
+        x = range(1, len(line) + 1)
+        axes.plot(x, line, color=light(name), linewidth=1, alpha=faint if smooth else 1)
+        if smooth:
+            axes.plot(x, smoothed(line, stages), color=light(name), linewidth=2.2, linestyle=dashes)
+    _mark_stages(axes, [[str(step.get("stage")) for step in run.rl_steps] for run in runs])
+    return figure
+
+
+def _mark_stages(axes: Axes, runs: Sequence[Sequence[str]]) -> None:
+    """A line where a stage begins; named unless the runs' stages differ."""
+    longest = max(len(stages) for stages in runs)
+    axes.set_xlim(0.5, longest + 0.5)
+    # A run that is not finished has the same stages as far as it goes.
+    whole = max(runs, key=len)
+    apart = [stages for stages in runs if list(stages) != list(whole[: len(stages)])]
+    for stages in [whole, *apart]:
+        span = [(name, len(list(members))) for name, members in groupby(stages)]
+        begin = 0
+        for name, length in span:
+            if begin:
+                axes.axvline(begin + 0.5, color=light("untrained"), linewidth=1, linestyle=":")
+            if not apart and length / longest > 0.011 * len(name):
+                axes.text(
+                    begin + length / 2 + 0.5,
+                    1.02,
+                    name,
+                    transform=axes.get_xaxis_transform(),
+                    ha="center",
+                    va="bottom",
+                    fontsize=11,
+                    color=light("muted"),
+                )
+            begin += length
+
+
+def smoothed(line: Sequence[float], stages: Sequence[str]) -> list[float]:
+    """The centred mean over an eighth of a stage; never across its bounds."""
+    means: list[float] = []
+    begin = 0
+    for _, members in groupby(stages):
+        part = line[begin : begin + len(list(members))]
+        half = max(1, len(part) // 16)
+        for i in range(len(part)):
+            near = [v for v in part[max(0, i - half) : i + half + 1] if math.isfinite(v)]
+            means.append(sum(near) / len(near) if near else math.nan)
+        begin += len(part)
+    return means
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def time_parts(run: Run) -> dict[str, dict[str, float]]:
+    """Seconds by part, by stage; ``other`` is what a stage took beyond its timed parts."""
+    totals = {stage.name: stage.seconds or 0.0 for stage in run.stages}
+    kinds = {stage.name: stage.kind for stage in run.stages}
+    parts: dict[str, dict[str, float]] = {name: dict.fromkeys(PARTS, 0.0) for name in totals}
+    for step in run.steps:
+        name = str(step.get("stage"))
+        timed = parts.setdefault(name, dict.fromkeys(PARTS, 0.0))
+        seconds = {part: step.get(f"seconds_{part}") or 0.0 for part in PARTS}
+        if kinds.get(name, step.get("kind")) == "sft" and not seconds["learn"]:
+            seconds["learn"] = step.get("seconds_step") or 0.0
+        seconds["other"] = max(0.0, (step.get("seconds_step") or 0.0) - sum(seconds.values()))
+        for part, value in seconds.items():
+            timed[part] += value
+    for name, total in totals.items():
+        parts[name]["other"] += max(0.0, total - sum(parts[name].values()))
+    return {name: of for name, of in parts.items() if sum(of.values()) > 0}
+
+
+def time_chart(
+    parts: Mapping[str, Mapping[str, float]], longest: float, width: int = 1000
+) -> Figure:
+    """A bar a stage, as long as the stage took, divided by what it was spent on.
+
+    ``longest`` stage in seconds, of all runs that are compared.
+    """
+    names = list(parts)
+    figure = Figure(figsize=(width / 72, (62 + 34 * len(names)) / 72), layout="constrained")
+    axes = figure.subplots()
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x")
+    begin = [0.0] * len(names)
+    for part, colour in PARTS.items():
+        lengths = [parts[name][part] for name in names]
+        axes.barh(
+            names,
+            lengths,
+            left=begin,
+            height=0.68,
+            color=light(colour),
+            edgecolor=light("paper"),
+            linewidth=1,
+        )
+        for row, length in enumerate(lengths):
+            if length / longest > 0.05:
+                share = length / sum(parts[names[row]].values())
+                axes.text(
+                    begin[row] + length / 2,
+                    row,
+                    f"{share:.0%}",
+                    ha="center",
+                    va="center",
+                    color=light("paper"),
+                )
+        begin = [at + length for at, length in zip(begin, lengths, strict=True)]
+    for row, total in enumerate(begin):
+        axes.text(total + longest * 0.008, row, f"{total:,.0f} s", va="center")
+    axes.invert_yaxis()
+    axes.set_xlim(0, longest * 1.08)
+    axes.set_xlabel("seconds")
+    axes.tick_params(axis="y", labelcolor=light("ink"))
+    return figure
+
+
+def save_accuracy_png(run_dirs: Sequence[Path], out: Path) -> Path:
+    """Writes the accuracy chart of the runs as a PNG.
+
+    Raises:
+        InputError: a folder that is no run, or one without an evaluated stage.
+    """
+    runs = read_runs(run_dirs, with_rollouts=False)
+    for run in runs:
+        if not contexts_of(run.stages):
+            raise InputError(f"{run.name}: summary.json has no evaluated stage to draw")
+    with style():
+        figure = accuracy_chart(runs, stage_colours(runs))
+        out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(out, dpi=144, facecolor=light("paper"))
+    return out

@@ -1,0 +1,175 @@
+"""The contracts: the only things that cross from one room to another.
+
+Everything is frozen, and nothing here imports torch, so that the rooms that need none stay
+light. Lengths are in tokens of the policy's tokenizer, chat template included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Split = Literal["train", "held_out"]
+CountTokens = Callable[[str], int]
+
+
+class InputError(ValueError):
+    """The user's input is wrong: one line with the key, the value and what would be right."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A question over documents, with the answers that count as right."""
+
+    id: str
+    source: str
+    question: str
+    documents: tuple[str, ...]
+    answers: tuple[str, ...]
+    kind: str = "extractive"
+    reasoning: str = ""
+    """A worked solution that supervised fine-tuning can imitate; empty where there is none."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """An example as the policy reads it: the chat template's token ids."""
+
+    example: Example
+    ids: tuple[int, ...]
+    cut: int = 0
+    """Document tokens that the truncation policy removed."""
+
+
+@dataclass(frozen=True)
+class Rope:
+    """Rotary position embedding of a phase: the one object that learner and engine both follow.
+
+    ``factor`` 1 is the native embedding; above 1 it is YaRN (Peng et al., arXiv 2309.00071)
+    over the native ``window``.
+    """
+
+    theta: float
+    window: int
+    factor: float = 1.0
+
+    @property
+    def limit(self) -> int:
+        """The longest row, prompt and response together, in tokens."""
+        return int(self.window * self.factor)
+
+    def parameters(self) -> dict[str, Any]:
+        """The ``rope_parameters`` of a Hugging Face configuration."""
+        if self.factor == 1.0:
+            return {"rope_type": "default", "rope_theta": self.theta}
+        return {
+            "rope_type": "yarn",
+            "rope_theta": self.theta,
+            "factor": self.factor,
+            "original_max_position_embeddings": self.window,
+        }
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How responses are drawn. ``n`` responses a prompt, each at most ``max_tokens`` long."""
+
+    n: int
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One sampled response. ``logprobs`` are the behaviour policy's, one a response token."""
+
+    prompt_ids: tuple[int, ...]
+    response_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish_reason: str
+    version: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """A verdict in [0, 1] with a breakdown that a person can read."""
+
+    value: float
+    verifier: str
+    breakdown: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Group:
+    """One prompt and its G scored rollouts, in the order in which they were sampled."""
+
+    prompt: Prompt
+    rollouts: tuple[Rollout, ...]
+    scores: tuple[Score, ...]
+
+    @property
+    def rewards(self) -> tuple[float, ...]:
+        return tuple(score.value for score in self.scores)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A group packed for the learner: its prompt once, its G responses after it."""
+
+    prompt_ids: tuple[int, ...]
+    responses: tuple[tuple[int, ...], ...]
+    logprobs: tuple[tuple[float, ...], ...]
+    advantages: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the learner takes for one step, and how its responses were sampled.
+
+    ``mini_batch`` rows make one optimizer update.
+    """
+
+    rows: tuple[Row, ...]
+    mini_batch: int
+    learning_rate: float
+    temperature: float = 1.0
+    top_p: float = 1.0
+
+
+class Engine(Protocol):
+    """Generates from the policy's weights, whose version it stamps on every rollout."""
+
+    def generate(
+        self, prompts: Sequence[Prompt], sampling: Sampling, seeds: Sequence[int]
+    ) -> list[tuple[Rollout, ...]]: ...
+
+    def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
+        """Takes whole tensors in Hugging Face names and drops every cache of older weights."""
+        ...
+
+    def stretch(self, rope: Rope) -> None:
+        """Changes the rotary embedding to that of another phase."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Learner(Protocol):
+    """Holds the trained weights and their optimizer."""
+
+    def step(self, batch: Batch) -> dict[str, float]: ...
+
+    def stretch(self, rope: Rope) -> None: ...
+
+    def weights(self) -> Iterable[tuple[str, Tensor]]: ...
+
+    def state(self) -> dict[str, Any]: ...
+
+    def restore(self, state: Mapping[str, Any]) -> None: ...
