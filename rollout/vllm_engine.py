@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 
+import torch
 from torch import Tensor
 
 from qwenlong.config import RolloutConfig
@@ -35,8 +36,9 @@ class VllmEngine:
             dtype=dtype,
             seed=seed,
             max_model_len=longest,
-            # Above the longest row, or a seeded request that is prefilled in parts crashes on CPU.
             max_num_batched_tokens=max(longest, 8192),
+            # A seeded request that is prefilled in parts crashes vLLM on the CPU.
+            enable_chunked_prefill=torch.cuda.is_available(),
             hf_overrides={
                 "rope_parameters": rope.parameters(),
                 "max_position_embeddings": max(rope.limit, longest),

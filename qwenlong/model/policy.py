@@ -36,7 +36,7 @@ def stretch(model: PreTrainedModel, rope: Rope) -> None:
     config.rope_parameters = rope.parameters()
     config.max_position_embeddings = rope.limit
     device = model.model.rotary_emb.inv_freq.device
-    model.model.rotary_emb = type(model.model.rotary_emb)(config, device=device)
+    model.model.rotary_emb = type(model.model.rotary_emb)(config).to(device)
 
 
 def save_policy(model: PreTrainedModel, folder: Path) -> None:

@@ -145,7 +145,7 @@ def step_chart(runs: Sequence[Run], key: str, width: int = 500) -> Figure | None
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.set_xlabel("RL step")
     if key == "engine_learner_kl" and max(values) > 0:
-        axes.set_yscale("log")
+        axes.set_yscale("log", nonpositive="mask")
         axes.yaxis.set_minor_locator(NullLocator())
         least = min(value for value in values if value > 0)
         subs = (1.0,) if max(values) / least > 30 else (1.0, 2.0, 5.0)
@@ -154,16 +154,19 @@ def step_chart(runs: Sequence[Run], key: str, width: int = 500) -> Figure | None
     elif key in ("reward_mean", "engine_learner_kl"):
         axes.set_ylim(-0.02, max(1.02, *values))
     else:
-        axes.set_ylim(0, max(values) * 1.08 or 1)
+        axes.set_ylim(min(0, *values), max(0, *values) * 1.08 or 1)
     faint = 0.35 if len(runs) == 1 else 0.18
     for index, (run, line) in enumerate(zip(runs, lines, strict=True)):
         name, dashes = run_stroke(index)
         stages = [str(step.get("stage")) for step in run.rl_steps]
         smooth = len(line) >= 24
         x = range(1, len(line) + 1)
-        axes.plot(x, line, color=light(name), linewidth=1, alpha=faint if smooth else 1)
+        colour = light(name)
         if smooth:
-            axes.plot(x, smoothed(line, stages), color=light(name), linewidth=2.2, linestyle=dashes)
+            axes.plot(x, line, color=colour, linewidth=1, alpha=faint)
+            axes.plot(x, smoothed(line, stages), color=colour, linewidth=2.2, linestyle=dashes)
+        else:
+            axes.plot(x, line, color=colour, linewidth=1.6, linestyle=dashes, marker=".")
     _mark_stages(axes, [[str(step.get("stage")) for step in run.rl_steps] for run in runs])
     return figure
 

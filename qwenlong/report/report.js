@@ -47,7 +47,6 @@ function body(rollout) {
   const made = element("div", "body");
   const answers = (rollout.answers || []).join("\n");
   made.append(
-    element("h4", "", "question"), element("p", "", rollout.question),
     element("h4", "", "gold answers"), element("p", "", answers),
     element("h4", "", "response"), element("pre", "", rollout.response || "(empty)"),
     element("h4", "", "score"), facts(rollout),
