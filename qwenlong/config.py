@@ -12,7 +12,7 @@ import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from qwenlong.types import InputError, Rope
+from qwenlong.types import InputError
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,13 @@ class SftStage:
     epochs: float = 1.0
     batch: int = 64
     """Rows an optimizer update."""
+    micro_batch: int | None = None
+    """Rows at once, their gradients added up to a batch; the whole batch if null."""
     learning_rate: float = 5e-6
     warmup: float = 0.05
-    """Share of the updates over which the learning rate rises."""
+    """Share of the updates over which the learning rate rises; then it falls linearly to 0."""
+    checkpoint_every: int = 200
+    """Updates between checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,7 @@ class EvaluationConfig:
 @dataclass(frozen=True)
 class CheckpointConfig:
     every: int = 10
-    """RL steps between checkpoints; every stage ends with one."""
+    """RL steps between checkpoints; every stage ends with one, too."""
     keep: int = 2
 
 
@@ -197,18 +201,6 @@ class Config:
     def longest_response(self) -> int:
         """The longest response that any part of the run may sample, in tokens."""
         return max([phase.response for phase in self.phases] + [self.evaluation.response or 0])
-
-    def rope_at(self, context: int, window: int, theta: float) -> Rope:
-        """The RoPE for prompts of ``context`` tokens: the least stretched that a phase gives them.
-
-        ``window`` is the policy's native window. A context that no phase reaches gets the RoPE
-        of the last phase.
-        """
-        native = Rope(theta, window)
-        response = self.evaluation.response or self.longest_response
-        ropes = [native] + [Rope(theta, window, phase.yarn_factor) for phase in self.phases]
-        reaching = [rope for rope in ropes if context + response <= rope.limit]
-        return min(reaching, key=lambda rope: rope.factor) if reaching else ropes[-1]
 
 
 STAGES = {"sft": SftStage, "rl": RlStage}
@@ -345,7 +337,14 @@ def _check_stage(key: str, stage: Any, require: Any) -> None:
     require(stage.learning_rate > 0, f"{key}.learning_rate", stage.learning_rate, "must be > 0")
     if isinstance(stage, SftStage):
         require(stage.epochs > 0, f"{key}.epochs", stage.epochs, "must be > 0")
-        require(0 <= stage.warmup <= 1, f"{key}.warmup", stage.warmup, "must be between 0 and 1")
+        require(0 <= stage.warmup < 1, f"{key}.warmup", stage.warmup, "must be in [0, 1)")
+        micro_batch = stage.micro_batch or stage.batch
+        require(
+            stage.batch % micro_batch == 0,
+            f"{key}.micro_batch",
+            micro_batch,
+            f"must divide batch ({stage.batch})",
+        )
         return
     require(stage.group >= 2, f"{key}.group", stage.group, "GRPO compares at least 2 rollouts")
     require(stage.yarn_factor >= 1, f"{key}.yarn_factor", stage.yarn_factor, "must be >= 1")

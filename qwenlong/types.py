@@ -6,7 +6,7 @@ light. Lengths are in tokens of the policy's tokenizer, chat template included.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -141,6 +141,36 @@ class Batch:
     learning_rate: float
     temperature: float = 1.0
     top_p: float = 1.0
+
+
+@dataclass(frozen=True)
+class StoredWeights:
+    """Weights as they lie in Ray's object store: arrays that readers share, not copy.
+
+    NumPy has no bfloat16, so its bits travel as int16; ``dtypes`` names the tensors' own.
+    """
+
+    names: tuple[str, ...]
+    arrays: tuple[Any, ...]
+    dtypes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, weights: Iterable[tuple[str, Tensor]]) -> StoredWeights:
+        import torch
+
+        stored = []
+        for name, tensor in weights:
+            dtype = str(tensor.dtype).removeprefix("torch.")
+            bits = tensor.view(torch.int16) if dtype == "bfloat16" else tensor
+            stored.append((name, bits.detach().cpu().numpy(), dtype))
+        names, arrays, dtypes = zip(*stored, strict=True)
+        return cls(names, arrays, dtypes)
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        import torch
+
+        for name, array, dtype in zip(self.names, self.arrays, self.dtypes, strict=True):
+            yield name, torch.from_numpy(array).view(getattr(torch, dtype))
 
 
 class Engine(Protocol):

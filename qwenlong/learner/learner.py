@@ -39,7 +39,7 @@ class GrpoLearner:
 
         Returns:
             Means over the step's response tokens (nats) and over its updates; tokens a second
-            count every token of every rollout, as if no prompt were shared.
+            count a shared prompt once.
         """
         started = time.perf_counter()
         for group in self.optimizer.param_groups:
@@ -147,15 +147,12 @@ def _summary(
 ) -> dict[str, float]:
     tokens = max(totals.pop("tokens"), 1)
     loss = totals.pop("loss") / len(batch.rows)
-    rollout_tokens = sum(
-        len(row.prompt_ids) * len(row.responses) + sum(map(len, row.responses))
-        for row in batch.rows
-    )
+    row_tokens = sum(len(row.prompt_ids) + sum(map(len, row.responses)) for row in batch.rows)
     summary = {name: value / tokens for name, value in totals.items()}
     grad_norm = math.fsum(norms) / len(norms)
     return {
         "loss": loss,
         **summary,
         "grad_norm": grad_norm,
-        "learner_tokens_per_s": rollout_tokens / seconds,
+        "learner_tokens_per_s": row_tokens / seconds,
     }

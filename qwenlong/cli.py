@@ -1,0 +1,69 @@
+"""The command line: train, resume, report."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from qwenlong.types import InputError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Long-context reasoning RL in phases of growing context.",
+)
+
+
+@app.command()
+def train(
+    experiment: Annotated[Path, typer.Argument(help="An experiment file (YAML).")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, any number.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved stages and stop.")
+    ] = False,
+) -> None:
+    """Trains a policy from an experiment file and leaves a report."""
+    from qwenlong import launch
+    from qwenlong.config import load_config
+
+    config = load_config(experiment, overrides or [])
+    if dry_run:
+        launch.describe(config, Console())
+    else:
+        launch.train_new(config, Console())
+
+
+@app.command()
+def resume(run_dir: Annotated[Path, typer.Argument(help="The directory of a stopped run.")]) -> None:
+    """Goes on with a stopped run from its last checkpoint."""
+    from qwenlong import launch
+
+    launch.resume(run_dir, Console())
+
+
+@app.command()
+def report(
+    run_dirs: Annotated[list[Path], typer.Argument(help="One run, or several side by side.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write it.")] = None,
+) -> None:
+    """Writes report.html, in the run's directory or, of several, in the current one."""
+    from qwenlong.report.report import write_report
+
+    own = run_dirs[0] if len(run_dirs) == 1 else Path()
+    print(write_report(run_dirs, out or own / "report.html"))
+
+
+def main() -> None:
+    # A polite kill should take everything down as Ctrl-C does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        app()
+    except InputError as error:
+        print(f"qwenlong: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,175 @@
+"""Ray: started or joined, the actors of a run placed on it, everything taken down again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from qwenlong.config import Config
+from qwenlong.types import InputError, Prompt, Rollout, Rope, Sampling
+
+PLACEMENT_TIMEOUT_S = 600
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The actors of a run: one learner, and the rollout actors that follow its weights."""
+
+    learner: Any
+    rollout: Sequence[Any]
+
+    def collect(
+        self, prompts: Sequence[Prompt], sampling: Sampling, seeds: Sequence[int]
+    ) -> list[tuple[Rollout, ...]]:
+        from qwenlong.rollout.collector import collect
+
+        return collect(self.rollout, prompts, sampling, seeds)
+
+    def publish(self, version: int) -> None:
+        """Gives the learner's weights to every rollout actor: one copy in the object store."""
+        weights = self.learner.weights.remote()
+        ray.get([actor.load.remote(weights, version) for actor in self.rollout])
+
+    def stretch(self, rope: Rope) -> None:
+        """One RoPE for learner and engines."""
+        ray.get([actor.stretch.remote(rope) for actor in (self.learner, *self.rollout)])
+
+    def peak_memory_gb(self) -> float:
+        """The sum over all actors, in GiB."""
+        actors = (self.learner, *self.rollout)
+        return float(sum(ray.get([actor.peak_memory_gb.remote() for actor in actors])))
+
+
+@contextmanager
+def start_workers(
+    config: Config, policy: Path | str, rope: Rope, longest: int, logs: Path
+) -> Iterator[Workers]:
+    """Starts all actors and takes down whatever it started, however the block ends.
+
+    Args:
+        rope: the most stretched RoPE of the run. longest: the longest row, in tokens.
+        logs: folder for what the actors print.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    _join_ray(config)
+    group = None
+    actors: list[Any] = []
+    try:
+        group = _reserve(config)
+        actors = _create(config, str(policy), rope, longest, logs, group)
+        ray.get([actor.peak_memory_gb.remote() for actor in actors])
+        yield Workers(actors[0], actors[1:])
+    finally:
+        # Actors first, also on a cluster that outlives the run.
+        for actor in actors:
+            ray.kill(actor)
+        if group is not None:
+            remove_placement_group(group)
+        ray.shutdown()
+
+
+def _join_ray(config: Config) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    quiet = {"log_to_driver": False, "logging_level": "error", "configure_logging": True}
+    if config.ray.address:
+        ray.init(address=config.ray.address, **quiet)
+        return
+    ray.init(
+        num_cpus=max(os.cpu_count() or 1, int(sum(_cpus(config)) + 0.999)),
+        object_store_memory=int(config.ray.object_store_gb * 2**30),
+        include_dashboard=False,
+        **quiet,
+    )
+
+
+def _cpus(config: Config) -> list[float]:
+    return [config.learner.cpus] + [config.rollout.cpus] * config.rollout.actors
+
+
+def _reserve(config: Config) -> Any:
+    """Reserves all actors' resources at once, so that no part of a run waits for another."""
+    gpus = [config.learner.gpus] + [config.rollout.gpus] * config.rollout.actors
+    bundles = [{"CPU": c, "GPU": g} for c, g in zip(_cpus(config), gpus, strict=True)]
+    bundles = [{name: n for name, n in bundle.items() if n} for bundle in bundles]
+    have = ray.cluster_resources()
+    for name in ("CPU", "GPU"):
+        need = sum(bundle.get(name, 0) for bundle in bundles)
+        if need > have.get(name, 0):
+            raise InputError(
+                f"rollout.actors={config.rollout.actors}: learner and actors need {need:g} {name}s,"
+                f" but Ray has {have.get(name, 0):g}; lower rollout.actors or their resources"
+            )
+    group = placement_group(bundles, strategy="PACK")
+    ray.get(group.ready(), timeout=PLACEMENT_TIMEOUT_S)
+    return group
+
+
+def _create(
+    config: Config, policy: str, rope: Rope, longest: int, logs: Path, group: Any
+) -> list[Any]:
+    from qwenlong.learner.actor import LearnerActor
+    from qwenlong.rollout.actor import RolloutActor
+
+    cores = os.cpu_count() or 1
+    dtype = config.policy.dtype
+    learner = _remote(
+        LearnerActor,
+        logs / "learner.log",
+        _options(group, 0, config.learner.cpus, config.learner.gpus),
+        config.learner.threads or cores,
+        # One to fine-tune, one to be asked how far it is.
+        concurrency=2,
+    ).remote(policy, dtype, config.learner, config.seed)
+    engines = [
+        _remote(
+            RolloutActor,
+            logs / f"rollout-{i}.log",
+            _options(group, i + 1, config.rollout.cpus, config.rollout.gpus),
+            config.rollout.threads or max(1, cores // config.rollout.actors),
+        ).remote(policy, dtype, rope, longest, config.rollout, config.seed)
+        for i in range(config.rollout.actors)
+    ]
+    return [learner, *engines]
+
+
+def _options(group: Any, bundle: int, cpus: float, gpus: float) -> dict[str, Any]:
+    return {
+        "num_cpus": cpus,
+        "num_gpus": gpus,
+        "scheduling_strategy": PlacementGroupSchedulingStrategy(
+            placement_group=group, placement_group_bundle_index=bundle
+        ),
+    }
+
+
+def _remote(
+    cls: type, log: Path, options: dict[str, Any], threads: int, concurrency: int = 1
+) -> Any:
+    """A Ray actor of ``cls`` that writes what it prints to ``log``."""
+
+    class Logged(cls):
+        def __init__(self, *args: Any) -> None:
+            with log.open("ab") as file:
+                os.dup2(file.fileno(), 1)
+                os.dup2(file.fileno(), 2)
+            super().__init__(*args)
+
+    Logged.__name__ = Logged.__qualname__ = cls.__name__
+    variables = {
+        "OMP_NUM_THREADS": str(threads),
+        # Learner and engines take turns on the same cores; bound threads could not.
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    return ray.remote(Logged).options(
+        max_concurrency=concurrency, runtime_env={"env_vars": variables}, **options
+    )

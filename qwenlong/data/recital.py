@@ -1,0 +1,44 @@
+"""Copying practice: a list of names, and the same list recited from somewhere in its middle.
+
+Looking things up is copying what stood after a key. A policy that starts from nothing learns it
+from recitals in a few hundred updates, and from questions alone hardly at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+
+from qwenlong.config import SourceConfig
+from qwenlong.data.facts import check_spec, world
+from qwenlong.types import CountTokens, Example, InputError, Split
+
+WORDS = 28
+"""Names in a recital; it starts over at the list's end."""
+
+
+def read(
+    spec: SourceConfig, split: Split, count_tokens: CountTokens, seed: int
+) -> Iterator[Example]:
+    """Yields ``spec.examples`` lists of ``spec.min_tokens`` to ``spec.max_tokens`` names.
+
+    The names are those of the source facts, each one token of a tokenizer trained on it; the
+    answer is the last name, so the question scores like any other.
+    """
+    check_spec(spec)
+    if split != "train":
+        raise InputError(f"source={spec.source}: it is for training, not for data.{split}")
+    names = [name for names in world() for name in names]
+    for i in range(spec.examples or 0):
+        rng = Random(f"recital {seed} {spec.min_tokens}-{spec.max_tokens} {i}")
+        words = rng.choices(names, k=rng.randint(spec.min_tokens, spec.max_tokens))
+        start = rng.randrange(len(words))
+        recited = [words[(start + j) % len(words)] for j in range(WORDS)]
+        yield Example(
+            id=f"recital-{spec.min_tokens}-{spec.max_tokens}-{i}",
+            source="recital",
+            question="Recite.",
+            documents=(" ".join(words),),
+            answers=(recited[-1],),
+            reasoning=" ".join(recited),
+        )

@@ -1,0 +1,19 @@
+"""Strict accuracy on held-out questions, by context length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from qwenlong.types import Group
+
+
+def accuracies(evaluated: Mapping[int, Sequence[Group]]) -> dict[str, dict[str, float]]:
+    """Context in tokens to ``value`` and ``n``, as summary.json has it.
+
+    ``value`` is the share of all responses that are right: a score of 1, nothing less.
+    """
+    result: dict[str, dict[str, float]] = {}
+    for context, groups in evaluated.items():
+        right = [score.value == 1.0 for group in groups for score in group.scores]
+        result[str(context)] = {"value": sum(right) / len(right), "n": len(right)}
+    return result

@@ -1,0 +1,134 @@
+"""From a command to a run: what is checked first, started, and left at the end."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from qwenlong.config import Config, RlStage, check_rope, load_config
+from qwenlong.loggers import check_loggers, open_loggers
+from qwenlong.model.policy import native_rope
+from qwenlong.prepare import TINY, Prepared, prepare
+from qwenlong.progress import Progress
+from qwenlong.report.report import write_report
+from qwenlong.report.table import print_summary
+from qwenlong.run import Checkpoint, RunDir, refuse_taken
+
+
+def train_new(config: Config, console: Console) -> None:
+    """Checks everything, then makes the run directory, then trains."""
+    refuse_taken(Path(config.run_dir))
+    check_loggers(config.loggers)
+    with tempfile.TemporaryDirectory() as scratch:
+        with console.status("reading data"):
+            prepared = prepare(config, Path(scratch))
+        run = RunDir.create(config)
+        if config.policy.path == TINY:
+            shutil.move(prepared.policy, run.initial_policy)
+            prepared = replace(prepared, policy=str(run.initial_policy))
+    _run(prepared, run, None, console)
+
+
+def resume(root: Path, console: Console) -> None:
+    run = RunDir.open(root)
+    config = replace(load_config(run.config), run_dir=str(root))
+    if config.policy.path == TINY:
+        config = replace(config, policy=replace(config.policy, path=str(run.initial_policy)))
+    with tempfile.TemporaryDirectory() as scratch, console.status("reading data"):
+        prepared = prepare(config, Path(scratch))
+    last = run.last_checkpoint()
+    run.rewind(lambda line: last is not None and _before(config, line, last))
+    where = f"step {last.step} of {last.stage}" if last else "the beginning"
+    console.print(f"going on from {where}", highlight=False)
+    _run(prepared, run, last, console)
+
+
+def _before(config: Config, line: Mapping[str, Any], last: Checkpoint) -> bool:
+    order = list(config.stages)
+    at, end = (order.index(line["stage"]), line["step"]), (order.index(last.stage), last.step)
+    return at <= end
+
+
+def _run(prepared: Prepared, directory: RunDir, last: Checkpoint | None, console: Console) -> None:
+    # Ray and torch take seconds to import; bad input should not wait for them.
+    from qwenlong.cluster import start_workers
+    from qwenlong.train import Run, train
+
+    for note in prepared.notes:
+        console.print(note, highlight=False, soft_wrap=True)
+    steps = sum(prepared.steps(name) for name in prepared.config.stages)
+    with ExitStack() as stack:
+        log = open_loggers(prepared.config, directory, stack)
+        progress = stack.enter_context(Progress(steps, console))
+        progress.say("starting Ray, the learner and vLLM")
+        workers = stack.enter_context(
+            start_workers(
+                prepared.config,
+                prepared.policy,
+                prepared.ropes[-1],
+                prepared.longest_row,
+                directory.logs,
+            )
+        )
+        train(Run(prepared, directory, workers, progress, log, prepared.rope), last)
+    print_summary(directory.summary(), console)
+    report = write_report([directory.root], directory.report)
+    console.print(f"policy  {directory.policy}", highlight=False, soft_wrap=True)
+    console.print(f"report  {report}", highlight=False, soft_wrap=True)
+
+
+def describe(config: Config, console: Console) -> None:
+    """Prints the resolved stages and what each needs at most; reads neither data nor weights."""
+    window = config.policy.window
+    if window is None and config.policy.path != TINY:
+        window = native_rope(config.policy.path, None).window
+    if window is not None:
+        check_rope(config, window)
+    table = Table(title=f"{config.policy.path}, native window {window} tokens")
+    for column in (
+        "stage", "kind", "context", "response", "RoPE", "prompts × group", "updates a step",
+        "learning rate", "steps", "tokens a step, at most",
+    ):  # fmt: skip
+        table.add_column(column, justify="left" if column in ("stage", "kind") else "right")
+    for name, stage in config.stages.items():
+        if isinstance(stage, RlStage):
+            table.add_row(name, "rl", *_phase_row(stage))
+            continue
+        table.add_row(
+            name, "sft", f"{stage.context:,}", "", "native", f"{stage.batch}", "1",
+            f"{stage.learning_rate:g}", f"{stage.epochs:g} epochs",
+            f"{stage.batch * stage.context:,}",
+        )  # fmt: skip
+    console.print(table)
+    console.print(
+        f"{config.rollout.actors} rollout actors of {config.rollout.tensor_parallel_size} ranks;"
+        f" evaluation at {', '.join(f'{context:,}' for context in config.contexts)} tokens",
+        highlight=False,
+    )
+    for key in ("sft", "train", "held_out"):
+        for source in getattr(config.data, key):
+            missing = source.path and not Path(source.path).exists()
+            there = f"  (not there: {source.path})" if missing else ""
+            console.print(f"data.{key}: {source.source}{there}", highlight=False, soft_wrap=True)
+
+
+def _phase_row(stage: RlStage) -> tuple[str, ...]:
+    prompts = stage.batch // stage.group
+    return (
+        f"{stage.context:,}",
+        f"{stage.response:,}",
+        "native" if stage.yarn_factor == 1 else f"YaRN {stage.yarn_factor:g}",
+        f"{prompts} × {stage.group}",
+        str(stage.batch // (stage.mini_batch or stage.batch)),
+        f"{stage.learning_rate:g}",
+        str(stage.steps),
+        f"{prompts * stage.context + stage.batch * stage.response:,}",
+    )

@@ -1,0 +1,114 @@
+"""Supervised fine-tuning of the learner's policy with TRL's SFTTrainer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datasets import Dataset
+
+from qwenlong.config import SftStage
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+SftRow = tuple[tuple[int, ...], tuple[int, ...]]
+"""Token ids of a prompt and of its worked answer."""
+
+
+def fine_tune(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[SftRow],
+    stage: SftStage,
+    folder: Path,
+    seed: int,
+    on_log: Callable[[dict[str, float]], None],
+) -> None:
+    """Trains ``model`` in place on the answers' tokens (mean negative log-likelihood a token).
+
+    Goes on from the last checkpoint in ``folder`` if there is one.
+
+    Args:
+        on_log: called every ``LOG_EVERY`` updates with ``step``, ``of`` and metrics; seconds are
+            those since the last call.
+    """
+    import torch
+    from transformers import TrainerCallback
+    from transformers.trainer_utils import get_last_checkpoint
+    from trl import SFTConfig, SFTTrainer
+
+    class Report(TrainerCallback):
+        """Passes TRL's metrics on, with the seconds and the tokens since the last time."""
+
+        def __init__(self) -> None:
+            self.tokens, self.time = 0.0, time.perf_counter()
+
+        def on_log(
+            self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any
+        ) -> None:
+            if "loss" not in logs:
+                return
+            now = time.perf_counter()
+            seconds, tokens = now - self.time, logs["num_tokens"] - self.tokens
+            self.time, self.tokens = now, logs["num_tokens"]
+            on_log(
+                {
+                    "step": state.global_step,
+                    "of": state.max_steps,
+                    **{name: logs[name] for name in ("loss", "grad_norm", "learning_rate")},
+                    "entropy": logs["entropy"],
+                    "token_accuracy": logs["mean_token_accuracy"],
+                    "tokens_per_s": tokens / seconds,
+                    "learner_tokens_per_s": tokens / seconds,
+                    "seconds_learn": seconds,
+                    "seconds_step": seconds,
+                }
+            )
+
+    micro_batch = stage.micro_batch or stage.batch
+    bf16 = model.dtype == torch.bfloat16
+    config = SFTConfig(
+        output_dir=str(folder),
+        num_train_epochs=stage.epochs,
+        per_device_train_batch_size=micro_batch,
+        gradient_accumulation_steps=stage.batch // micro_batch,
+        gradient_checkpointing=model.is_gradient_checkpointing,
+        learning_rate=stage.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=stage.warmup,
+        # Rows of like length together: little padding.
+        train_sampling_strategy="group_by_length",
+        max_length=None,
+        completion_only_loss=True,
+        logging_steps=LOG_EVERY,
+        save_steps=stage.checkpoint_every,
+        save_total_limit=1,
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=not torch.cuda.is_available(),
+        bf16=bf16,
+        seed=seed,
+        dataloader_pin_memory=False,
+    )
+    dataset = Dataset.from_dict(
+        {
+            "input_ids": [[*prompt, *answer] for prompt, answer in rows],
+            "completion_mask": [[0] * len(prompt) + [1] * len(answer) for prompt, answer in rows],
+        }
+    )
+    trainer = SFTTrainer(
+        model=model,
+        args=config,
+        train_dataset=dataset,
+        processing_class=tokenizer,
+        callbacks=[Report()],
+    )
+    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    trainer.train(resume_from_checkpoint=last)
+
+
+LOG_EVERY = 10
+"""Updates between two reports."""

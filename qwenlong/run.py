@@ -1,0 +1,168 @@
+"""The run directory: what a run leaves behind, line by line, and what it can go on from."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from qwenlong.config import Config, save_config
+from qwenlong.types import Group, InputError, Prompt, Rollout, Score
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A point from which the run can go on."""
+
+    folder: Path
+    stage: str
+    step: int
+    """Steps of the stage that are done; all of them for an SFT stage."""
+    version: int
+    curriculum: Mapping[str, Any]
+
+
+class RunDir:
+    """A run's files. ``root`` is ``run_dir`` of the configuration."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.metrics = root / "metrics.jsonl"
+        self.rollouts = root / "rollouts"
+        self.checkpoints = root / "checkpoints"
+        self.policy = root / "policy"
+        self.initial_policy = root / "initial_policy"
+        self.logs = root / "logs"
+        self.report = root / "report.html"
+        self.config = root / "config.yaml"
+
+    @classmethod
+    def create(cls, config: Config) -> RunDir:
+        refuse_taken(Path(config.run_dir))
+        run = cls(Path(config.run_dir))
+        for folder in (run.rollouts, run.checkpoints, run.logs):
+            folder.mkdir(parents=True, exist_ok=True)
+        save_config(config, run.config)
+        run.write_summary({"stages": [], "engine_learner_kl_max": 0.0})
+        return run
+
+    @classmethod
+    def open(cls, root: Path) -> RunDir:
+        run = cls(root)
+        if not run.config.is_file():
+            raise InputError(f"{root}: holds no run (there is no config.yaml)")
+        return run
+
+    def summary(self) -> dict[str, Any]:
+        return json.loads((self.root / "summary.json").read_text())
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        partial = self.root / "summary.json.partial"
+        partial.write_text(json.dumps(summary, indent=2) + "\n")
+        os.replace(partial, self.root / "summary.json")
+
+    def log(self, metrics: Mapping[str, Any]) -> None:
+        with self.metrics.open("a") as file:
+            file.write(json.dumps(metrics) + "\n")
+
+    def logged(self) -> list[dict[str, Any]]:
+        if not self.metrics.is_file():
+            return []
+        lines = self.metrics.read_text().splitlines(keepends=True)
+        # A line without its end was cut off when the run was stopped.
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def rewind(self, keep: Callable[[Mapping[str, Any]], bool]) -> None:
+        """Takes out what was logged after the checkpoint that the run goes on from."""
+        kept = [json.dumps(line) + "\n" for line in self.logged() if keep(line)]
+        partial = self.root / "metrics.jsonl.partial"
+        partial.write_text("".join(kept))
+        os.replace(partial, self.metrics)
+
+    def log_rollouts(self, name: str, records: Iterable[Mapping[str, Any]]) -> None:
+        with (self.rollouts / f"{name}.jsonl").open("w") as file:
+            for record in records:
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+    def save_checkpoint(
+        self,
+        stage: str,
+        step: int,
+        version: int,
+        curriculum: Mapping[str, Any],
+        write_state: Callable[[Path], None],
+        keep: int,
+    ) -> None:
+        """Writes beside, then renames: a folder of the final name is always whole."""
+        number = max((int(p.name.split("-")[0]) for p in self._checkpoints()), default=0) + 1
+        final = self.checkpoints / f"{number:04d}-{stage}-{step:05d}"
+        partial = self.checkpoints / f"{final.name}.partial"
+        shutil.rmtree(partial) if partial.exists() else None
+        partial.mkdir()
+        write_state(partial)
+        state = {"stage": stage, "step": step, "version": version, "curriculum": dict(curriculum)}
+        (partial / "state.json").write_text(json.dumps(state))
+        os.replace(partial, final)
+        for old in self._checkpoints()[:-keep]:
+            shutil.rmtree(old)
+
+    def last_checkpoint(self) -> Checkpoint | None:
+        folders = self._checkpoints()
+        if not folders:
+            return None
+        state = json.loads((folders[-1] / "state.json").read_text())
+        return Checkpoint(folders[-1], **state)
+
+    def _checkpoints(self) -> list[Path]:
+        return sorted(p for p in self.checkpoints.glob("[0-9]*-*") if p.suffix != ".partial")
+
+
+def refuse_taken(root: Path) -> None:
+    if root.is_file() or (root.is_dir() and any(root.iterdir())):
+        raise InputError(
+            f"run_dir={root}: is not empty; go on with `qwenlong resume {root}`, or name another"
+            " with run_dir=…"
+        )
+
+
+def group_records(
+    stage: str, step: int, groups: Iterable[Group], advantages: Iterable[Iterable[float]]
+) -> Iterator[dict[str, Any]]:
+    """A step's lines of ``rollouts/``."""
+    for group, of_group in zip(groups, advantages, strict=True):
+        for rollout, score, advantage in zip(group.rollouts, group.scores, of_group, strict=True):
+            record = _record(stage, group.prompt, rollout, score)
+            yield {**record, "step": step, "advantage": advantage}
+
+
+def evaluation_records(
+    stage: str, evaluated: Mapping[int, Iterable[Group]]
+) -> Iterator[dict[str, Any]]:
+    for context, groups in evaluated.items():
+        for group in groups:
+            for rollout, score in zip(group.rollouts, group.scores, strict=True):
+                record = _record(stage, group.prompt, rollout, score)
+                yield {**record, "step": None, "advantage": None, "context": context}
+
+
+def _record(stage: str, prompt: Prompt, rollout: Rollout, score: Score) -> dict[str, Any]:
+    """The documents are left out, for the data has them."""
+    example = prompt.example
+    return {
+        "stage": stage,
+        "id": example.id,
+        "source": example.source,
+        "question": example.question,
+        "answers": list(example.answers),
+        "prompt_tokens": len(prompt.ids),
+        "prompt_tokens_cut": prompt.cut,
+        "response": rollout.text,
+        "response_tokens": len(rollout.response_ids),
+        "finish_reason": rollout.finish_reason,
+        "version": rollout.version,
+        "score": asdict(score),
+    }

@@ -1,0 +1,192 @@
+"""The run, as the paper has it: warm-up SFT, then GRPO in phases of growing context.
+
+Left out on purpose: no critic, no reference policy and no KL penalty (QwenLong-L1 has none), no
+asynchrony: rollouts are always of the learner's own weights, and learner and engines take turns.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+
+import ray
+
+from qwenlong.cluster import Workers
+from qwenlong.config import RlStage, SftStage
+from qwenlong.curricula.sampler import UniformSampler
+from qwenlong.evaluate.evaluate import accuracies
+from qwenlong.learner.advantage import group_advantages
+from qwenlong.loggers import Log
+from qwenlong.metrics import Clock, phase_metrics, summarised
+from qwenlong.prepare import Prepared
+from qwenlong.progress import Progress
+from qwenlong.rewards.registry import score
+from qwenlong.rollout.collector import request_seeds
+from qwenlong.run import Checkpoint, RunDir, evaluation_records, group_records
+from qwenlong.types import Batch, Group, Prompt, Rollout, Rope, Row, Sampling
+
+POLL_S = 0.5
+UNTRAINED = "untrained"
+
+
+@dataclass
+class Run:
+    """A run under way: its parts, the RoPE and weights it is at, and how many steps are done."""
+
+    prepared: Prepared
+    directory: RunDir
+    workers: Workers
+    progress: Progress
+    log: Log
+    rope: Rope
+    version: int = 0
+    done: int = 0
+
+
+def train(run: Run, last: Checkpoint | None) -> None:
+    """Runs every stage that is not finished by ``last``, the checkpoint to go on from."""
+    stages = run.prepared.config.stages
+    begun = list(stages).index(last.stage) if last else 0
+    if last:
+        ray.get(run.workers.learner.restore_state.remote(last.folder))
+        publish(run, last.version)
+    assess(run, UNTRAINED, UNTRAINED)
+    for position, (name, stage) in enumerate(stages.items()):
+        resumed = last if last and name == last.stage else None
+        run.rope = run.prepared.rope_of(stage)
+        if position < begun:
+            run.done += run.prepared.steps(name)
+            continue
+        if isinstance(stage, SftStage):
+            fine_tune(run, name, stage, resumed)
+        else:
+            phase(run, name, stage, resumed)
+        assess(run, name, stage.kind)
+    run.workers.stretch(run.rope)
+    ray.get(run.workers.learner.save_policy.remote(run.directory.policy))
+
+
+def phase(run: Run, name: str, stage: RlStage, resumed: Checkpoint | None) -> None:
+    """GRPO at one context length."""
+    config = run.prepared.config
+    rollout = config.rollout
+    sampling = Sampling(stage.group, stage.response, rollout.temperature, rollout.top_p)
+    curriculum = UniformSampler(run.prepared.phase_prompts[name], f"{config.seed} {name}")
+    if resumed:
+        curriculum.restore(resumed.curriculum)
+        run.done += resumed.step
+    run.workers.stretch(run.rope)
+    clock = Clock()
+    for step in range(resumed.step + 1 if resumed else 1, stage.steps + 1):
+        prompts = curriculum.draw(stage.batch // stage.group)
+        seeds = request_seeds(prompts, config.seed, name, step)
+        rollouts = run.workers.collect(prompts, sampling, seeds)
+        clock.lap("rollout")
+        groups = [judged(*answered) for answered in zip(prompts, rollouts, strict=True)]
+        curriculum.observe(groups)
+        advantages = [group_advantages(group.rewards) for group in groups]
+        clock.lap("score")
+        batch = packed(groups, advantages, stage, sampling)
+        learned = ray.get(run.workers.learner.step.remote(batch))
+        clock.lap("learn")
+        publish(run, run.version + 1)
+        clock.lap("load")
+        records = group_records(name, step, groups, advantages)
+        run.directory.log_rollouts(f"{name}-{step:05d}", records)
+        run.done += 1
+        metrics = phase_metrics(groups, learned, clock.taken(), run.workers.peak_memory_gb())
+        report(run, name, "rl", step, stage.steps, metrics)
+        if step % config.checkpoint.every == 0 or step == stage.steps:
+            save(run, name, step, curriculum)
+        clock.lap("checkpoint")
+
+
+def fine_tune(run: Run, name: str, stage: SftStage, resumed: Checkpoint | None) -> None:
+    """Supervised fine-tuning on worked solutions; its one checkpoint here is its end."""
+    if resumed:
+        run.done += run.prepared.steps(name)
+        return
+    rows = run.prepared.sft_rows[name]
+    learner, folder = run.workers.learner, run.directory.checkpoints / f"trainer-{name}"
+    training = learner.sft.remote(rows, stage, run.rope, folder, run.prepared.config.seed)
+    before, seen, running = run.done, 0, [training]
+    while running:
+        _, running = ray.wait([training], timeout=POLL_S)
+        for logged in ray.get(learner.sft_progress.remote(seen)):
+            seen += 1
+            step = int(logged.pop("step"))
+            run.done = before + step
+            report(run, name, "sft", step, int(logged.pop("of")), logged)
+    ray.get(training)
+    run.done = before + run.prepared.steps(name)
+    publish(run, run.version + 1)
+    save(run, name, run.prepared.steps(name), None)
+    shutil.rmtree(folder)
+
+
+def assess(run: Run, name: str, kind: str) -> None:
+    """Evaluates the policy at every context, unless that was done before the run was resumed."""
+    summary = run.directory.summary()
+    if name in [stage["name"] for stage in summary["stages"]]:
+        return
+    config = run.prepared.config.evaluation
+    longest = config.response or run.prepared.config.longest_response
+    sampling = Sampling(1, longest, config.temperature, config.top_p)
+    evaluations = {}
+    for context, prompts in run.prepared.held_out.items():
+        run.workers.stretch(run.prepared.rope_for(context + longest, run.rope))
+        seeds = request_seeds(prompts, run.prepared.config.seed, "evaluation")
+        answers = run.workers.collect(prompts, sampling, seeds)
+        groups = [judged(*answered) for answered in zip(prompts, answers, strict=True)]
+        evaluations[context] = groups
+    run.directory.log_rollouts(f"{name}-eval", evaluation_records(name, evaluations))
+    accuracy = accuracies(evaluations)
+    summary = summarised(summary, name, kind, accuracy, run.directory.logged())
+    run.directory.write_summary(summary)
+    told = "  ".join(f"{context}: {at['value']:.2f}" for context, at in accuracy.items())
+    run.progress.say(f"{name}: accuracy by context  {told}")
+
+
+def judged(prompt: Prompt, rollouts: tuple[Rollout, ...]) -> Group:
+    scores = tuple(score(prompt.example, rollout.text) for rollout in rollouts)
+    return Group(prompt, rollouts, scores)
+
+
+def packed(
+    groups: list[Group], advantages: list[tuple[float, ...]], stage: RlStage, sampling: Sampling
+) -> Batch:
+    rows = tuple(
+        Row(
+            group.prompt.ids,
+            tuple(rollout.response_ids for rollout in group.rollouts),
+            tuple(rollout.logprobs for rollout in group.rollouts),
+            of_group,
+        )
+        for group, of_group in zip(groups, advantages, strict=True)
+    )
+    mini_batch = (stage.mini_batch or stage.batch) // stage.group
+    return Batch(rows, mini_batch, stage.learning_rate, sampling.temperature, sampling.top_p)
+
+
+def publish(run: Run, version: int) -> None:
+    run.version = version
+    run.workers.publish(version)
+
+
+def report(
+    run: Run, name: str, kind: str, step: int, of: int, metrics: dict[str, float]
+) -> None:
+    run.log({"stage": name, "kind": kind, "step": step, "version": run.version, **metrics})
+    reward, tokens = metrics.get("reward_mean"), metrics.get("tokens_per_s")
+    run.progress.update(
+        stage=name, step=step, of=of, reward=reward, tokens_per_s=tokens, done=run.done
+    )
+
+
+def save(run: Run, name: str, step: int, curriculum: UniformSampler | None) -> None:
+    def write(folder: object) -> None:
+        ray.get(run.workers.learner.save_state.remote(folder))
+
+    state = curriculum.state() if curriculum else {}
+    keep = run.prepared.config.checkpoint.keep
+    run.directory.save_checkpoint(name, step, run.version, state, write, keep)
