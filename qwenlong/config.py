@@ -73,6 +73,8 @@ class SftStage:
     kind: str = "sft"
     context: int = MISSING
     """Longest row, prompt and response together, in tokens."""
+    sources: list[str] = field(default_factory=list)
+    """Sources of data.sft to learn from; all if empty."""
     epochs: float = 1.0
     batch: int = 64
     """Rows an optimizer update."""
@@ -80,7 +82,7 @@ class SftStage:
     """Rows at once, their gradients added up to a batch; the whole batch if null."""
     learning_rate: float = 5e-6
     warmup: float = 0.05
-    """Share of the updates over which the learning rate rises; then it falls linearly to 0."""
+    """Share of the updates over which the learning rate rises; over the last fifth it falls."""
     checkpoint_every: int = 200
     """Updates between checkpoints."""
 

@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from qwenlong.config import Config, RlStage, check_rope, load_config
+from qwenlong.config import Config, RlStage, SftStage, check_rope, load_config
 from qwenlong.loggers import check_loggers, open_loggers
 from qwenlong.model.policy import native_rope
 from qwenlong.prepare import TINY, Prepared, prepare
@@ -92,21 +93,13 @@ def describe(config: Config, console: Console) -> None:
         window = native_rope(config.policy.path, None).window
     if window is not None:
         check_rope(config, window)
-    table = Table(title=f"{config.policy.path}, native window {window} tokens")
-    for column in (
-        "stage", "kind", "context", "response", "RoPE", "prompts × group", "updates a step",
-        "learning rate", "steps", "tokens a step, at most",
-    ):  # fmt: skip
-        table.add_column(column, justify="left" if column in ("stage", "kind") else "right")
-    for name, stage in config.stages.items():
-        if isinstance(stage, RlStage):
-            table.add_row(name, "rl", *_phase_row(stage))
-            continue
-        table.add_row(
-            name, "sft", f"{stage.context:,}", "", "native", f"{stage.batch}", "1",
-            f"{stage.learning_rate:g}", f"{stage.epochs:g} epochs",
-            f"{stage.batch * stage.context:,}",
-        )  # fmt: skip
+    rows = [_needs(stage) for stage in config.stages.values()]
+    table = Table(title=f"{config.policy.path}, native window {window} tokens", box=SIMPLE)
+    table.add_column("stage")
+    for name in config.stages:
+        table.add_column(name, justify="right")
+    for need in dict.fromkeys(need for row in rows for need in row):
+        table.add_row(need, *(row.get(need, "") for row in rows))
     console.print(table)
     console.print(
         f"{config.rollout.actors} rollout actors of {config.rollout.tensor_parallel_size} ranks;"
@@ -120,15 +113,29 @@ def describe(config: Config, console: Console) -> None:
             console.print(f"data.{key}: {source.source}{there}", highlight=False, soft_wrap=True)
 
 
-def _phase_row(stage: RlStage) -> tuple[str, ...]:
+def _needs(stage: SftStage | RlStage) -> dict[str, str]:
+    """What a stage is, and the most that a step of it can take; lengths in tokens."""
+    if isinstance(stage, SftStage):
+        return {
+            "kind": "SFT",
+            "longest row": f"{stage.context:,}",
+            "RoPE": "native",
+            "rows an update": f"{stage.batch}",
+            "learning rate": f"{stage.learning_rate:g}",
+            "epochs": f"{stage.epochs:g}",
+            "tokens a step, at most": f"{stage.batch * stage.context:,}",
+        }
     prompts = stage.batch // stage.group
-    return (
-        f"{stage.context:,}",
-        f"{stage.response:,}",
-        "native" if stage.yarn_factor == 1 else f"YaRN {stage.yarn_factor:g}",
-        f"{prompts} × {stage.group}",
-        str(stage.batch // (stage.mini_batch or stage.batch)),
-        f"{stage.learning_rate:g}",
-        str(stage.steps),
-        f"{prompts * stage.context + stage.batch * stage.response:,}",
-    )
+    return {
+        "kind": "GRPO",
+        "longest row": f"{stage.context + stage.response:,}",
+        "context": f"{stage.context:,}",
+        "response": f"{stage.response:,}",
+        "RoPE": "native" if stage.yarn_factor == 1 else f"YaRN {stage.yarn_factor:g}",
+        "prompts a step": f"{prompts}",
+        "rollouts a prompt": f"{stage.group}",
+        "updates a step": f"{stage.batch // (stage.mini_batch or stage.batch)}",
+        "learning rate": f"{stage.learning_rate:g}",
+        "steps": f"{stage.steps}",
+        "tokens a step, at most": f"{prompts * stage.context + stage.batch * stage.response:,}",
+    }

@@ -118,18 +118,19 @@ def _sft_rows(
             raise InputError(
                 f"data.sft: example {example.id!r} has no reasoning, which SFT imitates"
             )
+    pairs = [(e.source, (renderer.prompt(e).ids, renderer.solution(e))) for e in examples]
     rows: dict[str, list[SftRow]] = {}
     for name, stage in stages.items():
-        pairs = [(renderer.prompt(e).ids, renderer.solution(e)) for e in examples]
-        rows[name] = [pair for pair in pairs if len(pair[0]) + len(pair[1]) <= stage.context]
+        own = [pair for source, pair in pairs if source in (stage.sources or [source])]
+        rows[name] = [row for row in own if len(row[0]) + len(row[1]) <= stage.context]
         if len(rows[name]) < stage.batch:
             raise InputError(
                 f"stages.{name}.context={stage.context}: {len(rows[name])} rows of data.sft fit"
                 f" it, fewer than batch ({stage.batch})"
             )
-        left_out = len(pairs) - len(rows[name])
+        left_out = len(own) - len(rows[name])
         if left_out:
-            notes.append(f"{name}: {left_out} of {len(pairs)} rows are longer than its context")
+            notes.append(f"{name}: {left_out} of {len(own)} rows are longer than its context")
     return rows
 
 

@@ -36,7 +36,10 @@ class LearnerActor:
         model = self.learner.model
         self.learner.stretch(rope)
         model.set_attn_implementation("sdpa")
-        fine_tune(model, self.tokenizer, rows, stage, folder, seed, self.sft_log.append)
+        optimizer = self.learner.config
+        fine_tune(
+            model, self.tokenizer, rows, stage, folder, seed, optimizer, self.sft_log.append
+        )
         model.set_attn_implementation(SHARED_PROMPT)
 
     def sft_progress(self, after: int) -> list[dict[str, float]]:

@@ -139,7 +139,8 @@ def engine_kl(row: Row, stats: TokenStats) -> Tensor:
     """
     engine = torch.tensor([x for part in row.logprobs for x in part], device=stats.logprobs.device)
     gap = stats.logprobs.detach() - stats.nucleus_logmass - engine
-    return gap.exp() - 1 - gap
+    gap = gap.double()  # exp(d) - 1 - d of a tiny d is all cancellation in fp32
+    return gap.expm1() - gap
 
 
 def _summary(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,13 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
 
-from qwenlong.config import SftStage
+from qwenlong.config import LearnerConfig, SftStage
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 SftRow = tuple[tuple[int, ...], tuple[int, ...]]
 """Token ids of a prompt and of its worked answer."""
+
+LOG_EVERY = 10
+"""Updates between two reports."""
+DECAY = 0.2
+"""Share of the updates over which the learning rate falls to 0 at the end."""
 
 
 def fine_tune(
@@ -25,6 +31,7 @@ def fine_tune(
     stage: SftStage,
     folder: Path,
     seed: int,
+    optimizer: LearnerConfig,
     on_log: Callable[[dict[str, float]], None],
 ) -> None:
     """Trains ``model`` in place on the answers' tokens (mean negative log-likelihood a token).
@@ -32,6 +39,7 @@ def fine_tune(
     Goes on from the last checkpoint in ``folder`` if there is one.
 
     Args:
+        optimizer: AdamW's settings, those of the RL phases.
         on_log: called every ``LOG_EVERY`` updates with ``step``, ``of`` and metrics; seconds are
             those since the last call.
     """
@@ -69,6 +77,7 @@ def fine_tune(
             )
 
     micro_batch = stage.micro_batch or stage.batch
+    updates = stage.epochs * math.ceil(len(rows) / stage.batch)
     bf16 = model.dtype == torch.bfloat16
     config = SFTConfig(
         output_dir=str(folder),
@@ -77,7 +86,12 @@ def fine_tune(
         gradient_accumulation_steps=stage.batch // micro_batch,
         gradient_checkpointing=model.is_gradient_checkpointing,
         learning_rate=stage.learning_rate,
-        lr_scheduler_type="linear",
+        adam_beta1=optimizer.beta1,
+        adam_beta2=optimizer.beta2,
+        weight_decay=optimizer.weight_decay,
+        max_grad_norm=optimizer.max_grad_norm,
+        lr_scheduler_type="warmup_stable_decay",
+        lr_scheduler_kwargs={"num_decay_steps": math.ceil(DECAY * updates)},
         warmup_steps=stage.warmup,
         # Rows of like length together: little padding.
         train_sampling_strategy="group_by_length",
@@ -108,7 +122,3 @@ def fine_tune(
     )
     last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
     trainer.train(resume_from_checkpoint=last)
-
-
-LOG_EVERY = 10
-"""Updates between two reports."""

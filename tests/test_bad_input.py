@@ -1,0 +1,222 @@
+"""Bad input through the command line: one clear line, exit code 2, nothing started or left."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from qwenlong.cli import main
+
+ROOT = Path(__file__).parent.parent
+GOOD: dict[str, Any] = {
+    "question": "Where is it?",
+    "documents": ["It is here."],
+    "answers": ["here"],
+    "reasoning": "It says so.",
+}
+FILES: dict[str, list[object]] = {
+    "empty": [],
+    "malformed": [GOOD, GOOD, '{"question": "Where'],
+    "answerless": [GOOD, {**GOOD, "answers": []}],
+    "blank_answer": [GOOD, {**GOOD, "answers": [" "]}],
+    "no_reasoning": [GOOD, {**GOOD, "reasoning": ""}],
+    "unknown_kind": [GOOD, {**GOOD, "kind": "essay"}],
+    "long_question": [{**GOOD, "question": "Where is it, if it is? " * 200}],
+}
+FACTS = {"source": "facts", "examples": 40, "min_tokens": 40, "max_tokens": 400}
+EXPERIMENT: dict[str, Any] = {
+    "policy": {"path": "tiny", "dtype": "float32", "window": 256, "tiny": {"layers": 1}},
+    "data": {
+        "sft": [{**FACTS, "max_tokens": 100}],
+        "train": [{"source": "recital", "examples": 5, "min_tokens": 6, "max_tokens": 9}, FACTS],
+        "held_out": [FACTS],
+    },
+    "stages": {
+        "sft": {"kind": "sft", "context": 256, "batch": 8},
+        "phase1": {
+            "kind": "rl", "context": 200, "response": 16, "steps": 1, "batch": 8, "group": 4,
+        },
+        "phase2": {"kind": "rl", "context": 500, "yarn_factor": 2.5},
+    },
+    "evaluation": {"examples": 2},
+}  # fmt: skip
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Path]:
+    """A folder with an experiment file and data files; SIGTERM is put back afterwards."""
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(EXPERIMENT, sort_keys=False))
+    for name, lines in FILES.items():
+        texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+        (tmp_path / f"{name}.jsonl").write_text("".join(f"{text}\n" for text in texts))
+    before = signal.getsignal(signal.SIGTERM)
+    yield tmp_path
+    signal.signal(signal.SIGTERM, before)
+
+
+def source(part: str, name: str) -> str:
+    return f"data.{part}=[{{source: jsonl, path: {name}.jsonl}}]"
+
+
+BAD = {
+    "unknown key": (["rollout.tempreature=1"], ["rollout.tempreature", "temperature"]),
+    "unknown section": (["lerner.cpus=1"], ["lerner", "learner"]),
+    "unknown key of a stage": (["stages.phase1.contxt=9"], ["stages.phase1.contxt", "context"]),
+    "unknown key of a source": (["data.train.1.exmples=3"], ["data.train.1.exmples", "examples"]),
+    "key of another kind of stage": (["stages.sft.group=4"], ["stages.sft.group", "SftStage"]),
+    "a text for a number": (["rollout.actors=many"], ["rollout.actors", "many", "Integer"]),
+    "a fraction for a count": (["stages.phase1.batch=8.5"], ["stages.phase1.batch", "8.5"]),
+    "a text for a section": (["policy=tiny"], ["policy", "tiny"]),
+    "a number for a list": (["evaluation.contexts=5"], ["evaluation.contexts", "5", "list"]),
+    "null for a number": (["seed=null"], ["seed", "None", "int"]),
+    "a list for the stages": (["stages=[]"], ["stages", "mapping"]),
+    "no mapping for a stage": (["stages.phase1=3"], ["stages.phase1", "sft, rl"]),
+    "unknown kind of stage": (["stages.phase1.kind=ppo"], ["stages.phase1.kind=ppo", "sft, rl"]),
+    "an override without a value": (["seed"], ["'seed'", "key=value"]),
+    "an override that is no YAML": (["seed=[1"], ["seed", "[1"]),
+    "unknown source": (["data.train.1.source=fatcs"], ["data.train.1.source=fatcs", "facts"]),
+    "unknown logger": (["loggers=[tensorbord]"], ["loggers.0=tensorbord", "tensorboard"]),
+    "unknown dtype": (["policy.dtype=float16"], ["policy.dtype=float16", "float32"]),
+    "unknown policy": (["policy.path=/no/such"], ["policy.path=/no/such", "no policy"]),
+    "missing data": ([source("train", "none")], ["data.train.0", "none.jsonl", "no such file"]),
+    "missing SFT data": ([source("sft", "none")], ["data.sft.0", "none.jsonl", "no such file"]),
+    "empty data": ([source("train", "empty")], ["data.train.0", "empty.jsonl", "is empty"]),
+    "malformed data": ([source("train", "malformed")], ["malformed.jsonl:3", "not JSON"]),
+    "malformed held-out data": (
+        [source("held_out", "malformed")],
+        ["data.held_out.0", "malformed.jsonl:3", "not JSON"],
+    ),
+    "no data": (["data.held_out=[]"], ["data.held_out=[]", "at least one"]),
+    "an answerless example": ([source("train", "answerless")], ["answerless.jsonl:2", "answers"]),
+    "a blank answer": ([source("train", "blank_answer")], ["blank_answer.jsonl:2", "answers[0]"]),
+    "an unknown kind of answer": (
+        [source("train", "unknown_kind")],
+        ["data.train", "kind='essay'", "extractive"],
+    ),
+    "SFT without reasoning": (
+        [source("sft", "no_reasoning")],
+        ["data.sft", "no_reasoning:2", "reasoning"],
+    ),
+    "a question beyond the context": (
+        [source("train", "long_question"), "data.over_long=middle"],
+        ["500", "long_question:1"],
+    ),
+    "a phase shorter than the one before": (
+        ["stages.phase2.context=100"],
+        ["stages.phase2.context=100", "shorter", "200"],
+    ),
+    "beyond RoPE without YaRN": (
+        ["stages.phase2.yarn_factor=1"],
+        ["stages.phase2.context=500", "516", "256", "yarn_factor >= 2.0"],
+    ),
+    "beyond YaRN": (["stages.phase2.yarn_factor=2"], ["stages.phase2.context=500", "512"]),
+    "SFT beyond RoPE": (["stages.sft.context=257"], ["stages.sft.context=257", "256"]),
+    "a batch that the group does not divide": (
+        ["stages.phase1.batch=10"],
+        ["stages.phase1.batch=10", "multiple of group (4)"],
+    ),
+    "a mini-batch that does not divide": (
+        ["stages.phase1.mini_batch=6"],
+        ["stages.phase1.mini_batch=6", "group (4)", "batch (8)"],
+    ),
+    "a batch of none": (["stages.sft.batch=0"], ["stages.sft.batch=0", ">= 1"]),
+    "fewer rows than a batch": (["stages.sft.batch=99"], ["stages.sft", "99"]),
+    "SFT on a source that is not there": (
+        ["stages.sft.sources=[recital]"],
+        ["stages.sft.sources", "recital"],
+    ),
+    "a context without examples": (["evaluation.contexts=[30]"], ["evaluation.contexts=[30]"]),
+    "rollouts without temperature": (["rollout.temperature=0"], ["rollout.temperature=0"]),
+    "top-p beyond 1": (["rollout.top_p=3"], ["rollout.top_p=3"]),
+}  # fmt: skip
+
+
+def one_line(err: str, fragments: list[str]) -> None:
+    assert "Traceback" not in err
+    assert len(err.splitlines()) == 1 and err.endswith("\n"), err
+    missing = [fragment for fragment in fragments if fragment not in err]
+    assert not missing, f"{missing} not in {err}"
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("what", BAD)
+def test_is_refused(
+    what: str, here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    overrides, fragments = BAD[what]
+    before = sorted(here.rglob("*"))
+    monkeypatch.setattr(
+        sys, "argv", ["qwenlong", "train", f"{here}/mine.yaml", f"run_dir={here}/run", *overrides]
+    )
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    one_line(capfd.readouterr().err, fragments)
+    assert sorted(here.rglob("*")) == before
+
+
+WRONG_FILES = {
+    "absent.yaml": (None, "no such experiment file"),
+    "torn.yaml": ("policy: {path", "not YAML"),
+    "list.yaml": ("- policy", "mapping"),
+    "empty.yaml": ("", "policy.path"),
+    "binary.yaml": ("policy: \x00", "not YAML"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_FILES)
+def test_an_experiment_file_that_is_none_is_refused(
+    name: str, here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text, right = WRONG_FILES[name]
+    if text is not None:
+        (here / name).write_text(text)
+    monkeypatch.setattr(sys, "argv", ["qwenlong", "train", f"{here}/{name}"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    one_line(capfd.readouterr().err, [right])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fragments", "unloaded"),
+    [
+        # What the configuration alone tells does not wait for torch.
+        (BAD["unknown key"][0], BAD["unknown key"][1], ["torch", "transformers", "ray", "vllm"]),
+        ([], ["run_dir=", "is not empty", "qwenlong resume"], ["ray", "vllm", "trl"]),
+        (BAD["malformed data"][0], BAD["malformed data"][1], ["ray", "vllm", "trl"]),
+        (BAD["SFT without reasoning"][0], ["reasoning"], ["ray", "vllm", "trl"]),
+    ],
+    ids=["unknown key", "taken run directory", "malformed data", "SFT without reasoning"],
+)
+def test_a_process_of_its_own_ends_with_2_and_loads_no_ray(
+    overrides: list[str], fragments: list[str], unloaded: list[str], here: Path
+) -> None:
+    run = here / "run"
+    if not overrides:
+        run.mkdir()
+        (run / "config.yaml").write_text("seed: 1\n")
+    before = sorted(here.rglob("*"))
+    code = (
+        "import atexit, sys\n"
+        f"atexit.register(lambda: print('loaded', [m for m in {unloaded} if m in sys.modules]))\n"
+        "from qwenlong.cli import main\n"
+        "main()"
+    )
+    arguments = ["train", str(here / "mine.yaml"), f"run_dir={run}", *overrides]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    one_line(done.stderr, fragments)
+    assert done.stdout.splitlines()[-1] == "loaded []"
+    assert sorted(here.rglob("*")) == before
