@@ -29,10 +29,12 @@ def train(
     ] = False,
 ) -> None:
     """Trains a policy from an experiment file and leaves a report."""
-    from qwenlong import launch
-    from qwenlong.config import load_config
+    from qwenlong.experiment import load_config
 
     config = load_config(experiment, overrides or [])
+    # torch takes seconds to import; a wrong key should not wait for it.
+    from qwenlong import launch
+
     if dry_run:
         launch.describe(config, Console())
     else:
@@ -40,7 +42,9 @@ def train(
 
 
 @app.command()
-def resume(run_dir: Annotated[Path, typer.Argument(help="The directory of a stopped run.")]) -> None:
+def resume(
+    run_dir: Annotated[Path, typer.Argument(help="The directory of a stopped run.")],
+) -> None:
     """Goes on with a stopped run from its last checkpoint."""
     from qwenlong import launch
 

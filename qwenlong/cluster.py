@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,7 +60,8 @@ def start_workers(
         logs: folder for what the actors print.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    _join_ray(config)
+    with signals_deferred():
+        _join_ray(config)
     group = None
     actors: list[Any] = []
     try:
@@ -74,6 +76,24 @@ def start_workers(
         if group is not None:
             remove_placement_group(group)
         ray.shutdown()
+
+
+@contextmanager
+def signals_deferred() -> Iterator[None]:
+    """Lets Ray start whole before Ctrl-C is heard: half started, it would leave processes."""
+    pending: list[int] = []
+    before = {
+        number: signal.signal(number, lambda caught, _: pending.append(caught))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if pending:
+        ray.shutdown()
+        signal.raise_signal(pending[0])
 
 
 def _join_ray(config: Config) -> None:

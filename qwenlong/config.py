@@ -1,18 +1,11 @@
-"""The experiment file: every key with its meaning, how a file is read, what is refused."""
+"""The experiment file: every key with its meaning. ``experiment.py`` reads and checks it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from qwenlong.types import InputError
+from omegaconf import MISSING
 
 
 @dataclass(frozen=True)
@@ -119,8 +112,8 @@ class RolloutConfig:
     tensor_parallel_size: int = 1
     threads: int | None = None
     """CPU threads of an actor; the machine's cores if null, since learner and actors alternate."""
-    memory_gb: int = 1
-    """KV cache of an actor on the CPU, in GiB."""
+    kv_cache_gb: float | None = None
+    """KV cache of an actor in GiB; if null, 1 on the CPU, on a GPU what the next key leaves."""
     gpu_memory_utilization: float = 0.85
     temperature: float = 0.7
     top_p: float = 0.95
@@ -203,177 +196,3 @@ class Config:
     def longest_response(self) -> int:
         """The longest response that any part of the run may sample, in tokens."""
         return max([phase.response for phase in self.phases] + [self.evaluation.response or 0])
-
-
-STAGES = {"sft": SftStage, "rl": RlStage}
-DTYPES = ("float32", "bfloat16")
-OVER_LONG = ("drop", "middle")
-LOGGERS = ("tensorboard", "trackio", "wandb")
-
-
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Reads an experiment file (or a run's saved ``config.yaml``) and applies ``key=value``.
-
-    Raises:
-        InputError: with the key, its value and what would be right.
-    """
-    path = Path(path)
-    raw = read_yaml(path)
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals or not key:
-            raise InputError(f"{override!r}: an override has the form key=value")
-        OmegaConf.update(raw, key, yaml.safe_load(value), force_add=True)
-    config = _structure(raw)
-    config = replace(config, run_dir=config.run_dir or str(Path("runs") / path.stem))
-    config = _anchor_paths(config, path.parent)
-    check(config)
-    return config
-
-
-def save_config(config: Config, path: Path) -> None:
-    OmegaConf.save(OmegaConf.structured(config), path)
-
-
-def read_yaml(path: Path) -> DictConfig:
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such experiment file")
-    try:
-        raw = OmegaConf.load(path)
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(raw, DictConfig):
-        raise InputError(f"{path}: an experiment file is a mapping of keys, not a list")
-    return raw
-
-
-def _structure(raw: DictConfig) -> Config:
-    stages = raw.pop("stages", None) or {}
-    if not isinstance(stages, DictConfig):
-        raise InputError(f"stages={stages}: must be a mapping from stage names to stages")
-    config = _typed(Config, raw, "")
-    resolved: dict[str, Any] = {}
-    before: dict[str, DictConfig] = {}
-    for name, stage in stages.items():
-        kind = stage.get("kind") if isinstance(stage, DictConfig) else None
-        if kind not in STAGES:
-            raise InputError(f"stages.{name}.kind={kind}: must be one of {', '.join(STAGES)}")
-        inherited = OmegaConf.merge(before.get(kind, OmegaConf.create()), stage)
-        assert isinstance(inherited, DictConfig)
-        before[kind] = inherited
-        resolved[str(name)] = _typed(STAGES[kind], inherited, f"stages.{name}.")
-    return replace(config, stages=resolved)
-
-
-def _typed(schema: Any, raw: DictConfig, prefix: str) -> Any:
-    try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), raw))
-    except OmegaConfBaseException as error:
-        message = str(error).splitlines()[0]
-        key = getattr(error, "full_key", None) or ""
-        raise InputError(f"{prefix}{key}: {message}") from None
-
-
-def _anchor_paths(config: Config, folder: Path) -> Config:
-    """Makes relative paths those of the experiment file, so that a saved config stands alone."""
-
-    def anchored(sources: list[SourceConfig]) -> list[SourceConfig]:
-        return [
-            replace(source, path=str((folder / source.path).resolve())) if source.path else source
-            for source in sources
-        ]
-
-    data = config.data
-    return replace(
-        config,
-        data=replace(
-            data,
-            sft=anchored(data.sft),
-            train=anchored(data.train),
-            held_out=anchored(data.held_out),
-        ),
-    )
-
-
-def check(config: Config) -> None:
-    """Refuses what no run could do, as far as the configuration alone tells."""
-
-    def require(holds: bool, key: str, value: Any, right: str) -> None:
-        if not holds:
-            raise InputError(f"{key}={value}: {right}")
-
-    require(bool(config.stages), "stages", "{}", "at least one stage is needed")
-    require(bool(config.phases), "stages", list(config.stages), "at least one needs kind: rl")
-    for key, value, known in (
-        ("policy.dtype", config.policy.dtype, DTYPES),
-        ("data.over_long", config.data.over_long, OVER_LONG),
-        *((f"loggers.{i}", name, LOGGERS) for i, name in enumerate(config.loggers)),
-    ):
-        require(value in known, key, value, f"must be one of {', '.join(known)}")
-    for key, count in (
-        ("rollout.actors", config.rollout.actors),
-        ("rollout.tensor_parallel_size", config.rollout.tensor_parallel_size),
-        ("learner.logprob_chunk", config.learner.logprob_chunk),
-        ("evaluation.examples", config.evaluation.examples),
-        ("checkpoint.every", config.checkpoint.every),
-        ("checkpoint.keep", config.checkpoint.keep),
-    ):
-        require(count >= 1, key, count, "must be at least 1")
-    for name, stage in config.stages.items():
-        _check_stage(f"stages.{name}", stage, require)
-    phases = [(name, s) for name, s in config.stages.items() if isinstance(s, RlStage)]
-    for (_, before), (name, phase) in pairwise(phases):
-        require(
-            phase.context >= before.context,
-            f"stages.{name}.context",
-            phase.context,
-            f"must not be shorter than the phase before it ({before.context})",
-        )
-
-
-def _check_stage(key: str, stage: Any, require: Any) -> None:
-    counts = ["context", "batch"]
-    counts += ["response", "steps", "group"] if isinstance(stage, RlStage) else []
-    for name in counts:
-        require(getattr(stage, name) >= 1, f"{key}.{name}", getattr(stage, name), "must be >= 1")
-    require(stage.learning_rate > 0, f"{key}.learning_rate", stage.learning_rate, "must be > 0")
-    if isinstance(stage, SftStage):
-        require(stage.epochs > 0, f"{key}.epochs", stage.epochs, "must be > 0")
-        require(0 <= stage.warmup < 1, f"{key}.warmup", stage.warmup, "must be in [0, 1)")
-        micro_batch = stage.micro_batch or stage.batch
-        require(
-            stage.batch % micro_batch == 0,
-            f"{key}.micro_batch",
-            micro_batch,
-            f"must divide batch ({stage.batch})",
-        )
-        return
-    require(stage.group >= 2, f"{key}.group", stage.group, "GRPO compares at least 2 rollouts")
-    require(stage.yarn_factor >= 1, f"{key}.yarn_factor", stage.yarn_factor, "must be >= 1")
-    require(
-        stage.batch % stage.group == 0,
-        f"{key}.batch",
-        stage.batch,
-        f"must be a multiple of group ({stage.group}): it counts rollouts",
-    )
-    mini_batch = stage.mini_batch or stage.batch
-    require(
-        mini_batch % stage.group == 0 and stage.batch % mini_batch == 0,
-        f"{key}.mini_batch",
-        mini_batch,
-        f"must be a multiple of group ({stage.group}) and divide batch ({stage.batch})",
-    )
-
-
-def check_rope(config: Config, window: int) -> None:
-    """Refuses rows longer than the RoPE of their stage serves. ``window``: the policy's own."""
-    for name, stage in config.stages.items():
-        factor = stage.yarn_factor if isinstance(stage, RlStage) else 1.0
-        row = stage.context + (stage.response if isinstance(stage, RlStage) else 0)
-        if row > int(window * factor):
-            at_least = f"yarn_factor >= {row / window:.4g}" if isinstance(stage, RlStage) else ""
-            raise InputError(
-                f"stages.{name}.context={stage.context}: a row of {row} tokens is beyond the"
-                f" {int(window * factor)} that RoPE allows (window {window}, yarn_factor"
-                f" {factor:g}); {at_least or 'shorten it'}"
-            )

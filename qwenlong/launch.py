@@ -13,8 +13,10 @@ from typing import Any
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
+from transformers.utils import logging as transformers_logging
 
-from qwenlong.config import Config, RlStage, SftStage, check_rope, load_config
+from qwenlong.config import Config, RlStage, SftStage
+from qwenlong.experiment import check_rope, load_config
 from qwenlong.loggers import check_loggers, open_loggers
 from qwenlong.model.policy import native_rope
 from qwenlong.prepare import TINY, Prepared, prepare
@@ -26,6 +28,7 @@ from qwenlong.run import Checkpoint, RunDir, refuse_taken
 
 def train_new(config: Config, console: Console) -> None:
     """Checks everything, then makes the run directory, then trains."""
+    transformers_logging.disable_progress_bar()
     refuse_taken(Path(config.run_dir))
     check_loggers(config.loggers)
     with tempfile.TemporaryDirectory() as scratch:
@@ -39,6 +42,7 @@ def train_new(config: Config, console: Console) -> None:
 
 
 def resume(root: Path, console: Console) -> None:
+    transformers_logging.disable_progress_bar()
     run = RunDir.open(root)
     config = replace(load_config(run.config), run_dir=str(root))
     if config.policy.path == TINY:
@@ -46,16 +50,19 @@ def resume(root: Path, console: Console) -> None:
     with tempfile.TemporaryDirectory() as scratch, console.status("reading data"):
         prepared = prepare(config, Path(scratch))
     last = run.last_checkpoint()
-    run.rewind(lambda line: last is not None and _before(config, line, last))
+    run.rewind(lambda line: _kept(run, config, line, last))
     where = f"step {last.step} of {last.stage}" if last else "the beginning"
     console.print(f"going on from {where}", highlight=False)
     _run(prepared, run, last, console)
 
 
-def _before(config: Config, line: Mapping[str, Any], last: Checkpoint) -> bool:
+def _kept(run: RunDir, config: Config, line: Mapping[str, Any], last: Checkpoint | None) -> bool:
+    """Whether a logged step was before the checkpoint, the run's or an SFT trainer's own."""
     order = list(config.stages)
-    at, end = (order.index(line["stage"]), line["step"]), (order.index(last.stage), last.step)
-    return at <= end
+    at = (order.index(line["stage"]), line["step"])
+    if last and at <= (order.index(last.stage), last.step):
+        return True
+    return line["kind"] == "sft" and line["step"] <= run.trainer_step(line["stage"])
 
 
 def _run(prepared: Prepared, directory: RunDir, last: Checkpoint | None, console: Console) -> None:

@@ -37,10 +37,12 @@ def _tensorboard(config: Config, run: RunDir, stack: ExitStack) -> Log:
 
     writer = SummaryWriter(str(run.root / "tensorboard"))
     stack.callback(writer.close)
-    return lambda metrics: [
-        writer.add_scalar(f"{metrics['stage']}/{name}", value, metrics["step"])
-        for name, value in _numbers(metrics).items()
-    ]
+
+    def log(metrics: Mapping[str, Any]) -> None:
+        for name, value in _named(metrics).items():
+            writer.add_scalar(name, value, metrics["step"])
+
+    return log
 
 
 def _trackio(config: Config, run: RunDir, stack: ExitStack) -> Log:
@@ -60,11 +62,8 @@ def _wandb(config: Config, run: RunDir, stack: ExitStack) -> Log:
 
 
 def _named(metrics: Mapping[str, Any]) -> dict[str, float]:
-    return {f"{metrics['stage']}/{name}": value for name, value in _numbers(metrics).items()}
-
-
-def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in metrics.items() if isinstance(value, int | float)}
+    numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
+    return {f"{metrics['stage']}/{name}": value for name, value in numbers.items()}
 
 
 LOGGERS: dict[str, Callable[[Config, RunDir, ExitStack], Log]] = {

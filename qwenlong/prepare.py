@@ -9,15 +9,16 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
-from qwenlong.config import Config, RlStage, SftStage, SourceConfig, check_rope
+from qwenlong.config import Config, RlStage, SftStage, SourceConfig
 from qwenlong.curricula.phases import length_band
 from qwenlong.data.load import read_examples, render
 from qwenlong.data.prompts import Renderer, training_texts
+from qwenlong.experiment import check_rope
 from qwenlong.learner.sft import SftRow
 from qwenlong.model.policy import native_rope
 from qwenlong.model.tiny import build_tiny
 from qwenlong.rewards.registry import verifier
-from qwenlong.types import Example, InputError, Prompt, Rope
+from qwenlong.types import Example, InputError, Prompt, Rope, Split
 
 TINY = "tiny"
 TOKENIZER_EXAMPLES = 500
@@ -75,6 +76,8 @@ def prepare(config: Config, scratch: Path) -> Prepared:
     Raises:
         InputError: whatever of the user's input is wrong.
     """
+    if config.policy.window is not None:
+        check_rope(config, config.policy.window)
     policy = _policy(config, scratch)
     rope = native_rope(policy, config.policy.window)
     check_rope(config, rope.window)
@@ -91,24 +94,21 @@ def _policy(config: Config, scratch: Path) -> str:
         return config.policy.path
     if config.policy.window is None:
         raise InputError("policy.window=null: policy.path=tiny needs its native window in tokens")
-    data = config.data
-    few: list[SourceConfig] = [
-        replace(spec, examples=min(spec.examples or TOKENIZER_EXAMPLES, TOKENIZER_EXAMPLES))
-        for spec in [*data.sft, *data.train]
-    ]
-    # There is no tokenizer yet to count with; words will do to choose its training texts.
-    examples = read_examples(
-        few, "data.train", "train", lambda text: len(text.split()), config.seed
-    )
+    texts: list[str] = []
+    for key, sources in (("data.sft", config.data.sft), ("data.train", config.data.train)):
+        few = [
+            replace(spec, examples=min(spec.examples or TOKENIZER_EXAMPLES, TOKENIZER_EXAMPLES))
+            for spec in sources
+        ]
+        # There is no tokenizer yet to count with; words will do to choose its training texts.
+        examples = read_examples(few, key, "train", lambda text: len(text.split()), config.seed)
+        texts += training_texts(examples)
     folder = scratch / TINY
-    texts = training_texts(examples)
     build_tiny(folder, texts, config.policy.tiny, config.policy.window, config.seed)
     return str(folder)
 
 
-def _sft_rows(
-    config: Config, renderer: Renderer, notes: list[str]
-) -> dict[str, list[SftRow]]:
+def _sft_rows(config: Config, renderer: Renderer, notes: list[str]) -> dict[str, list[SftRow]]:
     stages = {n: s for n, s in config.stages.items() if isinstance(s, SftStage)}
     if not stages:
         return {}
@@ -117,6 +117,13 @@ def _sft_rows(
         if not example.reasoning:
             raise InputError(
                 f"data.sft: example {example.id!r} has no reasoning, which SFT imitates"
+            )
+    for name, stage in stages.items():
+        unknown = set(stage.sources) - {example.source for example in examples}
+        if unknown:
+            raise InputError(
+                f"stages.{name}.sources={stage.sources}: data.sft has no source"
+                f" {', '.join(sorted(unknown))}"
             )
     pairs = [(e.source, (renderer.prompt(e).ids, renderer.solution(e))) for e in examples]
     rows: dict[str, list[SftRow]] = {}
@@ -148,9 +155,7 @@ def _phase_prompts(
     return bands
 
 
-def _held_out(
-    config: Config, renderer: Renderer, notes: list[str]
-) -> dict[int, Sequence[Prompt]]:
+def _held_out(config: Config, renderer: Renderer, notes: list[str]) -> dict[int, Sequence[Prompt]]:
     examples = _read(config, config.data.held_out, "data.held_out", renderer)
     prompts = _rendered(config, examples, "data.held_out", renderer, notes)
     bands: dict[int, Sequence[Prompt]] = {}
@@ -168,7 +173,7 @@ def _held_out(
 def _read(
     config: Config, sources: Sequence[SourceConfig], key: str, renderer: Renderer
 ) -> list[Example]:
-    split = "held_out" if key == "data.held_out" else "train"
+    split: Split = "held_out" if key == "data.held_out" else "train"
     examples = read_examples(sources, key, split, renderer.count_tokens, config.seed)
     for example in examples:
         verifier(example)

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from qwenlong.config import Config, save_config
+from qwenlong.config import Config
+from qwenlong.experiment import save_config
 from qwenlong.types import Group, InputError, Prompt, Rollout, Score
 
 
@@ -101,7 +102,8 @@ class RunDir:
         number = max((int(p.name.split("-")[0]) for p in self._checkpoints()), default=0) + 1
         final = self.checkpoints / f"{number:04d}-{stage}-{step:05d}"
         partial = self.checkpoints / f"{final.name}.partial"
-        shutil.rmtree(partial) if partial.exists() else None
+        if partial.exists():
+            shutil.rmtree(partial)
         partial.mkdir()
         write_state(partial)
         state = {"stage": stage, "step": step, "version": version, "curriculum": dict(curriculum)}
@@ -116,6 +118,15 @@ class RunDir:
             return None
         state = json.loads((folders[-1] / "state.json").read_text())
         return Checkpoint(folders[-1], **state)
+
+    def trainer(self, stage: str) -> Path:
+        """Where an SFT stage keeps its own checkpoints while it runs."""
+        return self.checkpoints / f"trainer-{stage}"
+
+    def trainer_step(self, stage: str) -> int:
+        """The step of an SFT stage's last own checkpoint; 0 where there is none."""
+        saved = self.trainer(stage).glob("checkpoint-*")
+        return max((int(path.name.split("-")[1]) for path in saved), default=0)
 
     def _checkpoints(self) -> list[Path]:
         return sorted(p for p in self.checkpoints.glob("[0-9]*-*") if p.suffix != ".partial")

@@ -15,6 +15,7 @@ from qwenlong.cluster import Workers
 from qwenlong.config import RlStage, SftStage
 from qwenlong.curricula.sampler import UniformSampler
 from qwenlong.evaluate.evaluate import accuracies
+from qwenlong.experiment import UNTRAINED
 from qwenlong.learner.advantage import group_advantages
 from qwenlong.loggers import Log
 from qwenlong.metrics import Clock, phase_metrics, summarised
@@ -26,7 +27,6 @@ from qwenlong.run import Checkpoint, RunDir, evaluation_records, group_records
 from qwenlong.types import Batch, Group, Prompt, Rollout, Rope, Row, Sampling
 
 POLL_S = 0.5
-UNTRAINED = "untrained"
 
 
 @dataclass
@@ -107,7 +107,7 @@ def fine_tune(run: Run, name: str, stage: SftStage, resumed: Checkpoint | None) 
         run.done += run.prepared.steps(name)
         return
     rows = run.prepared.sft_rows[name]
-    learner, folder = run.workers.learner, run.directory.checkpoints / f"trainer-{name}"
+    learner, folder = run.workers.learner, run.directory.trainer(name)
     training = learner.sft.remote(rows, stage, run.rope, folder, run.prepared.config.seed)
     before, seen, running = run.done, 0, [training]
     while running:
@@ -173,9 +173,7 @@ def publish(run: Run, version: int) -> None:
     run.workers.publish(version)
 
 
-def report(
-    run: Run, name: str, kind: str, step: int, of: int, metrics: dict[str, float]
-) -> None:
+def report(run: Run, name: str, kind: str, step: int, of: int, metrics: dict[str, float]) -> None:
     run.log({"stage": name, "kind": kind, "step": step, "version": run.version, **metrics})
     reward, tokens = metrics.get("reward_mean"), metrics.get("tokens_per_s")
     run.progress.update(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +24,6 @@ class VllmEngine:
     def __init__(
         self, path: str, dtype: str, rope: Rope, longest: int, config: RolloutConfig, seed: int
     ) -> None:
-        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(config.memory_gb))
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         single = config.tensor_parallel_size == 1
         # One process: no second one to start, feed and take down.
@@ -48,6 +48,7 @@ class VllmEngine:
             tensor_parallel_size=config.tensor_parallel_size,
             distributed_executor_backend="uni" if single else "mp",
             gpu_memory_utilization=config.gpu_memory_utilization,
+            kv_cache_memory_bytes=_kv_cache_bytes(config),
             worker_extension_cls="qwenlong.rollout.worker.WorkerExtension",
             disable_log_stats=True,
         )
@@ -77,7 +78,7 @@ class VllmEngine:
             for prompt, output in zip(prompts, outputs, strict=True)
         ]
 
-    def _rollout(self, prompt: Prompt, answer: object) -> Rollout:
+    def _rollout(self, prompt: Prompt, answer: Any) -> Rollout:
         ids = tuple(answer.token_ids)
         logprobs = tuple(at[token].logprob for at, token in zip(answer.logprobs, ids, strict=True))
         return Rollout(
@@ -105,3 +106,9 @@ class VllmEngine:
 
     def close(self) -> None:
         self.llm.llm_engine.engine_core.shutdown()
+
+
+def _kv_cache_bytes(config: RolloutConfig) -> int | None:
+    if config.kv_cache_gb is not None:
+        return int(config.kv_cache_gb * 2**30)
+    return None if torch.cuda.is_available() else 2**30

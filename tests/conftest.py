@@ -14,7 +14,7 @@ from qwenlong.model.tiny import build_tiny
 from qwenlong.types import Example
 
 WINDOW = 256
-TINY = TinyConfig(layers=2, hidden=64, intermediate=128)
+TINY = TinyConfig(layers=2, hidden=64, intermediate=128, heads=2, kv_heads=1)
 
 
 @pytest.fixture(scope="session")

@@ -167,7 +167,7 @@ WRONG_FILES = {
     "absent.yaml": (None, "no such experiment file"),
     "torn.yaml": ("policy: {path", "not YAML"),
     "list.yaml": ("- policy", "mapping"),
-    "empty.yaml": ("", "policy.path"),
+    "empty.yaml": ("", "at least one stage is needed"),
     "binary.yaml": ("policy: \x00", "not YAML"),
 }
 

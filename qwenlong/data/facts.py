@@ -153,9 +153,7 @@ def _pairs(keys: tuple[str, ...], values: tuple[str, ...], split: Split, rng: Ra
 def _allowed(
     keys: tuple[str, ...], values: tuple[str, ...], split: Split
 ) -> dict[str, tuple[str, ...]]:
-    return {
-        key: tuple(v for v in values if v != key and split_of(key, v) == split) for key in keys
-    }
+    return {key: tuple(v for v in values if v != key and split_of(key, v) == split) for key in keys}
 
 
 @cache

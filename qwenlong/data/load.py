@@ -47,9 +47,7 @@ def read_examples(
     return examples
 
 
-def render(
-    examples: Sequence[Example], renderer: Renderer, limit: int, over_long: str
-) -> Prompts:
+def render(examples: Sequence[Example], renderer: Renderer, limit: int, over_long: str) -> Prompts:
     """Renders examples; documents that make a prompt longer than ``limit`` are dropped or cut."""
     prompts: list[Prompt] = []
     dropped = cut = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from transformers import PreTrainedTokenizerBase
 
-from qwenlong.types import Example, Prompt
+from qwenlong.types import Example, InputError, Prompt
 
 INSTRUCTION = 'Think first, then end with "Therefore, the answer is" and the answer.'
 
@@ -49,7 +49,7 @@ class Renderer:
             if len(ids) <= limit:
                 return Prompt(prompt.example, ids, cut)
             cut += len(ids) - limit
-        raise ValueError(
+        raise InputError(
             f"context={limit}: example {prompt.example.id!r} does not fit without its documents"
         )
 

@@ -35,12 +35,12 @@ class LearnerActor:
         self.sft_log = []
         model = self.learner.model
         self.learner.stretch(rope)
+        use_cache = model.config.use_cache
         model.set_attn_implementation("sdpa")
         optimizer = self.learner.config
-        fine_tune(
-            model, self.tokenizer, rows, stage, folder, seed, optimizer, self.sft_log.append
-        )
+        fine_tune(model, self.tokenizer, rows, stage, folder, seed, optimizer, self.sft_log.append)
         model.set_attn_implementation(SHARED_PROMPT)
+        model.config.use_cache = use_cache  # the trainer switches it off for good
 
     def sft_progress(self, after: int) -> list[dict[str, float]]:
         """Reports of the running ``sft`` from the ``after``-th on; asked while it runs."""

@@ -75,7 +75,11 @@ def shared_prompt_attention(
     repeats = query.shape[1] // key.shape[1]
     key, value = (x.repeat_interleave(repeats, dim=1) for x in (key, value))
     of_prompt = scaled_dot_product_attention(
-        query[:, :, :prompt], key[:, :, :prompt], value[:, :, :prompt], is_causal=True, scale=scaling
+        query[:, :, :prompt],
+        key[:, :, :prompt],
+        value[:, :, :prompt],
+        is_causal=True,
+        scale=scaling,
     )
     of_responses = scaled_dot_product_attention(
         query[:, :, prompt:], key, value, attn_mask=response_mask, scale=scaling

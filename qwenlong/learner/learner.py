@@ -45,7 +45,9 @@ class GrpoLearner:
         for group in self.optimizer.param_groups:
             group["lr"] = batch.learning_rate
         on_policy = batch.mini_batch == len(batch.rows)
-        old = [None] * len(batch.rows) if on_policy else [self._old(row, batch) for row in batch.rows]
+        old = (
+            [None] * len(batch.rows) if on_policy else [self._old(row, batch) for row in batch.rows]
+        )
         totals: dict[str, float] = {}
         norms = []
         for first in range(0, len(batch.rows), batch.mini_batch):

@@ -40,7 +40,8 @@ def token_stats(
 def _chunk_stats(
     hidden: Tensor, head: Tensor, tokens: Tensor, temperature: float, top_p: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    logits = (hidden @ head.T).float() / temperature
+    logits = hidden @ head.T
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
     logprobs = logits.log_softmax(-1)
     with torch.no_grad():
         probs = logprobs.exp()

@@ -37,6 +37,7 @@ def grpo_loss(
     plain = ratio * advantages_R
     clipped = ratio.clamp(1 - clip_low, 1 + clip_high) * advantages_R
     per_token = torch.minimum(plain, clipped)
-    weight = (1 / (lengths.clamp(min=1) * len(lengths_G))).repeat_interleave(lengths)
+    share = 1 / (lengths.clamp(min=1) * len(lengths_G)).to(logprobs_R.dtype)
+    weight = share.repeat_interleave(lengths)
     clip_share = (clipped < plain).float().mean().item() if len(plain) else 0.0
     return -(per_token * weight).sum(), {"clip_share": clip_share}

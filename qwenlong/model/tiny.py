@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from qwenlong.config import TinyConfig
@@ -81,7 +81,7 @@ def _train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokeniz
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
         min_frequency=2,
-        special_tokens=[*SPECIAL, *THINK],
+        special_tokens=list(SPECIAL),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -92,5 +92,7 @@ def _train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokeniz
         pad_token="<|endoftext|>",
         additional_special_tokens=list(SPECIAL[1:]),
     )
+    # Not special, as in Qwen3: a decoded response keeps its thinking.
+    tokenizer.add_tokens([AddedToken(token, normalized=False, special=False) for token in THINK])
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer

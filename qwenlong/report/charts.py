@@ -57,7 +57,7 @@ def stage_colours(runs: Sequence[Run]) -> dict[str, str]:
     trained = [name for name in dict.fromkeys([*planned, *kinds]) if kinds.get(name) != "untrained"]
     last = max(len(trained) - 1, 1)
     along = {name: f"stage-{round(i / last * (SEQUENCE - 1))}" for i, name in enumerate(trained)}
-    return {name: "untrained" for name in kinds} | along
+    return dict.fromkeys(kinds, "untrained") | along
 
 
 def _accuracy_panel(axes: Axes, stages: Sequence[Stage], colours: Mapping[str, str]) -> None:

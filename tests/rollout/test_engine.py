@@ -1,0 +1,213 @@
+"""vLLM samples from the learner's weights and RoPE, always: one engine through all changes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from qwenlong.config import LearnerConfig, RolloutConfig
+from qwenlong.data.prompts import Renderer
+from qwenlong.learner.learner import GrpoLearner, engine_kl
+from qwenlong.rollout.vllm_engine import VllmEngine
+from qwenlong.types import Example, Prompt, Rollout, Rope, Row, Sampling
+
+NATIVE = Rope(theta=10_000.0, window=256)
+YARN = replace(NATIVE, factor=4.0)
+RESPONSE = 24
+SAMPLING = Sampling(n=4, max_tokens=RESPONSE, temperature=0.7, top_p=0.95)
+MAX_GAP, MEAN_KL = 1e-4, 1e-5
+
+pytestmark = pytest.mark.timeout(300)
+
+
+class Pair:
+    """An engine and a learner that should agree."""
+
+    def __init__(self, policy: Path, prompts: list[Prompt]) -> None:
+        config = RolloutConfig()
+        longest = YARN.limit
+        self.engine = VllmEngine(str(policy), "float32", YARN, longest, config, seed=0)
+        self.learner = GrpoLearner(str(policy), "float32", LearnerConfig())
+        self.prompts = prompts
+        self.version = 0
+
+    def stretch(self, rope: Rope) -> None:
+        self.engine.stretch(rope)
+        self.learner.stretch(rope)
+
+    def publish(self) -> None:
+        self.version += 1
+        self.engine.load(self.learner.weights(), self.version)
+
+    def change_weights(self) -> None:
+        """Every weight becomes another, the embeddings and the tied head among them."""
+        generator = torch.Generator().manual_seed(self.version)
+        with torch.no_grad():
+            for weight in self.learner.model.parameters():
+                noise = torch.randn(weight.shape, generator=generator)
+                weight.add_(0.5 * weight.std().nan_to_num(0.0).clamp(min=0.02) * noise)
+
+    def fitting(self, rope: Rope) -> list[Prompt]:
+        return [prompt for prompt in self.prompts if len(prompt.ids) + RESPONSE <= rope.limit]
+
+    def rollouts(self, prompts: list[Prompt], sampling: Sampling = SAMPLING) -> list[Rollout]:
+        groups = self.engine.generate(prompts, sampling, range(len(prompts)))
+        return [rollout for group in groups for rollout in group]
+
+    def gaps(self, rope: Rope, sampling: Sampling = SAMPLING) -> tuple[float, float]:
+        """Largest difference of logprobs, and the mean KL that the learner would report.
+
+        With top-p the largest but for one token in fifty: where the nucleus ends between two
+        tokens within a rounding error, one more may be in it.
+        """
+        prompts = self.fitting(rope)
+        gaps, kls = [], []
+        for rollout in self.rollouts(prompts, sampling):
+            assert rollout.version == self.version
+            row = Row(rollout.prompt_ids, (rollout.response_ids,), (rollout.logprobs,), (0.0,))
+            with torch.no_grad():
+                stats = self.learner.stats(row, sampling.temperature, sampling.top_p)
+            ours = stats.logprobs - stats.nucleus_logmass
+            gaps.append((ours - torch.tensor(rollout.logprobs)).abs())
+            kls.append(engine_kl(row, stats))
+        worst = torch.cat(gaps).quantile(1.0 if sampling.top_p == 1.0 else 0.98).item()
+        return worst, torch.cat(kls).mean().item()
+
+    def agree(self, rope: Rope, sampling: Sampling = SAMPLING) -> None:
+        for each in (sampling, replace(sampling, top_p=1.0)):
+            worst, kl = self.gaps(rope, each)
+            assert worst < MAX_GAP and kl < MEAN_KL
+
+
+@pytest.fixture(scope="module")
+def prompts(tokenizer: PreTrainedTokenizerBase, examples: list[Example]) -> list[Prompt]:
+    """A dozen, the longest of several blocks of the prefix cache, some beyond the window."""
+    rendered = [Renderer(tokenizer).prompt(example) for example in examples]
+    chosen = sorted((p for p in rendered if len(p.ids) < 900), key=lambda p: len(p.ids))
+    return chosen[:: len(chosen) // 11]
+
+
+@pytest.fixture(scope="module")
+def pair(tiny_policy: Path, prompts: list[Prompt]) -> Iterator[Pair]:
+    os.environ.setdefault("OMP_NUM_THREADS", "2")
+    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+    pair = Pair(tiny_policy, prompts)
+    pair.change_weights()
+    pair.publish()
+    yield pair
+    pair.engine.close()
+
+
+def test_they_agree_in_every_rope_and_after_new_weights(pair: Pair) -> None:
+    assert len(pair.fitting(NATIVE)) >= 3
+    assert len(pair.fitting(YARN)) > len(pair.fitting(NATIVE)) + 3
+    for rope in (NATIVE, YARN, NATIVE):
+        pair.stretch(rope)
+        pair.agree(rope)
+        pair.change_weights()
+        pair.publish()
+        pair.agree(rope)
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.7, 0.5), (1.3, 0.95)])
+def test_they_agree_however_responses_are_drawn(
+    pair: Pair, temperature: float, top_p: float
+) -> None:
+    pair.stretch(YARN)
+    pair.agree(YARN, replace(SAMPLING, temperature=temperature, top_p=top_p))
+
+
+def test_a_head_that_keeps_its_old_copy_would_be_seen(pair: Pair) -> None:
+    """What vLLM's own reload leaves undone: the tied head's packed copy stays as it was."""
+    pair.stretch(NATIVE)
+    pair.agree(NATIVE)
+    pair.change_weights()
+    weights = list(pair.learner.weights())
+    pair.engine.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
+    pair.engine.llm.reset_prefix_cache()
+    worst, kl = pair.gaps(NATIVE)
+    assert worst > 0.1 and kl > 1e-2
+    pair.publish()
+    pair.agree(NATIVE)
+
+
+def test_a_prefix_cache_that_is_not_dropped_would_be_seen(pair: Pair) -> None:
+    pair.stretch(YARN)
+    pair.agree(YARN)
+    pair.change_weights()
+    weights = list(pair.learner.weights())
+    pair.engine.llm.collective_rpc("load_policy_weights", args=(weights,))
+    worst, kl = pair.gaps(YARN)
+    assert worst > 0.01 and kl > 1e-4
+    pair.publish()
+    pair.agree(YARN)
+
+
+def test_a_rope_of_another_phase_would_be_seen(pair: Pair) -> None:
+    pair.stretch(YARN)
+    pair.learner.stretch(NATIVE)
+    worst, kl = pair.gaps(YARN)
+    assert worst > 0.01 and kl > 1e-4
+    pair.learner.stretch(YARN)
+    pair.agree(YARN)
+
+
+def test_the_same_seeds_give_the_same_rollouts_in_any_company(
+    pair: Pair, prompts: list[Prompt]
+) -> None:
+    pair.stretch(YARN)
+    first = pair.engine.generate(prompts, SAMPLING, range(len(prompts)))
+    again = pair.engine.generate(prompts, SAMPLING, range(len(prompts)))
+    assert again == first
+    other = pair.engine.generate(prompts, SAMPLING, range(100, 100 + len(prompts)))
+    assert all(theirs != ours for theirs, ours in zip(other, first, strict=True))
+    fewer = pair.engine.generate(prompts[::2], SAMPLING, range(0, len(prompts), 2))
+    assert [[r.response_ids for r in group] for group in fewer] == [
+        [r.response_ids for r in group] for group in first[::2]
+    ]
+    for group, prompt in zip(first, prompts, strict=True):
+        assert len(group) == SAMPLING.n
+        # One seed a prompt, yet its responses are not copies of one another.
+        assert len({rollout.response_ids for rollout in group}) > 1
+        assert {rollout.prompt_ids for rollout in group} == {prompt.ids}
+
+
+def test_a_rollout_is_whole(pair: Pair, tokenizer: PreTrainedTokenizerBase) -> None:
+    pair.stretch(NATIVE)
+    end = tokenizer.eos_token_id
+    with torch.no_grad():
+        # A head that likes the end of turn, so that some responses end by themselves.
+        weight = pair.learner.model.get_input_embeddings().weight
+        weight[end] = weight.mean(0) * 40
+    pair.publish()
+    rollouts = pair.rollouts(pair.fitting(NATIVE), replace(SAMPLING, n=16, temperature=1.0))
+    for rollout in rollouts:
+        ids = rollout.response_ids
+        assert len(ids) == len(rollout.logprobs) <= RESPONSE
+        stopped = ids[-1] == end
+        assert rollout.finish_reason == ("stop" if stopped else "length")
+        assert end not in ids[:-1]
+        assert stopped or len(ids) == RESPONSE
+        # The text has thinking's marks, and neither the end of turn nor half a character.
+        text = tokenizer.decode(ids[:-1] if stopped else ids)
+        assert rollout.text.rstrip("\ufffd") == text.rstrip("\ufffd")
+    pair.agree(NATIVE)
+
+
+def test_greedy_is_the_likeliest_token_of_the_learner(pair: Pair) -> None:
+    pair.stretch(YARN)
+    for rollout in pair.rollouts(pair.fitting(YARN), Sampling(1, 8, temperature=0.0)):
+        ids = torch.tensor([[*rollout.prompt_ids, *rollout.response_ids]])
+        model = pair.learner.model
+        model.set_attn_implementation("sdpa")
+        with torch.no_grad():
+            logits = model(input_ids=ids).logits[0, len(rollout.prompt_ids) - 1 : -1]
+        model.set_attn_implementation("qwenlong_shared_prompt")
+        chosen = logits.gather(-1, torch.tensor(rollout.response_ids)[:, None])[:, 0]
+        assert (logits.max(-1).values - chosen).max() < 1e-3

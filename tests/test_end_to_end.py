@@ -1,0 +1,291 @@
+"""The whole thing, small and real: one run undisturbed, and one stopped twice and gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+ROOT = Path(__file__).parent.parent
+MARK = "QWENLONG_TEST_RUN"
+"""In the environment of a run and of all that it starts, so that what it leaves is found."""
+
+EXPERIMENT = """
+policy:
+  path: tiny
+  dtype: float32
+  window: 256
+  tiny: {layers: 2, hidden: 64, intermediate: 128, heads: 2, kv_heads: 1}
+data:
+  sft: [{source: jsonl, path: sft.jsonl}]
+  train: [{source: jsonl, path: train.jsonl}]
+  held_out: [{source: jsonl, path: held_out.jsonl}]
+stages:
+  sft: {kind: sft, context: 200, batch: 16, epochs: 4, learning_rate: 3e-3}
+  phase1:
+    {kind: rl, context: 200, response: 32, steps: 3, batch: 32, mini_batch: 16, group: 8,
+     learning_rate: 1e-3}
+  phase2: {kind: rl, context: 480, yarn_factor: 2}
+rollout: {temperature: 1.0, top_p: 0.95}
+evaluation: {examples: 8}
+checkpoint: {every: 2}
+"""
+STAGES = ["untrained", "sft", "phase1", "phase2"]
+CONTEXTS = ["200", "480"]
+METRICS = {
+    "stage", "kind", "step", "version", "reward_mean", "reward_std", "zero_variance_share",
+    "prompt_tokens_mean", "response_tokens_mean", "truncated_share", "entropy", "clip_share",
+    "engine_learner_kl", "grad_norm", "loss", "rollout_tokens_per_s", "learner_tokens_per_s",
+    "tokens_per_s", "seconds_rollout", "seconds_score", "seconds_learn", "seconds_load",
+    "seconds_step", "peak_memory_gb",
+}  # fmt: skip
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def write_experiment(folder: Path) -> Path:
+    """Which of two names is right cannot be known: rewards vary, and the policy has to learn."""
+    rng = Random(0)
+    words = [f"{a}{b}" for a in "bdfgklmnprst" for b in ("ara", "elo", "imu", "ono", "uri")]
+    for name, examples, longest in (("sft", 400, 120), ("train", 80, 400), ("held_out", 40, 400)):
+        lines = [
+            {
+                "id": f"{name}-{i}",
+                "question": "Who is it?",
+                "context": " ".join(rng.choices(words, k=rng.randint(20, longest))),
+                "answer": rng.choice(["bara", "delo"]),
+                "reasoning": "It is written.",
+            }
+            for i in range(examples)
+        ]
+        (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(x)}\n" for x in lines))
+    path = folder / "small.yaml"
+    path.write_text(EXPERIMENT)
+    return path
+
+
+class Command:
+    """The command line in a process of its own."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.mark = uuid.uuid4().hex
+        self.output = folder / f"output-{self.mark}"
+        code = "from qwenlong.cli import main; main()"
+        with self.output.open("w") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", code, *arguments],
+                cwd=ROOT, env={**os.environ, MARK: self.mark}, stdout=file,
+                stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+
+    def left(self) -> list[str]:
+        """Processes of this command that still run."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                ours = f"{MARK}={self.mark}".encode() in (process / "environ").read_bytes()
+                zombie = "State:\tZ" in (process / "status").read_text()
+                if ours and not zombie:
+                    name = (process / "cmdline").read_text().replace("\0", " ")
+                    found.append(f"{process.name} {name[:100]}")
+            except OSError:
+                continue
+        return found
+
+    def wait_for(self, what: Callable[[], object], timeout_s: float = 240) -> None:
+        end = time.monotonic() + timeout_s
+        while not what():
+            assert self.process.poll() is None, self.output.read_text()
+            assert time.monotonic() < end, self.output.read_text()
+            time.sleep(0.05)
+
+    def ended(self, timeout_s: float = 400) -> int:
+        """The exit code, once nothing is left running."""
+        code = self.process.wait(timeout_s)
+        end = time.monotonic() + 30
+        while (left := self.left()) and time.monotonic() < end:
+            time.sleep(0.2)
+        assert not left
+        return code
+
+    def clean_up(self) -> None:
+        for line in self.left():
+            os.kill(int(line.split()[0]), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Command]]:
+    commands: list[Command] = []
+
+    def start(*arguments: str) -> Command:
+        commands.append(Command(tmp_path_factory.mktemp("output"), *arguments))
+        return commands[-1]
+
+    yield start
+    for command in commands:
+        command.clean_up()
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_experiment(tmp_path_factory.mktemp("experiment"))
+
+
+@pytest.fixture(scope="module")
+def whole(experiment: Path, start: Callable[..., Command]) -> tuple[Path, str]:
+    """A run that nothing disturbed, and what it printed."""
+    run = experiment.parent / "whole"
+    command = start("train", str(experiment), f"run_dir={run}")
+    assert command.ended() == 0, command.output.read_text()
+    return run, command.output.read_text()
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().rstrip("\n").split("\n")]
+
+
+def test_every_part_leaves_its_file(whole: tuple[Path, str]) -> None:
+    run, _ = whole
+    there = {path.name for path in run.iterdir()}
+    assert there >= {
+        "config.yaml", "metrics.jsonl", "rollouts", "checkpoints", "policy", "summary.json",
+        "report.html", "logs",
+    }  # fmt: skip
+    assert not list(run.rglob("*.partial")) and not list(run.glob("checkpoints/trainer-*"))
+    checkpoints = sorted(path.name for path in (run / "checkpoints").iterdir())
+    assert checkpoints == ["0004-phase2-00002", "0005-phase2-00003"]
+
+
+def test_a_line_a_step_with_all_its_metrics(whole: tuple[Path, str]) -> None:
+    logged = lines(whole[0] / "metrics.jsonl")
+    rl = [line for line in logged if line["kind"] == "rl"]
+    assert [(line["stage"], line["step"]) for line in rl] == [
+        (phase, step) for phase in ("phase1", "phase2") for step in (1, 2, 3)
+    ]
+    for line in rl:
+        assert line.keys() >= METRICS, METRICS - line.keys()
+        assert 0 <= line["engine_learner_kl"] < 1e-5
+        assert line["grad_norm"] > 0 and line["entropy"] > 0
+    assert [line["version"] for line in rl] == [2, 3, 4, 5, 6, 7]
+    assert any(line["reward_std"] > 0 for line in rl if line["stage"] == "phase1")
+    assert any(line["reward_std"] > 0 for line in rl if line["stage"] == "phase2")
+    for stage, low, high in (("phase1", 0, 200), ("phase2", 200, 480)):
+        means = [line["prompt_tokens_mean"] for line in rl if line["stage"] == stage]
+        assert low < min(means) and max(means) <= high
+    sft = [line for line in logged if line["stage"] == "sft"]
+    assert len(sft) >= 3 and sft[-1]["loss"] < sft[0]["loss"] / 3
+
+
+def test_every_rollout_is_kept_with_its_score(whole: tuple[Path, str]) -> None:
+    rollouts = whole[0] / "rollouts"
+    for line in lines(whole[0] / "metrics.jsonl"):
+        if line["kind"] != "rl":
+            continue
+        records = lines(rollouts / f"{line['stage']}-{line['step']:05d}.jsonl")
+        assert len(records) == 32
+        values = [record["score"]["value"] for record in records]
+        assert sum(values) / 32 == pytest.approx(line["reward_mean"])
+        assert {record["version"] for record in records} == {line["version"] - 1}
+        assert all(record["score"]["breakdown"]["why"] for record in records)
+        for first in range(0, 32, 8):
+            group = records[first : first + 8]
+            assert len({record["id"] for record in group}) == 1
+            assert sum(record["advantage"] for record in group) == pytest.approx(0, abs=1e-9)
+    for stage in STAGES:
+        records = lines(rollouts / f"{stage}-eval.jsonl")
+        assert [str(record["context"]) for record in records] == ["200"] * 8 + ["480"] * 8
+        assert all(record["id"].startswith("held_out-") for record in records)
+
+
+def test_the_summary(whole: tuple[Path, str]) -> None:
+    summary = json.loads((whole[0] / "summary.json").read_text())
+    assert [stage["name"] for stage in summary["stages"]] == STAGES
+    assert [stage["kind"] for stage in summary["stages"]][1:] == ["sft", "rl", "rl"]
+    for stage in summary["stages"]:
+        assert stage["accuracy"].keys() == set(CONTEXTS)
+        assert all(at["n"] == 8 and 0 <= at["value"] <= 1 for at in stage["accuracy"].values())
+        assert stage["name"] == "untrained" or stage["seconds"] > 0
+    kl = [line.get("engine_learner_kl", 0.0) for line in lines(whole[0] / "metrics.jsonl")]
+    assert summary["engine_learner_kl_max"] == max(kl)
+
+
+def test_the_report_is_one_file_without_network(whole: tuple[Path, str]) -> None:
+    html = (whole[0] / "report.html").read_text()
+    assert all(stage in html for stage in STAGES)
+    reaching = r"""(?:src|href)\s*=\s*["']?(?:https?:)?//|url\(["']?(?:https?:)?//|@import|<link"""
+    assert not re.search(reaching, html)
+
+
+def test_the_policy_loads_with_its_yarn(whole: tuple[Path, str]) -> None:
+    run, _ = whole
+    policy = AutoModelForCausalLM.from_pretrained(run / "policy")
+    assert policy.config.rope_parameters["rope_type"] == "yarn"
+    assert policy.config.rope_parameters["factor"] == 2.0
+    assert policy.config.max_position_embeddings == 512
+    state = torch.load(run / "checkpoints/0005-phase2-00003/learner.pt", weights_only=True)
+    for name, tensor in policy.state_dict().items():
+        assert name == "lm_head.weight" or torch.equal(tensor, state["model"][name])
+    tokenizer = AutoTokenizer.from_pretrained(run / "policy")
+    assert tokenizer.decode(tokenizer.encode("Who is it?")) == "Who is it?"
+
+
+def test_only_progress_is_printed_and_chatter_goes_to_files(whole: tuple[Path, str]) -> None:
+    run, printed = whole
+    assert "phase2" in printed and str(run / "report.html") in printed
+    assert not re.search(r"INFO|WARNING|Warning|raylet|vllm\.|\x1b|it/s", printed), printed
+    assert {path.name for path in (run / "logs").iterdir()} >= {"learner.log", "rollout-0.log"}
+    assert (run / "logs" / "rollout-0.log").stat().st_size > 0
+
+
+def test_a_run_killed_and_interrupted_ends_as_if_it_had_not_been(
+    whole: tuple[Path, str], experiment: Path, start: Callable[..., Command]
+) -> None:
+    run = experiment.parent / "stopped"
+    killed = start("train", str(experiment), f"run_dir={run}")
+    killed.wait_for((run / "checkpoints" / "0004-phase2-00002").exists)
+    killed.process.kill()
+    assert killed.ended() == -signal.SIGKILL
+    assert not (run / "policy").exists()
+
+    interrupted = start("resume", str(run))
+    interrupted.wait_for(lambda: any("ray::" in line for line in interrupted.left()))
+    os.killpg(interrupted.process.pid, signal.SIGINT)  # as Ctrl-C does
+    assert interrupted.ended() in (1, 130)
+    assert "Traceback" not in interrupted.output.read_text()
+
+    resumed = start("resume", str(run))
+    assert resumed.ended() == 0, resumed.output.read_text()
+    assert "going on from step 2 of phase2" in resumed.output.read_text()
+
+    def lasting(line: dict[str, Any]) -> dict[str, Any]:
+        timing = re.compile(r"seconds|_per_s$|peak_memory")
+        return {key: value for key, value in line.items() if not timing.search(key)}
+
+    ours, theirs = (list(map(lasting, lines(r / "metrics.jsonl"))) for r in (run, whole[0]))
+    assert ours == theirs
+    names = [sorted(path.name for path in (r / "rollouts").iterdir()) for r in (run, whole[0])]
+    assert names[0] == names[1]
+    for name in names[0]:
+        assert (run / "rollouts" / name).read_text() == (whole[0] / "rollouts" / name).read_text()
+    assert [
+        (stage["name"], stage["accuracy"])
+        for stage in json.loads((run / "summary.json").read_text())["stages"]
+    ] == [
+        (stage["name"], stage["accuracy"])
+        for stage in json.loads((whole[0] / "summary.json").read_text())["stages"]
+    ]
+    for file in ("model.safetensors", "config.json", "tokenizer.json"):
+        assert (run / "policy" / file).read_bytes() == (whole[0] / "policy" / file).read_bytes()

@@ -1,0 +1,173 @@
+"""The run directory: whole checkpoints or none, and no line that was never finished."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qwenlong.config import Config
+from qwenlong.experiment import load_config
+from qwenlong.run import RunDir, evaluation_records, group_records, refuse_taken
+from qwenlong.types import Example, Group, InputError, Prompt, Rollout, Score
+
+EXPERIMENT = """
+policy: {path: tiny, window: 64}
+stages: {one: {kind: rl, context: 32, response: 8, steps: 3, batch: 8}}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    (tmp_path / "mine.yaml").write_text(EXPERIMENT)
+    return load_config(tmp_path / "mine.yaml", [f"run_dir={tmp_path}/runs/mine"])
+
+
+@pytest.fixture
+def run(config: Config) -> RunDir:
+    return RunDir.create(config)
+
+
+def writes(text: str) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        (folder / "learner.pt").write_text(text)
+
+    return write
+
+
+def names(run: RunDir) -> list[str]:
+    return sorted(path.name for path in run.checkpoints.iterdir())
+
+
+def test_a_new_run_has_its_configuration_and_goes_on_from_nothing(
+    run: RunDir, config: Config
+) -> None:
+    assert load_config(run.config) == config
+    assert run.summary() == {"stages": [], "engine_learner_kl_max": 0.0}
+    assert run.logged() == []
+    assert run.last_checkpoint() is None
+    assert RunDir.open(run.root).root == run.root
+
+
+def test_a_checkpoint_comes_back_as_it_was_saved(run: RunDir) -> None:
+    run.save_checkpoint("warm", 7, 1, {}, writes("w"), keep=2)
+    run.save_checkpoint("one", 2, 3, {"drawn": 11}, writes("state"), keep=2)
+    last = run.last_checkpoint()
+    assert last is not None
+    assert (last.stage, last.step, last.version, last.curriculum) == ("one", 2, 3, {"drawn": 11})
+    assert (last.folder / "learner.pt").read_text() == "state"
+
+
+def test_only_the_last_are_kept_past_the_tenth_too(run: RunDir) -> None:
+    for step in range(1, 13):
+        stage = "z" if step < 6 else "a"
+        run.save_checkpoint(stage, step, step, {}, writes(str(step)), keep=2)
+        last = run.last_checkpoint()
+        assert last is not None and last.step == step
+        assert len(names(run)) == min(step, 2)
+    assert names(run) == ["0011-a-00011", "0012-a-00012"]
+
+
+def test_a_checkpoint_that_was_cut_short_is_ignored_and_replaced(run: RunDir) -> None:
+    run.save_checkpoint("one", 1, 1, {}, writes("first"), keep=2)
+
+    def dies(folder: Path) -> None:
+        (folder / "junk").write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.save_checkpoint("one", 2, 2, {}, dies, keep=2)
+    assert names(run) == ["0001-one-00001", "0002-one-00002.partial"]
+    last = run.last_checkpoint()
+    assert last is not None and last.step == 1
+
+    run.save_checkpoint("one", 2, 2, {}, writes("second"), keep=2)
+    last = run.last_checkpoint()
+    assert last is not None and last.step == 2
+    assert sorted(path.name for path in last.folder.iterdir()) == ["learner.pt", "state.json"]
+    assert names(run) == ["0001-one-00001", "0002-one-00002"]
+
+
+def test_a_checkpoint_of_an_sft_trainer_is_not_the_runs(run: RunDir) -> None:
+    (run.checkpoints / "trainer-warm" / "checkpoint-10").mkdir(parents=True)
+    assert run.last_checkpoint() is None
+    run.save_checkpoint("warm", 7, 1, {}, writes("w"), keep=1)
+    assert names(run) == ["0001-warm-00007", "trainer-warm"]
+
+
+def lines(*steps: int) -> list[dict[str, Any]]:
+    return [{"stage": "one", "step": step, "reward_mean": step / 7} for step in steps]
+
+
+def test_a_torn_last_line_is_no_line(run: RunDir) -> None:
+    for line in lines(1, 2):
+        run.log(line)
+    with run.metrics.open("a") as file:
+        file.write('{"stage": "one", "step": 3, "rew')
+    assert run.logged() == lines(1, 2)
+    run.rewind(lambda line: True)
+    run.log(lines(3)[0])
+    assert [json.loads(line) for line in run.metrics.read_text().splitlines()] == lines(1, 2, 3)
+
+
+def test_rewinding_takes_out_later_lines_only(run: RunDir) -> None:
+    for line in lines(1, 2, 3, 4):
+        run.log(line)
+    run.rewind(lambda line: line["step"] <= 2)
+    assert run.logged() == lines(1, 2)
+    assert not list(run.root.glob("*.partial"))
+    run.rewind(lambda line: False)
+    assert run.logged() == []
+
+
+def test_a_run_without_metrics_can_be_rewound(run: RunDir) -> None:
+    run.rewind(lambda line: True)
+    assert run.logged() == []
+
+
+def test_a_summary_is_replaced_whole(run: RunDir) -> None:
+    run.write_summary({"stages": [{"name": "untrained"}], "engine_learner_kl_max": 0.5})
+    assert run.summary()["engine_learner_kl_max"] == 0.5
+    assert not list(run.root.glob("*.partial"))
+
+
+def test_a_taken_directory_is_refused(run: RunDir, config: Config, tmp_path: Path) -> None:
+    for taken in (run.root, tmp_path / "mine.yaml"):
+        with pytest.raises(InputError, match=rf"run_dir={taken}: is not empty; .*resume {taken}"):
+            refuse_taken(taken)
+    with pytest.raises(InputError, match="is not empty"):
+        RunDir.create(config)
+    (tmp_path / "empty").mkdir()
+    refuse_taken(tmp_path / "empty")
+    refuse_taken(tmp_path / "none")
+
+
+def test_a_directory_without_a_run_cannot_be_gone_on_with(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no run"):
+        RunDir.open(tmp_path)
+
+
+def test_rollouts_are_written_with_score_and_breakdown(run: RunDir) -> None:
+    example = Example("x", "mine", "Wer ist in Köln?", ("Lang.",), ("Ann",))
+    rollouts = tuple(
+        Rollout((1, 2), (3,) * n, (-1.0,) * n, "stop", 4, text)
+        for n, text in ((1, "Ann\u2028é"), (2, "Bob"))
+    )
+    scores = (Score(1.0, "extractive", {"why": "right"}), Score(0.0, "extractive", {"why": "no"}))
+    group = Group(Prompt(example, (1, 2), cut=5), rollouts, scores)
+    run.log_rollouts("one-00003", group_records("one", 3, [group], [(1.0, -1.0)]))
+    run.log_rollouts("one-eval", evaluation_records("one", {32: [group]}))
+    text = (run.rollouts / "one-00003.jsonl").read_text(encoding="utf-8")
+    first, second = (json.loads(line) for line in text.rstrip("\n").split("\n"))
+    assert first == {
+        "stage": "one", "step": 3, "id": "x", "source": "mine", "question": "Wer ist in Köln?",
+        "answers": ["Ann"], "prompt_tokens": 2, "prompt_tokens_cut": 5, "response": "Ann\u2028é",
+        "response_tokens": 1, "finish_reason": "stop", "version": 4, "advantage": 1.0,
+        "score": {"value": 1.0, "verifier": "extractive", "breakdown": {"why": "right"}},
+    }  # fmt: skip
+    assert (second["response"], second["advantage"]) == ("Bob", -1.0)
+    evaluated = json.loads((run.rollouts / "one-eval.jsonl").read_text().split("\n")[0])
+    assert (evaluated["context"], evaluated["step"], evaluated["advantage"]) == (32, None, None)
