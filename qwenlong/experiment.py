@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from qwenlong.config import Config, RlStage, SftStage, SourceConfig
@@ -37,9 +37,9 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
-            raise InputError(f"{override}: an override has the form key=value")
+            raise InputError(f"{override!r}: an override has the form key=value")
         try:
-            OmegaConf.update(raw, key, yaml.safe_load(text), force_add=True)
+            OmegaConf.update(raw, key, yaml.safe_load(text), merge=False, force_add=True)
         except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
             raise InputError(f"{override}: cannot be applied: {_one_line(error)}") from None
     config = _structured(raw)
@@ -85,27 +85,43 @@ def _structured(raw: DictConfig) -> Config:
         inherited = OmegaConf.merge(before.get(kind, OmegaConf.create()), stage)
         assert isinstance(inherited, DictConfig)
         before[kind] = inherited
-        resolved[name] = _typed(STAGES[kind], inherited, f"stages.{name}.")
+        resolved[name] = _typed(STAGES[kind], inherited, f"stages.{name}")
     return replace(config, stages=resolved)
 
 
-def _typed(schema: Any, raw: DictConfig, prefix: str) -> Any:
-    """``raw`` as the dataclass ``schema``; merged key by key, so that an error names its key."""
-    merged = OmegaConf.structured(schema)
-    for name in raw:
-        key = str(name)
-        try:
-            merged = OmegaConf.merge(merged, {key: raw[key]})
-        except OmegaConfBaseException as error:
-            below = getattr(error, "full_key", None) or ""
-            full = below if below.startswith(key) else key
-            value = OmegaConf.select(raw, full) if full in (key, below) else raw[key]
-            raise InputError(f"{prefix}{full}={value}: {str(error).splitlines()[0]}") from None
+def _typed(schema: Any, raw: Any, prefix: str) -> Any:
+    """``raw`` as the dataclass ``schema``, level by level, so that an error names the whole key."""
+    if not isinstance(raw, DictConfig):
+        raise InputError(f"{prefix}={raw}: must be a mapping of keys")
+    hints: dict[str, Any] = get_type_hints(schema)
+    values: dict[str, Any] = {}
+    for key in map(str, raw):
+        full = f"{prefix}.{key}" if prefix else key
+        hint = hints.get(key)
+        inner = next(iter(get_args(hint)), None)
+        if is_dataclass(hint):
+            values[key] = _typed(hint, raw[key], full)
+        elif get_origin(hint) is list and is_dataclass(inner):
+            if not isinstance(raw[key], ListConfig):
+                raise InputError(f"{full}={raw[key]}: must be a list")
+            values[key] = [_typed(inner, item, f"{full}.{i}") for i, item in enumerate(raw[key])]
+        else:
+            values[key] = _value(schema, key, raw, full)
+    for each in fields(schema):
+        if each.default == MISSING and each.name not in values:
+            raise InputError(f"{prefix}.{each.name}: is missing, and has no default")
+    return schema(**values)
+
+
+def _value(schema: Any, key: str, raw: DictConfig, full: str) -> Any:
+    """One value, checked and converted by OmegaConf."""
     try:
-        return OmegaConf.to_object(merged)
+        merged: Any = OmegaConf.merge(OmegaConf.structured(schema), {key: raw[key]})
+        value: Any = OmegaConf.to_container(merged, resolve=True)
+        return value[key]
     except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", None) or ""
-        raise InputError(f"{prefix}{key}: is missing, and has no default") from None
+        value = OmegaConf.to_container(raw)
+        raise InputError(f"{full}={value[key]}: {str(error).splitlines()[0]}") from None
 
 
 def _anchored(config: Config, folder: Path) -> Config:

@@ -175,8 +175,11 @@ def _read(
 ) -> list[Example]:
     split: Split = "held_out" if key == "data.held_out" else "train"
     examples = read_examples(sources, key, split, renderer.count_tokens, config.seed)
-    for example in examples:
-        verifier(example)
+    try:
+        for example in examples:
+            verifier(example)
+    except InputError as error:
+        raise InputError(f"{key}: {error}") from None
     return examples
 
 

@@ -127,7 +127,7 @@ BAD = {
         ["stages.phase1.mini_batch=6"],
         ["stages.phase1.mini_batch=6", "group (4)", "batch (8)"],
     ),
-    "a batch of none": (["stages.sft.batch=0"], ["stages.sft.batch=0", ">= 1"]),
+    "a batch of none": (["stages.sft.batch=0"], ["stages.sft.batch=0", "at least 1"]),
     "fewer rows than a batch": (["stages.sft.batch=99"], ["stages.sft", "99"]),
     "SFT on a source that is not there": (
         ["stages.sft.sources=[recital]"],
@@ -167,7 +167,7 @@ WRONG_FILES = {
     "absent.yaml": (None, "no such experiment file"),
     "torn.yaml": ("policy: {path", "not YAML"),
     "list.yaml": ("- policy", "mapping"),
-    "empty.yaml": ("", "at least one stage is needed"),
+    "empty.yaml": ("", "the file is empty"),
     "binary.yaml": ("policy: \x00", "not YAML"),
 }
 

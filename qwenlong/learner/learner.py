@@ -87,7 +87,10 @@ class GrpoLearner:
     def _backward(
         self, row: Row, batch: Batch, old: TokenStats | None, rows: int
     ) -> dict[str, float]:
-        stats = self.stats(row, batch.temperature, batch.top_p)
+        # A group without variance has no gradient: its forward pass is for the metrics alone.
+        compared = any(row.advantages)
+        with torch.set_grad_enabled(compared):
+            stats = self.stats(row, batch.temperature, batch.top_p)
         before = old.logprobs if old else stats.logprobs.detach()
         loss, metrics = grpo_loss(
             stats.logprobs,
@@ -97,7 +100,8 @@ class GrpoLearner:
             self.config.clip_low,
             self.config.clip_high,
         )
-        (loss / rows).backward()
+        if compared:
+            (loss / rows).backward()
         tokens = len(before)
         start = old or stats
         return {
