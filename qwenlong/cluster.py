@@ -189,6 +189,8 @@ def _remote(
         # Learner and engines take turns on the same cores; bound threads could not.
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "TOKENIZERS_PARALLELISM": "false",
+        # Threads of an actor would each keep a heap of what they once held.
+        "MALLOC_ARENA_MAX": "2",
     }
     return ray.remote(Logged).options(
         max_concurrency=concurrency, runtime_env={"env_vars": variables}, **options

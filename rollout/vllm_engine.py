@@ -36,7 +36,7 @@ class VllmEngine:
             dtype=dtype,
             seed=seed,
             max_model_len=longest,
-            max_num_batched_tokens=max(longest, 8192),
+            max_num_batched_tokens=max(longest, 4096),
             # A seeded request that is prefilled in parts crashes vLLM on the CPU.
             enable_chunked_prefill=torch.cuda.is_available(),
             hf_overrides={
