@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Iterator, Sequence
@@ -50,32 +51,44 @@ class Workers:
 
 
 @contextmanager
+def start_ray(config: Config) -> Iterator[Any]:
+    """Starts or joins Ray and reserves what the run needs; yields the placement group.
+
+    Takes down whatever it started, however the block ends.
+
+    Raises:
+        InputError: no such cluster, or one that is too small.
+    """
+    with signals_deferred():
+        _join_ray(config)
+    group = None
+    try:
+        group = _reserve(config)
+        yield group
+    finally:
+        if group is not None:
+            remove_placement_group(group)
+        ray.shutdown()
+
+
+@contextmanager
 def start_workers(
-    config: Config, policy: Path | str, rope: Rope, longest: int, logs: Path
+    config: Config, group: Any, policy: str, rope: Rope, longest: int, logs: Path
 ) -> Iterator[Workers]:
-    """Starts all actors and takes down whatever it started, however the block ends.
+    """Starts all actors, and ends them however the block ends.
 
     Args:
         rope: the most stretched RoPE of the run. longest: the longest row, in tokens.
         logs: folder for what the actors print.
     """
-    logs.mkdir(parents=True, exist_ok=True)
-    with signals_deferred():
-        _join_ray(config)
-    group = None
-    actors: list[Any] = []
+    actors = _create(config, policy, rope, longest, logs, group)
     try:
-        group = _reserve(config)
-        actors = _create(config, str(policy), rope, longest, logs, group)
         ray.get([actor.peak_memory_gb.remote() for actor in actors])
         yield Workers(actors[0], actors[1:])
     finally:
-        # Actors first, also on a cluster that outlives the run.
+        # Also on a cluster that outlives the run.
         for actor in actors:
             ray.kill(actor)
-        if group is not None:
-            remove_placement_group(group)
-        ray.shutdown()
 
 
 @contextmanager
@@ -98,14 +111,18 @@ def signals_deferred() -> Iterator[None]:
 
 def _join_ray(config: Config) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     quiet = {"log_to_driver": False, "logging_level": "error", "configure_logging": True}
     if config.ray.address:
-        ray.init(address=config.ray.address, **quiet)
+        try:
+            ray.init(address=config.ray.address, **quiet)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            why = " ".join(str(error).split())[:200]
+            raise InputError(f"ray.address={config.ray.address}: cannot join ({why})") from None
         return
+    store = config.ray.object_store_gb
     ray.init(
-        num_cpus=max(os.cpu_count() or 1, int(sum(_cpus(config)) + 0.999)),
-        object_store_memory=int(config.ray.object_store_gb * 2**30),
+        num_cpus=max(os.cpu_count() or 1, math.ceil(sum(_cpus(config)))),
+        object_store_memory=int(store * 2**30) if store else None,
         include_dashboard=False,
         **quiet,
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from omegaconf import MISSING
+MISSING: Any = "???"
+"""OmegaConf's mark of a key without default; named here so that rooms need no OmegaConf."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class RolloutConfig:
     """GPUs an actor; at least tensor_parallel_size, or a fraction of one."""
     tensor_parallel_size: int = 1
     threads: int | None = None
-    """CPU threads of an actor; the machine's cores if null, since learner and actors alternate."""
+    """CPU threads of an actor; if null, the cores shared by all actors (the learner waits)."""
     kv_cache_gb: float | None = None
     """KV cache of an actor in GiB; if null, 1 on the CPU, on a GPU what the next key leaves."""
     gpu_memory_utilization: float = 0.85
@@ -159,8 +160,8 @@ class CheckpointConfig:
 class RayConfig:
     address: str | None = None
     """A cluster to join (``auto``, ``ray://host:10001`` or host:port); a local one if null."""
-    object_store_gb: float = 0.5
-    """Object store of a local Ray; it must hold the weights."""
+    object_store_gb: float | None = None
+    """Object store of a local Ray, which must hold the weights; Ray's own choice if null."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass, replace
@@ -42,6 +43,10 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
             OmegaConf.update(raw, key, yaml.safe_load(text), merge=False, force_add=True)
         except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
             raise InputError(f"{override}: cannot be applied: {_one_line(error)}") from None
+    try:
+        OmegaConf.resolve(raw)
+    except OmegaConfBaseException as error:
+        raise InputError(f"{path}: {_one_line(error)}") from None
     config = _structured(raw)
     config = replace(config, run_dir=config.run_dir or str(Path("runs") / path.stem))
     config = _anchored(config, path.parent)
@@ -79,7 +84,7 @@ def _structured(raw: DictConfig) -> Config:
     resolved: dict[str, Any] = {}
     before: dict[str, DictConfig] = {}
     for name, stage in ((str(name), stage) for name, stage in stages.items()):
-        kind = stage.get("kind") if isinstance(stage, DictConfig) else None
+        kind = str(stage.get("kind")) if isinstance(stage, DictConfig) else "None"
         if kind not in STAGES:
             raise InputError(f"stages.{name}.kind={kind}: must be one of {', '.join(STAGES)}")
         inherited = OmegaConf.merge(before.get(kind, OmegaConf.create()), stage)
@@ -125,7 +130,10 @@ def _value(schema: Any, key: str, raw: DictConfig, full: str) -> Any:
 
 
 def _anchored(config: Config, folder: Path) -> Config:
-    """Makes relative paths those of the experiment file, so that a saved config stands alone."""
+    """Makes relative paths absolute, so that a saved config stands alone.
+
+    Those of data are relative to the experiment file, a policy's to the working directory.
+    """
 
     def anchored(sources: list[SourceConfig]) -> list[SourceConfig]:
         return [
@@ -139,7 +147,10 @@ def _anchored(config: Config, folder: Path) -> Config:
         train=anchored(config.data.train),
         held_out=anchored(config.data.held_out),
     )
-    return replace(config, data=data)
+    policy = config.policy
+    if Path(policy.path).is_dir():
+        policy = replace(policy, path=str(Path(policy.path).resolve()))
+    return replace(config, data=data, policy=policy)
 
 
 def check(config: Config) -> None:
@@ -188,9 +199,29 @@ def _check_values(config: Config, require: Require) -> None:
         require(count >= 1, key, count, "must be at least 1")
     # A temperature of 0 has no probabilities to train on.
     temperature = rollout.temperature
-    require(temperature > 0, "rollout.temperature", temperature, "must be above 0")
+    require(0 < temperature < math.inf, "rollout.temperature", temperature, "must be above 0")
     temperature = evaluation.temperature
     require(temperature >= 0, "evaluation.temperature", temperature, "must be at least 0")
+    for key, share in (
+        ("rollout.gpu_memory_utilization", rollout.gpu_memory_utilization),
+        ("learner.beta1", learner.beta1),
+        ("learner.beta2", learner.beta2),
+    ):
+        require(0 <= share < 1, key, share, "must be in [0, 1)")
+    for key, amount in (
+        ("rollout.cpus", rollout.cpus),
+        ("learner.cpus", learner.cpus),
+        ("rollout.threads", 1 if rollout.threads is None else rollout.threads),
+        ("learner.threads", 1 if learner.threads is None else learner.threads),
+        ("rollout.kv_cache_gb", 1 if rollout.kv_cache_gb is None else rollout.kv_cache_gb),
+        ("learner.max_grad_norm", learner.max_grad_norm),
+        ("ray.object_store_gb", config.ray.object_store_gb or 1),
+        ("evaluation.response", 1 if evaluation.response is None else evaluation.response),
+        *((f"policy.tiny.{name}", n) for name, n in vars(config.policy.tiny).items()),
+    ):
+        require(amount > 0, key, amount, "must be above 0")
+    for key, gpus in (("rollout.gpus", rollout.gpus), ("learner.gpus", learner.gpus)):
+        require(gpus >= 0, key, gpus, "must be at least 0")
     for key, top_p in (("rollout", rollout.top_p), ("evaluation", evaluation.top_p)):
         require(0 < top_p <= 1, f"{key}.top_p", top_p, "must be above 0 and at most 1")
     require(learner.clip_low >= 0, "learner.clip_low", learner.clip_low, "must be at least 0")
@@ -199,6 +230,7 @@ def _check_values(config: Config, require: Require) -> None:
 
 def _check_stage(key: str, stage: Any, require: Require) -> None:
     counts = ["context", "batch"]
+    counts += ["checkpoint_every"] if isinstance(stage, SftStage) else []
     counts += ["response", "steps"] if isinstance(stage, RlStage) else []
     for name in counts:
         value = getattr(stage, name)
@@ -235,4 +267,11 @@ def check_rope(config: Config, window: int) -> None:
             f"stages.{name}.context={stage.context}: a row of {row} tokens is beyond the"
             f" {int(window * factor)} that RoPE allows (window {window}, yarn_factor"
             f" {factor:g}); {mend}"
+        )
+    longest = config.contexts[-1] + (config.evaluation.response or config.longest_response)
+    limit = int(window * max(phase.yarn_factor for phase in config.phases))
+    if longest > limit:
+        raise InputError(
+            f"evaluation.contexts={config.contexts}: a row of {longest} tokens, response included,"
+            f" is beyond the {limit} that the RoPE of the last phase allows"
         )

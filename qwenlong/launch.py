@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -31,14 +30,16 @@ def train_new(config: Config, console: Console) -> None:
     transformers_logging.disable_progress_bar()
     refuse_taken(Path(config.run_dir))
     check_loggers(config.loggers)
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         with console.status("reading data"):
             prepared = prepare(config, Path(scratch))
-        run = RunDir.create(config)
-        if config.policy.path == TINY:
-            shutil.move(prepared.policy, run.initial_policy)
+        group = _ray(prepared, stack, console)
+        built = Path(prepared.policy) if config.policy.path == TINY else None
+        run = RunDir.create(config, built)
+        if built:
             prepared = replace(prepared, policy=str(run.initial_policy))
-    _run(prepared, run, None, console)
+        _run(prepared, run, None, group, console)
+    _finish(run, console)
 
 
 def resume(root: Path, console: Console) -> None:
@@ -49,11 +50,20 @@ def resume(root: Path, console: Console) -> None:
         config = replace(config, policy=replace(config.policy, path=str(run.initial_policy)))
     with tempfile.TemporaryDirectory() as scratch, console.status("reading data"):
         prepared = prepare(config, Path(scratch))
+    with ExitStack() as stack:
+        group = _ray(prepared, stack, console)
+        last = _rewound(run, config, console)
+        _run(prepared, run, last, group, console)
+    _finish(run, console)
+
+
+def _rewound(run: RunDir, config: Config, console: Console) -> Checkpoint | None:
+    """The checkpoint to go on from; what was logged after it is taken out."""
     last = run.last_checkpoint()
     run.rewind(lambda line: _kept(run, config, line, last))
     where = f"step {last.step} of {last.stage}" if last else "the beginning"
     console.print(f"going on from {where}", highlight=False)
-    _run(prepared, run, last, console)
+    return last
 
 
 def _kept(run: RunDir, config: Config, line: Mapping[str, Any], last: Checkpoint | None) -> bool:
@@ -65,31 +75,39 @@ def _kept(run: RunDir, config: Config, line: Mapping[str, Any], last: Checkpoint
     return line["kind"] == "sft" and line["step"] <= run.trainer_step(line["stage"])
 
 
-def _run(prepared: Prepared, directory: RunDir, last: Checkpoint | None, console: Console) -> None:
-    # Ray and torch take seconds to import; bad input should not wait for them.
-    from qwenlong.cluster import start_workers
-    from qwenlong.train import Run, train
+def _ray(prepared: Prepared, stack: ExitStack, console: Console) -> Any:
+    """Ray with what the run needs reserved, before anything is written; ``stack`` ends it."""
+    # Ray takes seconds to import; bad input should not wait for it.
+    from qwenlong.cluster import start_ray
 
     for note in prepared.notes:
         console.print(note, highlight=False, soft_wrap=True)
-    steps = sum(prepared.steps(name) for name in prepared.config.stages)
+    console.print("starting Ray, the learner and vLLM")
+    return stack.enter_context(start_ray(prepared.config))
+
+
+def _run(
+    prepared: Prepared, directory: RunDir, last: Checkpoint | None, group: Any, console: Console
+) -> None:
+    from qwenlong.cluster import start_workers
+    from qwenlong.train import Run, train
+
+    config = prepared.config
+    steps = sum(prepared.steps(name) for name in config.stages)
     with ExitStack() as stack:
-        log = open_loggers(prepared.config, directory, stack)
+        log = open_loggers(config, directory, stack)
         progress = stack.enter_context(Progress(steps, console))
-        progress.say("starting Ray, the learner and vLLM")
+        rope, longest = prepared.ropes[-1], prepared.longest_row
         workers = stack.enter_context(
-            start_workers(
-                prepared.config,
-                prepared.policy,
-                prepared.ropes[-1],
-                prepared.longest_row,
-                directory.logs,
-            )
+            start_workers(config, group, prepared.policy, rope, longest, directory.logs)
         )
         train(Run(prepared, directory, workers, progress, log, prepared.rope), last)
-    print_summary(directory.summary(), console)
-    report = write_report([directory.root], directory.report)
-    console.print(f"policy  {directory.policy}", highlight=False, soft_wrap=True)
+
+
+def _finish(run: RunDir, console: Console) -> None:
+    print_summary(run.summary(), console)
+    report = write_report([run.root], run.report)
+    console.print(f"policy  {run.policy}", highlight=False, soft_wrap=True)
     console.print(f"report  {report}", highlight=False, soft_wrap=True)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from qwenlong.config import Config, RlStage, SftStage, SourceConfig
 from qwenlong.curricula.phases import length_band
@@ -62,6 +62,11 @@ class Prepared:
         contexts = [*self.config.contexts, *(stage.context for stage in self.config.phases)]
         return max(contexts) + self.config.longest_response
 
+    def phase_number(self, name: str) -> int | None:
+        """1 for the first RL phase; None for a stage that is none."""
+        phases = [n for n, stage in self.config.stages.items() if isinstance(stage, RlStage)]
+        return phases.index(name) + 1 if name in phases else None
+
     def steps(self, name: str) -> int:
         """Optimizer updates of an SFT stage, rollout batches of a phase."""
         stage = self.config.stages[name]
@@ -81,7 +86,7 @@ def prepare(config: Config, scratch: Path) -> Prepared:
     policy = _policy(config, scratch)
     rope = native_rope(policy, config.policy.window)
     check_rope(config, rope.window)
-    renderer = Renderer(AutoTokenizer.from_pretrained(policy))
+    renderer = Renderer(_tokenizer(policy))
     notes: list[str] = []
     sft = _sft_rows(config, renderer, notes)
     phases = _phase_prompts(config, renderer, notes)
@@ -106,6 +111,17 @@ def _policy(config: Config, scratch: Path) -> str:
     folder = scratch / TINY
     build_tiny(folder, texts, config.policy.tiny, config.policy.window, config.seed)
     return str(folder)
+
+
+def _tokenizer(policy: str) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(policy)
+    except (OSError, ValueError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise InputError(f"policy.path={policy}: no tokenizer there ({why})") from None
+    if not tokenizer.chat_template:
+        raise InputError(f"policy.path={policy}: its tokenizer has no chat template")
+    return tokenizer
 
 
 def _sft_rows(config: Config, renderer: Renderer, notes: list[str]) -> dict[str, list[SftRow]]:
@@ -147,7 +163,8 @@ def _phase_prompts(
     """Phase k draws lengths in (L(k-1), L(k)]; phases of the same context share their band."""
     phases = {n: s for n, s in config.stages.items() if isinstance(s, RlStage)}
     examples = _read(config, config.data.train, "data.train", renderer)
-    prompts = _rendered(config, examples, "data.train", renderer, notes)
+    limit = max(phase.context for phase in phases.values())
+    prompts = _rendered(config, examples, "data.train", limit, renderer, notes)
     bands: dict[str, Sequence[Prompt]] = {}
     for name, phase in phases.items():
         lower = max((s.context for s in phases.values() if s.context < phase.context), default=0)
@@ -157,7 +174,8 @@ def _phase_prompts(
 
 def _held_out(config: Config, renderer: Renderer, notes: list[str]) -> dict[int, Sequence[Prompt]]:
     examples = _read(config, config.data.held_out, "data.held_out", renderer)
-    prompts = _rendered(config, examples, "data.held_out", renderer, notes)
+    limit = config.contexts[-1]
+    prompts = _rendered(config, examples, "data.held_out", limit, renderer, notes)
     bands: dict[int, Sequence[Prompt]] = {}
     for lower, context in zip([0, *config.contexts], config.contexts, strict=False):
         band = [prompt for prompt in prompts if lower < len(prompt.ids) <= context]
@@ -187,10 +205,10 @@ def _rendered(
     config: Config,
     examples: Sequence[Example],
     key: str,
+    limit: int,
     renderer: Renderer,
     notes: list[str],
 ) -> Sequence[Prompt]:
-    limit = max(config.contexts + [phase.context for phase in config.phases])
     rendered = render(examples, renderer, limit, config.data.over_long)
     for count, fate in ((rendered.dropped, "dropped"), (rendered.cut, "cut in the middle")):
         if count:

@@ -31,7 +31,8 @@ class RunDir:
     """A run's files. ``root`` is ``run_dir`` of the configuration."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        # Actors have another working directory.
+        self.root = root = root.resolve()
         self.metrics = root / "metrics.jsonl"
         self.rollouts = root / "rollouts"
         self.checkpoints = root / "checkpoints"
@@ -42,13 +43,19 @@ class RunDir:
         self.config = root / "config.yaml"
 
     @classmethod
-    def create(cls, config: Config) -> RunDir:
+    def create(cls, config: Config, built_policy: Path | None) -> RunDir:
+        """Makes the directory; a policy that was built for the run moves into it.
+
+        The configuration comes last: a directory that has one can be gone on with.
+        """
         refuse_taken(Path(config.run_dir))
         run = cls(Path(config.run_dir))
         for folder in (run.rollouts, run.checkpoints, run.logs):
             folder.mkdir(parents=True, exist_ok=True)
-        save_config(config, run.config)
+        if built_policy:
+            shutil.move(built_policy, run.initial_policy)
         run.write_summary({"stages": [], "engine_learner_kl_max": 0.0})
+        save_config(config, run.config)
         return run
 
     @classmethod
@@ -123,17 +130,30 @@ class RunDir:
         """Where an SFT stage keeps its own checkpoints while it runs."""
         return self.checkpoints / f"trainer-{stage}"
 
+    def trainer_checkpoint(self, stage: str) -> Path | None:
+        """An SFT stage's last own checkpoint that is whole."""
+        # The trainer writes this file last.
+        written = self.trainer(stage).glob("checkpoint-*/trainer_state.json")
+        return max((file.parent for file in written), key=_trainer_step, default=None)
+
     def trainer_step(self, stage: str) -> int:
-        """The step of an SFT stage's last own checkpoint; 0 where there is none."""
-        saved = self.trainer(stage).glob("checkpoint-*")
-        return max((int(path.name.split("-")[1]) for path in saved), default=0)
+        """The step of that checkpoint; 0 where there is none."""
+        last = self.trainer_checkpoint(stage)
+        return _trainer_step(last) if last else 0
 
     def _checkpoints(self) -> list[Path]:
         return sorted(p for p in self.checkpoints.glob("[0-9]*-*") if p.suffix != ".partial")
 
 
+def _trainer_step(checkpoint: Path) -> int:
+    return int(checkpoint.name.split("-")[1])
+
+
 def refuse_taken(root: Path) -> None:
-    if root.is_file() or (root.is_dir() and any(root.iterdir())):
+    file = next((path for path in (root, *root.parents) if path.is_file()), None)
+    if file:
+        raise InputError(f"run_dir={root}: {file} is a file; name a new folder")
+    if root.is_dir() and any(root.iterdir()):
         raise InputError(
             f"run_dir={root}: is not empty; go on with `qwenlong resume {root}`, or name another"
             " with run_dir=…"

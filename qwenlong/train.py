@@ -108,12 +108,16 @@ def fine_tune(run: Run, name: str, stage: SftStage, resumed: Checkpoint | None) 
         return
     rows = run.prepared.sft_rows[name]
     learner, folder = run.workers.learner, run.directory.trainer(name)
-    training = learner.sft.remote(rows, stage, run.rope, folder, run.prepared.config.seed)
+    own = run.directory.trainer_checkpoint(name)
+    seed = run.prepared.config.seed
+    training = learner.sft.remote(name, rows, stage, run.rope, folder, own, seed)
     before, seen, running = run.done, 0, [training]
     while running:
         _, running = ray.wait([training], timeout=POLL_S)
-        for logged in ray.get(learner.sft_progress.remote(seen)):
+        memory = {"peak_memory_gb": run.workers.peak_memory_gb()}
+        for logged in ray.get(learner.sft_progress.remote(name, seen)):
             seen += 1
+            logged |= memory
             step = int(logged.pop("step"))
             run.done = before + step
             report(run, name, "sft", step, int(logged.pop("of")), logged)
@@ -121,7 +125,8 @@ def fine_tune(run: Run, name: str, stage: SftStage, resumed: Checkpoint | None) 
     run.done = before + run.prepared.steps(name)
     publish(run, run.version + 1)
     save(run, name, run.prepared.steps(name), None)
-    shutil.rmtree(folder)
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def assess(run: Run, name: str, kind: str) -> None:
@@ -174,7 +179,8 @@ def publish(run: Run, version: int) -> None:
 
 
 def report(run: Run, name: str, kind: str, step: int, of: int, metrics: dict[str, float]) -> None:
-    run.log({"stage": name, "kind": kind, "step": step, "version": run.version, **metrics})
+    where = {"stage": name, "kind": kind, "phase": run.prepared.phase_number(name)}
+    run.log({**where, "step": step, "version": run.version, **metrics})
     reward, tokens = metrics.get("reward_mean"), metrics.get("tokens_per_s")
     run.progress.update(
         stage=name, step=step, of=of, reward=reward, tokens_per_s=tokens, done=run.done

@@ -27,7 +27,7 @@ class VllmEngine:
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         single = config.tensor_parallel_size == 1
         # One process: no second one to start, feed and take down.
-        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0" if single else "1")
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         from vllm import LLM
 
         self.version = 0
@@ -36,7 +36,7 @@ class VllmEngine:
             dtype=dtype,
             seed=seed,
             max_model_len=longest,
-            max_num_batched_tokens=max(longest, 4096),
+            max_num_batched_tokens=None if torch.cuda.is_available() else max(longest, 4096),
             # A seeded request that is prefilled in parts crashes vLLM on the CPU.
             enable_chunked_prefill=torch.cuda.is_available(),
             hf_overrides={

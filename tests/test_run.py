@@ -28,7 +28,7 @@ def config(tmp_path: Path) -> Config:
 
 @pytest.fixture
 def run(config: Config) -> RunDir:
-    return RunDir.create(config)
+    return RunDir.create(config, None)
 
 
 def writes(text: str) -> Callable[[Path], None]:
@@ -135,11 +135,14 @@ def test_a_summary_is_replaced_whole(run: RunDir) -> None:
 
 
 def test_a_taken_directory_is_refused(run: RunDir, config: Config, tmp_path: Path) -> None:
-    for taken in (run.root, tmp_path / "mine.yaml"):
-        with pytest.raises(InputError, match=rf"run_dir={taken}: is not empty; .*resume {taken}"):
+    with pytest.raises(InputError, match=rf"run_dir={run.root}: is not empty; .*resume {run.root}"):
+        refuse_taken(run.root)
+    file = tmp_path / "mine.yaml"
+    for taken in (file, file / "run"):
+        with pytest.raises(InputError, match=rf"run_dir={taken}: {file} is a file"):
             refuse_taken(taken)
     with pytest.raises(InputError, match="is not empty"):
-        RunDir.create(config)
+        RunDir.create(config, None)
     (tmp_path / "empty").mkdir()
     refuse_taken(tmp_path / "empty")
     refuse_taken(tmp_path / "none")

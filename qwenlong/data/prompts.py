@@ -18,6 +18,8 @@ class Renderer:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
         self._counts: dict[str, int] = {}
+        # R1's template ends a prompt with an open think block; Qwen3's leaves it to the policy.
+        self._opens_thinking = self._text("").rstrip().endswith("<think>")
 
     def count_tokens(self, text: str) -> int:
         """Tokens of ``text`` alone; sentences of synthetic documents recur, so it remembers."""
@@ -56,20 +58,19 @@ class Renderer:
     def solution(self, example: Example) -> tuple[int, ...]:
         """The worked answer as the policy should write it, end of turn included."""
         text = (
-            f"<think>\n{example.reasoning}\n</think>\n\n"
+            f"{'' if self._opens_thinking else '<think>'}\n{example.reasoning}\n</think>\n\n"
             f"Therefore, the answer is {example.answers[0]}."
         )
         ids = self.tokenizer.encode(text, add_special_tokens=False)
         return (*ids, self.tokenizer.eos_token_id)
 
     def _ids(self, example: Example, documents: str) -> tuple[int, ...]:
-        content = f"{documents}\n\n{example.question}\n{INSTRUCTION}"
-        return tuple(
-            self.tokenizer.apply_chat_template(
-                [{"role": "user", "content": content}],
-                add_generation_prompt=True,
-                return_dict=False,
-            )
+        text = self._text(f"{documents}\n\n{example.question}\n{INSTRUCTION}")
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def _text(self, content: str) -> str:
+        return self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
         )
 
 

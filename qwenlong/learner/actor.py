@@ -12,7 +12,8 @@ from transformers import AutoTokenizer
 from qwenlong.config import LearnerConfig, SftStage
 from qwenlong.learner.attention import SHARED_PROMPT
 from qwenlong.learner.learner import GrpoLearner
-from qwenlong.learner.sft import SftRow, fine_tune
+from qwenlong.learner.sft import SftRow, fine_tune, sft_settings
+from qwenlong.model.policy import save_policy
 from qwenlong.types import Batch, Rope, StoredWeights
 
 
@@ -23,28 +24,36 @@ class LearnerActor:
         torch.manual_seed(seed)
         self.tokenizer = AutoTokenizer.from_pretrained(path)
         self.learner = GrpoLearner(path, dtype, config)
-        self.sft_log: list[dict[str, float]] = []
+        self.sft_logs: dict[str, list[dict[str, float]]] = {}
 
     def step(self, batch: Batch) -> dict[str, float]:
         return {**self.learner.step(batch), "peak_memory_gb": self.peak_memory_gb()}
 
     def sft(
-        self, rows: Sequence[SftRow], stage: SftStage, rope: Rope, folder: Path, seed: int
+        self,
+        name: str,
+        rows: Sequence[SftRow],
+        stage: SftStage,
+        rope: Rope,
+        folder: Path,
+        resume_from: Path | None,
+        seed: int,
     ) -> None:
         """Fine-tunes the policy; ``folder`` holds the trainer's own checkpoints meanwhile."""
-        self.sft_log = []
+        log = self.sft_logs.setdefault(name, [])
         model = self.learner.model
         self.learner.stretch(rope)
         use_cache = model.config.use_cache
         model.set_attn_implementation("sdpa")
-        optimizer = self.learner.config
-        fine_tune(model, self.tokenizer, rows, stage, folder, seed, optimizer, self.sft_log.append)
+        bf16 = self.learner.dtype == torch.bfloat16
+        settings = sft_settings(stage, self.learner.config, len(rows), folder, bf16, seed)
+        fine_tune(model, self.tokenizer, rows, settings, resume_from, log.append)
         model.set_attn_implementation(SHARED_PROMPT)
         model.config.use_cache = use_cache  # the trainer switches it off for good
 
-    def sft_progress(self, after: int) -> list[dict[str, float]]:
-        """Reports of the running ``sft`` from the ``after``-th on; asked while it runs."""
-        return self.sft_log[after:]
+    def sft_progress(self, name: str, after: int) -> list[dict[str, float]]:
+        """What stage ``name`` logged from the ``after``-th line on; asked while it runs."""
+        return self.sft_logs.get(name, [])[after:]
 
     def stretch(self, rope: Rope) -> None:
         self.learner.stretch(rope)
@@ -60,7 +69,7 @@ class LearnerActor:
 
     def save_policy(self, folder: Path) -> None:
         """Writes policy and tokenizer, loadable by transformers and vLLM, RoPE included."""
-        self.learner.model.save_pretrained(folder)
+        save_policy(self.learner.model, self.learner.dtype, folder)
         self.tokenizer.save_pretrained(folder)
 
     def peak_memory_gb(self) -> float:

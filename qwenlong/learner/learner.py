@@ -19,12 +19,18 @@ from qwenlong.types import Batch, Rope, Row
 
 
 class GrpoLearner:
-    """Holds the trained weights and their AdamW state; see ``types.Learner``."""
+    """Holds the trained weights and their AdamW state; see ``types.Learner``.
+
+    A bf16 policy has fp32 weights and optimizer here and computes under autocast: an update of
+    bf16 weights at a learning rate of 1e-6 would mostly round to nothing.
+    """
 
     def __init__(self, path: str, dtype: str, config: LearnerConfig) -> None:
         self.config = config
+        self.dtype = getattr(torch, dtype)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model = load_policy(path, dtype, attention=SHARED_PROMPT).to(self.device)
+        masters = "float32" if dtype == "bfloat16" else dtype
+        self.model = load_policy(path, masters, attention=SHARED_PROMPT).to(self.device)
         if config.activation_checkpointing:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
         self.model.train()
@@ -69,16 +75,18 @@ class GrpoLearner:
         layout = Layout(len(row.prompt_ids), tuple(len(ids) for ids in row.responses))
         responses = [token for ids in row.responses for token in ids]
         ids = torch.tensor([[*row.prompt_ids, *responses]], device=self.device)
-        hidden = self.model.model(
-            input_ids=ids,
-            position_ids=layout.positions().to(self.device),
-            use_cache=False,
-            layout=layout,
-            response_mask=layout.response_mask().to(self.device),
-        ).last_hidden_state[0, layout.predictors().to(self.device)]
         tokens = torch.tensor(responses, device=self.device, dtype=torch.long)
-        head = self.model.lm_head.weight
-        return token_stats(hidden, head, tokens, temperature, top_p, self.config.logprob_chunk)
+        bf16 = self.dtype == torch.bfloat16
+        with torch.autocast(self.device, torch.bfloat16, enabled=bf16):
+            hidden = self.model.model(
+                input_ids=ids,
+                position_ids=layout.positions().to(self.device),
+                use_cache=False,
+                layout=layout,
+                response_mask=layout.response_mask().to(self.device),
+            ).last_hidden_state[0, layout.predictors().to(self.device)]
+            head = self.model.lm_head.weight
+            return token_stats(hidden, head, tokens, temperature, top_p, self.config.logprob_chunk)
 
     def _old(self, row: Row, batch: Batch) -> TokenStats:
         with torch.no_grad():
@@ -116,7 +124,12 @@ class GrpoLearner:
         stretch(self.model, rope)
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Whole tensors in Hugging Face names, one at a time; a tied head is left out."""
+        """Whole tensors of the policy's dtype in Hugging Face names, one at a time."""
+        for name, tensor in self._masters():
+            yield name, tensor.to(self.dtype)
+
+    def _masters(self) -> Iterator[tuple[str, Tensor]]:
+        """The weights that are trained; a tied head is left out."""
         tied = self.model.config.tie_word_embeddings
         for name, tensor in self.model.state_dict().items():
             if not (tied and name == "lm_head.weight"):
@@ -124,7 +137,7 @@ class GrpoLearner:
 
     def state(self) -> dict[str, Any]:
         return {
-            "model": dict(self.weights()),
+            "model": dict(self._masters()),
             "optimizer": self.optimizer.state_dict(),
             "random": torch.get_rng_state(),
         }

@@ -8,18 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasets import Dataset
-
 from qwenlong.config import LearnerConfig, SftStage
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+    from trl import SFTConfig
 
 SftRow = tuple[tuple[int, ...], tuple[int, ...]]
 """Token ids of a prompt and of its worked answer."""
-
-LOG_EVERY = 10
-"""Updates between two reports."""
 DECAY = 0.2
 """Share of the updates over which the learning rate falls to 0 at the end."""
 
@@ -28,27 +24,78 @@ def fine_tune(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     rows: Sequence[SftRow],
-    stage: SftStage,
-    folder: Path,
-    seed: int,
-    optimizer: LearnerConfig,
+    settings: SFTConfig,
+    resume_from: Path | None,
     on_log: Callable[[dict[str, float]], None],
 ) -> None:
     """Trains ``model`` in place on the answers' tokens (mean negative log-likelihood a token).
 
-    Goes on from the last checkpoint in ``folder`` if there is one.
-
     Args:
-        optimizer: AdamW's settings, those of the RL phases.
-        on_log: called every ``LOG_EVERY`` updates with ``step``, ``of`` and metrics; seconds are
-            those since the last call.
+        resume_from: a checkpoint of the trainer's own to go on from.
+        on_log: called after every update with ``step``, ``of`` and metrics.
     """
-    import torch
-    from transformers import TrainerCallback
-    from transformers.trainer_utils import get_last_checkpoint
-    from trl import SFTConfig, SFTTrainer
+    from datasets import Dataset
+    from trl import SFTTrainer
 
-    class Report(TrainerCallback):
+    dataset = Dataset.from_dict(
+        {
+            "input_ids": [[*prompt, *answer] for prompt, answer in rows],
+            "completion_mask": [[0] * len(prompt) + [1] * len(answer) for prompt, answer in rows],
+        }
+    )
+    trainer = SFTTrainer(
+        model=model,
+        args=settings,
+        train_dataset=dataset,
+        processing_class=tokenizer,
+        callbacks=[_reporter(on_log)],
+    )
+    trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+
+
+def sft_settings(
+    stage: SftStage, optimizer: LearnerConfig, rows: int, folder: Path, bf16: bool, seed: int
+) -> SFTConfig:
+    """The trainer's settings. AdamW has those of the RL phases; ``folder`` takes checkpoints."""
+    import torch
+    from trl import SFTConfig
+
+    micro_batch = stage.micro_batch or stage.batch
+    updates = stage.epochs * math.ceil(rows / stage.batch)
+    return SFTConfig(
+        output_dir=str(folder),
+        num_train_epochs=stage.epochs,
+        per_device_train_batch_size=micro_batch,
+        gradient_accumulation_steps=stage.batch // micro_batch,
+        gradient_checkpointing=optimizer.activation_checkpointing,
+        learning_rate=stage.learning_rate,
+        adam_beta1=optimizer.beta1,
+        adam_beta2=optimizer.beta2,
+        weight_decay=optimizer.weight_decay,
+        max_grad_norm=optimizer.max_grad_norm,
+        lr_scheduler_type="warmup_stable_decay",
+        lr_scheduler_kwargs={"num_decay_steps": math.ceil(DECAY * updates)},
+        warmup_steps=stage.warmup,
+        # Rows of like length together: little padding.
+        train_sampling_strategy="group_by_length",
+        max_length=None,
+        completion_only_loss=True,
+        logging_steps=1,
+        save_steps=stage.checkpoint_every,
+        save_total_limit=1,
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=not torch.cuda.is_available(),
+        bf16=bf16,
+        seed=seed,
+        dataloader_pin_memory=False,
+    )
+
+
+def _reporter(on_log: Callable[[dict[str, float]], None]) -> TrainerCallback:
+    from transformers import TrainerCallback
+
+    class Reporter(TrainerCallback):
         """Passes TRL's metrics on, with the seconds and the tokens since the last time."""
 
         def __init__(self) -> None:
@@ -76,49 +123,4 @@ def fine_tune(
                 }
             )
 
-    micro_batch = stage.micro_batch or stage.batch
-    updates = stage.epochs * math.ceil(len(rows) / stage.batch)
-    bf16 = model.dtype == torch.bfloat16
-    config = SFTConfig(
-        output_dir=str(folder),
-        num_train_epochs=stage.epochs,
-        per_device_train_batch_size=micro_batch,
-        gradient_accumulation_steps=stage.batch // micro_batch,
-        gradient_checkpointing=model.is_gradient_checkpointing,
-        learning_rate=stage.learning_rate,
-        adam_beta1=optimizer.beta1,
-        adam_beta2=optimizer.beta2,
-        weight_decay=optimizer.weight_decay,
-        max_grad_norm=optimizer.max_grad_norm,
-        lr_scheduler_type="warmup_stable_decay",
-        lr_scheduler_kwargs={"num_decay_steps": math.ceil(DECAY * updates)},
-        warmup_steps=stage.warmup,
-        # Rows of like length together: little padding.
-        train_sampling_strategy="group_by_length",
-        max_length=None,
-        completion_only_loss=True,
-        logging_steps=LOG_EVERY,
-        save_steps=stage.checkpoint_every,
-        save_total_limit=1,
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=not torch.cuda.is_available(),
-        bf16=bf16,
-        seed=seed,
-        dataloader_pin_memory=False,
-    )
-    dataset = Dataset.from_dict(
-        {
-            "input_ids": [[*prompt, *answer] for prompt, answer in rows],
-            "completion_mask": [[0] * len(prompt) + [1] * len(answer) for prompt, answer in rows],
-        }
-    )
-    trainer = SFTTrainer(
-        model=model,
-        args=config,
-        train_dataset=dataset,
-        processing_class=tokenizer,
-        callbacks=[Report()],
-    )
-    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    trainer.train(resume_from_checkpoint=last)
+    return Reporter()

@@ -18,7 +18,9 @@ def native_rope(path: str, window: int | None) -> Rope:
         raise InputError(
             f"policy.path={path}: no policy there ({' '.join(str(error).split())[:200]})"
         ) from None
-    rope = config.rope_parameters
+    rope = getattr(config, "rope_parameters", None)
+    if not rope or rope.get("rope_type", "default") not in ("default", "yarn"):
+        raise InputError(f"policy.path={path}: its RoPE ({rope}) is neither native nor YaRN")
     native = rope.get("original_max_position_embeddings") or config.max_position_embeddings
     return Rope(theta=float(rope["rope_theta"]), window=window or native)
 
@@ -39,6 +41,10 @@ def stretch(model: PreTrainedModel, rope: Rope) -> None:
     model.model.rotary_emb = type(model.model.rotary_emb)(config).to(device)
 
 
-def save_policy(model: PreTrainedModel, folder: Path) -> None:
-    """Writes weights and configuration, RoPE included, loadable by transformers and vLLM."""
-    model.save_pretrained(folder)
+def save_policy(model: PreTrainedModel, dtype: torch.dtype, folder: Path) -> None:
+    """Writes weights of ``dtype`` and configuration, RoPE included, for transformers and vLLM."""
+    held = model.config.dtype
+    model.config.dtype = dtype
+    weights = {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}
+    model.save_pretrained(folder, state_dict=weights)
+    model.config.dtype = held
