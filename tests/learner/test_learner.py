@@ -214,3 +214,32 @@ def test_advantages() -> None:
     assert group_advantages([0.0, 0.0, 1.0]) == pytest.approx((-(0.5**0.5), -(0.5**0.5), 2**0.5))
     assert group_advantages([0.3] * 8) == (0.0,) * 8
     assert group_advantages([0.1, 0.1, 0.1]) == (0.0,) * 3
+
+
+def test_small_updates_of_a_bf16_policy_are_kept(policies: dict[str, str]) -> None:
+    # In bf16 a weight of 0.1 has neighbours 5e-4 away: steps of 2e-6 would all round to nothing.
+    learner = GrpoLearner(policies["tied"], "bfloat16", CONFIG)
+    before = {name: weight.clone() for name, weight in learner.model.named_parameters()}
+    for seed in range(5):
+        learner.step(batch_of(mini_batch=len(LENGTHS), learning_rate=2e-6, seed=seed))
+    after = dict(learner.model.named_parameters())
+    still = [bool((after[name] == weight).all()) for name, weight in before.items()]
+    assert not any(still)
+    assert all(weight.dtype == torch.float32 for weight in after.values())
+    assert all(tensor.dtype == torch.bfloat16 for _, tensor in learner.weights())
+
+
+def test_a_group_without_variance_gives_no_gradient(policies: dict[str, str]) -> None:
+    """It is passed through without a backward pass, so nothing may depend on that."""
+    batch = batch_of(mini_batch=1)
+    flat = replace(batch.rows[0], advantages=(0.0, 0.0, 0.0))
+    learner = GrpoLearner(policies["tied"], "float32", CONFIG)
+    alone = GrpoLearner(policies["tied"], "float32", CONFIG)
+    with_flat = learner.step(replace(batch, rows=(flat, batch.rows[2]), mini_batch=2))
+    row = replace(batch.rows[2], advantages=tuple(a / 2 for a in batch.rows[2].advantages))
+    alone.step(replace(batch, rows=(row,)))
+    for (name, ours), theirs in zip(
+        learner.model.named_parameters(), alone.model.parameters(), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6, msg=name)
+    assert with_flat["entropy"] > 0
