@@ -257,7 +257,8 @@ def test_a_run_killed_and_interrupted_ends_as_if_it_had_not_been(
     killed = start("train", str(experiment), f"run_dir={run}")
     killed.wait_for((run / "checkpoints" / "0004-phase2-00002").exists)
     killed.process.kill()
-    assert killed.ended() == -signal.SIGKILL
+    # Ray's own agents take a minute to notice; the run can be gone on with at once.
+    assert killed.process.wait() == -signal.SIGKILL
     assert not (run / "policy").exists()
 
     interrupted = start("resume", str(run))
