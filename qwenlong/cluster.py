@@ -98,6 +98,7 @@ def signals_deferred() -> Iterator[None]:
     before = {
         number: signal.signal(number, lambda caught, _: pending.append(caught))
         for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
         yield
