@@ -37,6 +37,3 @@ class RolloutActor:
         if torch.cuda.is_available():
             return torch.cuda.max_memory_allocated() / 2**30
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-    def close(self) -> None:
-        self.engine.close()
