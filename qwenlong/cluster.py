@@ -23,10 +23,18 @@ PLACEMENT_TIMEOUT_S = 600
 
 @dataclass(frozen=True)
 class Workers:
-    """The actors of a run: one learner, and the rollout actors that follow its weights."""
+    """The actors of a run: the learner's processes, and the rollout actors that follow it."""
 
-    learner: Any
+    learners: Sequence[Any]
     rollout: Sequence[Any]
+
+    def start_learning(self, method: str, *args: Any) -> list[Any]:
+        """Calls all of the learner's processes, which work as one."""
+        return [getattr(learner, method).remote(*args) for learner in self.learners]
+
+    def learn(self, method: str, *args: Any) -> Any:
+        """The answer of the learner's first process, once all are done."""
+        return ray.get(self.start_learning(method, *args))[0]
 
     def collect(
         self, prompts: Sequence[Prompt], sampling: Sampling, seeds: Sequence[int]
@@ -37,16 +45,16 @@ class Workers:
 
     def publish(self, version: int) -> None:
         """Gives the learner's weights to every rollout actor: one copy in the object store."""
-        weights = self.learner.weights.remote()
-        ray.get([actor.load.remote(weights, version) for actor in self.rollout])
+        weights, *others = self.start_learning("weights")
+        ray.get([actor.load.remote(weights, version) for actor in self.rollout] + others)
 
     def stretch(self, rope: Rope) -> None:
         """One RoPE for learner and engines."""
-        ray.get([actor.stretch.remote(rope) for actor in (self.learner, *self.rollout)])
+        ray.get([actor.stretch.remote(rope) for actor in (*self.learners, *self.rollout)])
 
     def peak_memory_gb(self) -> float:
         """The sum over all actors, in GiB."""
-        actors = (self.learner, *self.rollout)
+        actors = (*self.learners, *self.rollout)
         return float(sum(ray.get([actor.peak_memory_gb.remote() for actor in actors])))
 
 
@@ -81,13 +89,17 @@ def start_workers(
         rope: the most stretched RoPE of the run. longest: the longest row, in tokens.
         logs: folder for what the actors print.
     """
-    actors = _create(config, policy, rope, longest, logs, group)
+    workers = _create(config, policy, rope, longest, logs, group)
     try:
-        ray.get([actor.peak_memory_gb.remote() for actor in actors])
-        yield Workers(actors[0], actors[1:])
+        address = ray.get(workers.learners[0].address.remote())
+        starting = [
+            learner.join.remote(rank, address) for rank, learner in enumerate(workers.learners)
+        ]
+        ray.get(starting + [actor.peak_memory_gb.remote() for actor in workers.rollout])
+        yield workers
     finally:
         # Also on a cluster that outlives the run.
-        for actor in actors:
+        for actor in (*workers.learners, *workers.rollout):
             ray.kill(actor)
 
 
@@ -122,21 +134,23 @@ def _join_ray(config: Config) -> None:
         return
     store = config.ray.object_store_gb
     ray.init(
-        num_cpus=max(os.cpu_count() or 1, math.ceil(sum(_cpus(config)))),
+        num_cpus=max(os.cpu_count() or 1, math.ceil(sum(_each(config, "cpus")))),
         object_store_memory=int(store * 2**30) if store else None,
         include_dashboard=False,
         **quiet,
     )
 
 
-def _cpus(config: Config) -> list[float]:
-    return [config.learner.cpus] + [config.rollout.cpus] * config.rollout.actors
+def _each(config: Config, kind: str) -> list[float]:
+    """``cpus`` or ``gpus`` of every actor, the learner's processes first."""
+    learner, rollout = config.learner, config.rollout
+    return [getattr(learner, kind)] * learner.processes + [getattr(rollout, kind)] * rollout.actors
 
 
 def _reserve(config: Config) -> Any:
     """Reserves all actors' resources at once, so that no part of a run waits for another."""
-    gpus = [config.learner.gpus] + [config.rollout.gpus] * config.rollout.actors
-    bundles = [{"CPU": c, "GPU": g} for c, g in zip(_cpus(config), gpus, strict=True)]
+    both = zip(_each(config, "cpus"), _each(config, "gpus"), strict=True)
+    bundles = [{"CPU": c, "GPU": g} for c, g in both]
     bundles = [{name: n for name, n in bundle.items() if n} for bundle in bundles]
     have = ray.cluster_resources()
     for name in ("CPU", "GPU"):
@@ -153,30 +167,33 @@ def _reserve(config: Config) -> Any:
 
 def _create(
     config: Config, policy: str, rope: Rope, longest: int, logs: Path, group: Any
-) -> list[Any]:
+) -> Workers:
     from qwenlong.learner.actor import LearnerActor
     from qwenlong.rollout.actor import RolloutActor
 
     cores = os.cpu_count() or 1
-    dtype = config.policy.dtype
-    learner = _remote(
-        LearnerActor,
-        logs / "learner.log",
-        _options(group, 0, config.learner.cpus, config.learner.gpus),
-        config.learner.threads or cores,
-        # One to fine-tune, one to be asked how far it is.
-        concurrency=2,
-    ).remote(policy, dtype, config.learner, config.seed)
+    dtype, learner, rollout = config.policy.dtype, config.learner, config.rollout
+    learners = [
+        _remote(
+            LearnerActor,
+            logs / f"learner-{i}.log",
+            _options(group, i, learner.cpus, learner.gpus),
+            learner.threads or max(1, cores // learner.processes),
+            # One to fine-tune, one to be asked how far it is.
+            concurrency=2,
+        ).remote(policy, dtype, learner, config.seed)
+        for i in range(learner.processes)
+    ]
     engines = [
         _remote(
             RolloutActor,
             logs / f"rollout-{i}.log",
-            _options(group, i + 1, config.rollout.cpus, config.rollout.gpus),
-            config.rollout.threads or max(1, cores // config.rollout.actors),
-        ).remote(policy, dtype, rope, longest, config.rollout, config.seed)
-        for i in range(config.rollout.actors)
+            _options(group, learner.processes + i, rollout.cpus, rollout.gpus),
+            rollout.threads or max(1, cores // rollout.actors),
+        ).remote(policy, dtype, rope, longest, rollout, config.seed)
+        for i in range(rollout.actors)
     ]
-    return [learner, *engines]
+    return Workers(learners, engines)
 
 
 def _options(group: Any, bundle: int, cpus: float, gpus: float) -> dict[str, Any]:

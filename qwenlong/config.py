@@ -126,15 +126,41 @@ class LearnerConfig:
     gpus: float = 0.0
     threads: int | None = None
     """CPU threads; the machine's cores if null."""
-    clip_low: float = 0.2
-    clip_high: float = 0.2
+    objective: str = "grpo"
+    """grpo, dapo, dr_grpo, gspo or cispo."""
+    clip_low: float | None = None
+    """Ratios are clipped to [1 - clip_low, 1 + clip_high]; null is what the objective's paper has."""
+    clip_high: float | None = None
+    kl_coefficient: float = 0.0
+    """Of the KL to the policy as it was before the first phase."""
+    importance_cap: float | None = None
+    """Most that a token's weight for the engine's other probabilities can be; null: no weights."""
+    mask_ratio: float | None = None
+    """Tokens whose probability differs more than that between learner and engine are left out."""
+    overlong_buffer: int = 0
+    """Tokens before the response limit over which the reward falls by up to 1; 0: none."""
     weight_decay: float = 0.0
     beta1: float = 0.9
     beta2: float = 0.999
     max_grad_norm: float = 1.0
-    logprob_chunk: int = 1024
-    """Response tokens whose logits are held at once."""
+    attention: str = "auto"
+    """sdpa, flex (FlexAttention), flash (flash-attn), or the fastest that there is."""
+    max_tokens: int | None = None
+    """Tokens of a micro-batch, shared prompts counted once; the longest group's if null."""
     activation_checkpointing: bool = False
+    offload_activations: bool = False
+    """Keeps what the backward pass needs in host memory."""
+    lora_rank: int = 0
+    """Trains adapters of that rank (LoRA) and leaves the policy's weights; 0 trains the weights."""
+    lora_alpha: float = 32.0
+    data_ranks: int = 1
+    """Learner processes that take different groups, times the next key; each has cpus and gpus."""
+    sequence_ranks: int = 1
+    """Learner processes that share a row (Ulysses); must divide the policy's query heads."""
+
+    @property
+    def processes(self) -> int:
+        return self.data_ranks * self.sequence_ranks
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ import yaml
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from qwenlong.config import Config, RlStage, SftStage, SourceConfig
+from qwenlong.config import Config, LearnerConfig, RlStage, SftStage, SourceConfig
 from qwenlong.types import InputError
 
 STAGES = {"sft": SftStage, "rl": RlStage}
 DTYPES = ("float32", "bfloat16")
 OVER_LONG = ("drop", "middle")
+ATTENTIONS = ("auto", "sdpa", "flex", "flash")
 LOGGERS = ("tensorboard", "trackio", "wandb")
 UNTRAINED = "untrained"
 """What the policy is called before its first stage."""
@@ -164,7 +165,7 @@ def check(config: Config) -> None:
     for name, stage in config.stages.items():
         named = re.fullmatch(r"[\w-]+", name) and name != UNTRAINED
         require(bool(named), "stages", name, f"a name is a word, and not {UNTRAINED!r}")
-        _check_stage(f"stages.{name}", stage, require)
+        _check_stage(f"stages.{name}", stage, config.learner.processes, require)
     require(bool(config.phases), "stages", list(config.stages), "at least one needs kind: rl")
     phases = [(name, s) for name, s in config.stages.items() if isinstance(s, RlStage)]
     for (_, before), (name, phase) in pairwise(phases):
@@ -178,6 +179,7 @@ def _check_values(config: Config, require: Require) -> None:
     for key, name, known in (
         ("policy.dtype", config.policy.dtype, DTYPES),
         ("data.over_long", config.data.over_long, OVER_LONG),
+        ("learner.attention", learner.attention, ATTENTIONS),
         *((f"loggers.{i}", name, LOGGERS) for i, name in enumerate(config.loggers)),
     ):
         require(name in known, key, name, f"must be one of {', '.join(known)}")
@@ -185,7 +187,9 @@ def _check_values(config: Config, require: Require) -> None:
         ("policy.window", config.policy.window or 1),
         ("rollout.actors", rollout.actors),
         ("rollout.tensor_parallel_size", rollout.tensor_parallel_size),
-        ("learner.logprob_chunk", learner.logprob_chunk),
+        ("learner.max_tokens", learner.max_tokens or 1),
+        ("learner.data_ranks", learner.data_ranks),
+        ("learner.sequence_ranks", learner.sequence_ranks),
         ("evaluation.examples", evaluation.examples),
         *((f"evaluation.contexts.{i}", n) for i, n in enumerate(evaluation.contexts)),
         ("checkpoint.every", config.checkpoint.every),
@@ -224,11 +228,24 @@ def _check_values(config: Config, require: Require) -> None:
         require(gpus >= 0, key, gpus, "must be at least 0")
     for key, top_p in (("rollout", rollout.top_p), ("evaluation", evaluation.top_p)):
         require(0 < top_p <= 1, f"{key}.top_p", top_p, "must be above 0 and at most 1")
-    require(learner.clip_low >= 0, "learner.clip_low", learner.clip_low, "must be at least 0")
-    require(learner.clip_high >= 0, "learner.clip_high", learner.clip_high, "must be at least 0")
+    _check_objective(learner, require)
+    _check_objective(learner, require)
 
 
-def _check_stage(key: str, stage: Any, require: Require) -> None:
+def _check_objective(learner: LearnerConfig, require: Require) -> None:
+    from qwenlong.learner.objectives import find_objective  # imports torch, which takes a while
+
+    find_objective(learner.objective)
+    for key in ("clip_low", "clip_high", "kl_coefficient", "overlong_buffer", "lora_rank"):
+        amount = getattr(learner, key) or 0
+        require(amount >= 0, f"learner.{key}", amount, "must be at least 0")
+    cap = learner.importance_cap
+    require(cap is None or cap > 0, "learner.importance_cap", cap, "must be above 0")
+    ratio = learner.mask_ratio
+    require(ratio is None or ratio > 1, "learner.mask_ratio", ratio, "must be above 1")
+
+
+def _check_stage(key: str, stage: Any, processes: int, require: Require) -> None:
     counts = ["context", "batch"]
     counts += ["checkpoint_every"] if isinstance(stage, SftStage) else []
     counts += ["response", "steps"] if isinstance(stage, RlStage) else []
@@ -243,6 +260,8 @@ def _check_stage(key: str, stage: Any, require: Require) -> None:
         micro = stage.batch if stage.micro_batch is None else stage.micro_batch
         right = f"must divide batch ({stage.batch})"
         require(micro >= 1 and stage.batch % micro == 0, f"{key}.micro_batch", micro, right)
+        right = f"must be a multiple of the learner's {processes} processes"
+        require(micro % processes == 0, f"{key}.micro_batch", micro, right)
         return
     require(stage.group >= 2, f"{key}.group", stage.group, "GRPO compares at least 2 rollouts")
     require(stage.yarn_factor >= 1, f"{key}.yarn_factor", stage.yarn_factor, "must be at least 1")

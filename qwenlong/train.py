@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import ray
 
 from qwenlong.cluster import Workers
-from qwenlong.config import RlStage, SftStage
+from qwenlong.config import LearnerConfig, RlStage, SftStage
 from qwenlong.curricula.sampler import UniformSampler
 from qwenlong.evaluate.evaluate import accuracies
 from qwenlong.experiment import UNTRAINED
-from qwenlong.learner.advantage import group_advantages
+from qwenlong.learner.advantage import group_advantages, overlong_penalty
+from qwenlong.learner.objectives import OBJECTIVES
 from qwenlong.loggers import Log
 from qwenlong.metrics import Clock, phase_metrics, summarised
 from qwenlong.prepare import Prepared
@@ -48,7 +49,7 @@ def train(run: Run, last: Checkpoint | None) -> None:
     stages = run.prepared.config.stages
     begun = list(stages).index(last.stage) if last else 0
     if last:
-        ray.get(run.workers.learner.restore_state.remote(last.folder))
+        run.workers.learn("restore_state", last.folder)
         publish(run, last.version)
     assess(run, UNTRAINED, UNTRAINED)
     for position, (name, stage) in enumerate(stages.items()):
@@ -63,7 +64,7 @@ def train(run: Run, last: Checkpoint | None) -> None:
             phase(run, name, stage, resumed)
         assess(run, name, stage.kind)
     run.workers.stretch(run.rope)
-    ray.get(run.workers.learner.save_policy.remote(run.directory.policy))
+    run.workers.learn("save_policy", run.directory.policy)
 
 
 def phase(run: Run, name: str, stage: RlStage, resumed: Checkpoint | None) -> None:
@@ -75,6 +76,8 @@ def phase(run: Run, name: str, stage: RlStage, resumed: Checkpoint | None) -> No
     if resumed:
         curriculum.restore(resumed.curriculum)
         run.done += resumed.step
+    elif run.prepared.phase_number(name) == 1:
+        run.workers.learn("keep_reference")
     run.workers.stretch(run.rope)
     clock = Clock()
     for step in range(resumed.step + 1 if resumed else 1, stage.steps + 1):
@@ -84,10 +87,10 @@ def phase(run: Run, name: str, stage: RlStage, resumed: Checkpoint | None) -> No
         clock.lap("rollout")
         groups = [judged(*answered) for answered in zip(prompts, rollouts, strict=True)]
         curriculum.observe(groups)
-        advantages = [group_advantages(group.rewards) for group in groups]
+        advantages = [advantages_of(group, stage, config.learner) for group in groups]
         clock.lap("score")
         batch = packed(groups, advantages, stage, sampling)
-        learned = ray.get(run.workers.learner.step.remote(batch))
+        learned = run.workers.learn("step", batch)
         clock.lap("learn")
         publish(run, run.version + 1)
         clock.lap("load")
@@ -107,15 +110,15 @@ def fine_tune(run: Run, name: str, stage: SftStage, resumed: Checkpoint | None) 
         run.done += run.prepared.steps(name)
         return
     rows = run.prepared.sft_rows[name]
-    learner, folder = run.workers.learner, run.directory.trainer(name)
+    folder = run.directory.trainer(name)
     own = run.directory.trainer_checkpoint(name)
     seed = run.prepared.config.seed
-    training = learner.sft.remote(name, rows, stage, run.rope, folder, own, seed)
-    before, seen, running = run.done, 0, [training]
+    training = run.workers.start_learning("sft", name, rows, stage, run.rope, folder, own, seed)
+    before, seen, running = run.done, 0, training
     while running:
-        _, running = ray.wait([training], timeout=POLL_S)
+        _, running = ray.wait(training, num_returns=len(training), timeout=POLL_S)
         memory = {"peak_memory_gb": run.workers.peak_memory_gb()}
-        for logged in ray.get(learner.sft_progress.remote(name, seen)):
+        for logged in ray.get(run.workers.learners[0].sft_progress.remote(name, seen)):
             seen += 1
             logged |= memory
             step = int(logged.pop("step"))
@@ -157,6 +160,15 @@ def judged(prompt: Prompt, rollouts: tuple[Rollout, ...]) -> Group:
     return Group(prompt, rollouts, scores)
 
 
+def advantages_of(group: Group, stage: RlStage, learner: LearnerConfig) -> tuple[float, ...]:
+    rewards = list(group.rewards)
+    if learner.overlong_buffer:
+        for i, rollout in enumerate(group.rollouts):
+            length = len(rollout.response_ids)
+            rewards[i] += overlong_penalty(length, stage.response, learner.overlong_buffer)
+    return group_advantages(rewards, OBJECTIVES[learner.objective].scales_advantages)
+
+
 def packed(
     groups: list[Group], advantages: list[tuple[float, ...]], stage: RlStage, sampling: Sampling
 ) -> Batch:
@@ -170,7 +182,14 @@ def packed(
         for group, of_group in zip(groups, advantages, strict=True)
     )
     mini_batch = (stage.mini_batch or stage.batch) // stage.group
-    return Batch(rows, mini_batch, stage.learning_rate, sampling.temperature, sampling.top_p)
+    return Batch(
+        rows,
+        mini_batch,
+        stage.learning_rate,
+        stage.response,
+        sampling.temperature,
+        sampling.top_p,
+    )
 
 
 def publish(run: Run, version: int) -> None:
@@ -189,7 +208,7 @@ def report(run: Run, name: str, kind: str, step: int, of: int, metrics: dict[str
 
 def save(run: Run, name: str, step: int, curriculum: UniformSampler | None) -> None:
     def write(folder: object) -> None:
-        ray.get(run.workers.learner.save_state.remote(folder))
+        run.workers.learn("save_state", folder)
 
     state = curriculum.state() if curriculum else {}
     keep = run.prepared.config.checkpoint.keep

@@ -139,6 +139,8 @@ class Batch:
     rows: tuple[Row, ...]
     mini_batch: int
     learning_rate: float
+    response_limit: int
+    """Longest response that could be sampled, in tokens."""
     temperature: float = 1.0
     top_p: float = 1.0
 

@@ -246,7 +246,7 @@ def test_only_progress_is_printed_and_chatter_goes_to_files(whole: tuple[Path, s
     run, printed = whole
     assert "phase2" in printed and str(run / "report.html") in printed
     assert not re.search(r"INFO|WARNING|Warning|raylet|vllm\.|\x1b|it/s", printed), printed
-    assert {path.name for path in (run / "logs").iterdir()} >= {"learner.log", "rollout-0.log"}
+    assert {path.name for path in (run / "logs").iterdir()} >= {"learner-0.log", "rollout-0.log"}
     assert (run / "logs" / "rollout-0.log").stat().st_size > 0
 
 

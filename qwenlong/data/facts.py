@@ -23,7 +23,7 @@ NAMES = 160
 """People, and as many places."""
 HELD_OUT = 5
 """One pair of names in this many is held out."""
-FILLER_SHARE = 0.7
+FILLER_SHARE = 0.75
 """Share of the distractor sentences that state no fact."""
 
 DOES = (

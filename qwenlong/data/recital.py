@@ -35,7 +35,7 @@ def read(
     names = [name for names in world() for name in names]
     for i in range(spec.examples or 0):
         rng = Random(f"recital {seed} {spec.min_tokens}-{spec.max_tokens} {i}")
-        words = rng.choices(names, k=rng.randint(spec.min_tokens, spec.max_tokens))
+        words = rng.sample(names, rng.randint(spec.min_tokens, spec.max_tokens))
         start = rng.randrange(len(words))
         recited = [words[(start + j) % len(words)] for j in range(WORDS - len(words))]
         yield Example(

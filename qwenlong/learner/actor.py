@@ -1,30 +1,59 @@
-"""The learner as the driver sees it: one process that holds the policy through all stages."""
+"""The learner as the driver sees it: one or more processes that hold the policy in all stages."""
 
 from __future__ import annotations
 
+import os
 import resource
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from transformers import AutoTokenizer
 
 from qwenlong.config import LearnerConfig, SftStage
 from qwenlong.learner.attention import SHARED_PROMPT
 from qwenlong.learner.learner import GrpoLearner
 from qwenlong.learner.sft import SftRow, fine_tune, sft_settings
-from qwenlong.model.policy import save_policy
+from qwenlong.learner.sharding import form_mesh, scale_gradients
 from qwenlong.types import Batch, Rope, StoredWeights
 
 
 class LearnerActor:
-    """Made a Ray actor by ``cluster``; a plain class, so that it can be used without Ray."""
+    """Made a Ray actor by ``cluster``; a plain class, so that it can be used without Ray.
+
+    All processes of a learner get the same calls; the first one answers and writes.
+    """
 
     def __init__(self, path: str, dtype: str, config: LearnerConfig, seed: int) -> None:
         torch.manual_seed(seed)
+        self.path, self.dtype, self.config = path, dtype, config
         self.tokenizer = AutoTokenizer.from_pretrained(path)
-        self.learner = GrpoLearner(path, dtype, config)
         self.sft_logs: dict[str, list[dict[str, float]]] = {}
+
+    def address(self) -> str:
+        """Where this process can be met by the others: host and a free port."""
+        host = socket.gethostbyname(socket.gethostname())
+        with socket.socket() as free:
+            free.bind((host, 0))
+            return f"{host}:{free.getsockname()[1]}"
+
+    def join(self, rank: int, address: str) -> None:
+        """Meets the other processes at the first one's address, and loads the policy."""
+        config = self.config
+        self.first = rank == 0
+        if config.processes > 1:
+            host, _, port = address.rpartition(":")
+            # By these names torch and TRL's trainer know their place, too.
+            os.environ |= {
+                "MASTER_ADDR": host, "MASTER_PORT": port, "WORLD_SIZE": str(config.processes),
+                "RANK": str(rank), "LOCAL_RANK": "0",
+            }  # fmt: skip
+            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        shards = form_mesh(config.data_ranks, config.sequence_ranks, device)
+        self.learner = GrpoLearner(self.path, self.dtype, config, shards)
 
     def step(self, batch: Batch) -> dict[str, float]:
         return {**self.learner.step(batch), "peak_memory_gb": self.peak_memory_gb()}
@@ -45,9 +74,11 @@ class LearnerActor:
         self.learner.stretch(rope)
         use_cache = model.config.use_cache
         model.set_attn_implementation("sdpa")
+        scale_gradients(model, self.config.processes)  # the trainer's loss is a mean over them
         bf16 = self.learner.dtype == torch.bfloat16
-        settings = sft_settings(stage, self.learner.config, len(rows), folder, bf16, seed)
+        settings = sft_settings(stage, self.config, len(rows), folder, bf16, seed)
         fine_tune(model, self.tokenizer, rows, settings, resume_from, log.append)
+        scale_gradients(model, 1.0)
         model.set_attn_implementation(SHARED_PROMPT)
         model.config.use_cache = use_cache  # the trainer switches it off for good
 
@@ -58,19 +89,30 @@ class LearnerActor:
     def stretch(self, rope: Rope) -> None:
         self.learner.stretch(rope)
 
-    def weights(self) -> StoredWeights:
-        return StoredWeights.of(self.learner.weights())
+    def keep_reference(self) -> None:
+        self.learner.keep_reference()
+
+    def weights(self) -> StoredWeights | None:
+        weights = self.learner.weights()
+        if self.first:
+            return StoredWeights.of(weights)
+        for _ in weights:  # the others help to gather them
+            pass
+        return None
 
     def save_state(self, folder: Path) -> None:
-        torch.save(self.learner.state(), folder / "learner.pt")
+        state = self.learner.state()
+        if self.first:
+            torch.save(state, folder / "learner.pt")
 
     def restore_state(self, folder: Path) -> None:
-        self.learner.restore(torch.load(folder / "learner.pt", weights_only=True))
+        self.learner.restore(torch.load(folder / "learner.pt", weights_only=True, mmap=True))
 
     def save_policy(self, folder: Path) -> None:
         """Writes policy and tokenizer, loadable by transformers and vLLM, RoPE included."""
-        save_policy(self.learner.model, self.learner.dtype, folder)
-        self.tokenizer.save_pretrained(folder)
+        self.learner.save_policy(folder, write=self.first)
+        if self.first:
+            self.tokenizer.save_pretrained(folder)
 
     def peak_memory_gb(self) -> float:
         """Most memory so far, in GiB: the GPU's where there is one, else the process's."""

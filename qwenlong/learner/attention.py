@@ -1,53 +1,28 @@
-"""Attention over a group packed as one row: the prompt once, its G responses after it.
+"""Attention over packed groups: each prompt computed once for all of its responses.
 
-The row reads ``prompt | response 1 | … | response G``; every response's positions go on from the
-prompt's end, and each response sees the prompt and itself. Registered with transformers'
-attention registry, so the model code stays as it is.
+Registered with transformers' attention registry, so the model code stays as it is. A backend
+makes, from a row's layout, the function ``attend(query, key, value, scale)`` that all layers of
+a forward pass share.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from qwenlong.learner.layout import Layout, Part
+
 SHARED_PROMPT = "qwenlong_shared_prompt"
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where prompt and responses lie in a row, in tokens."""
-
-    prompt: int
-    responses: tuple[int, ...]
-
-    def positions(self) -> Tensor:
-        """Position ids [1, T] of the row."""
-        parts = [torch.arange(self.prompt)]
-        parts += [torch.arange(self.prompt, self.prompt + n) for n in self.responses]
-        return torch.cat(parts)[None]
-
-    def response_mask(self) -> Tensor:
-        """Which keys [T] each response token [R] sees: the prompt, and itself so far."""
-        owner = torch.repeat_interleave(
-            torch.arange(len(self.responses)), torch.tensor(self.responses)
-        )
-        own = (owner[:, None] == owner[None, :]).tril()
-        return torch.cat([own.new_ones(len(owner), self.prompt), own], dim=1)
-
-    def predictors(self) -> Tensor:
-        """Index [R] of the row's token whose hidden state predicts each response token.
-
-        The first token of every response is predicted by the prompt's last token.
-        """
-        index, start = [], self.prompt
-        for n in self.responses:
-            index += [self.prompt - 1, *range(start, start + n - 1)][:n]
-            start += n
-        return torch.tensor(index, dtype=torch.long)
+Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+"""Query [1, heads, T, head_dim], key and value [1, kv_heads, T, head_dim], and the scale of the
+scores; returns [1, heads, T, head_dim]."""
 
 
 def shared_prompt_attention(
@@ -56,35 +31,226 @@ def shared_prompt_attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    scaling: float | None = None,
-    layout: Layout | None = None,
-    response_mask: Tensor | None = None,
+    scaling: float,
+    attend: Attend,
     **_: object,
 ) -> tuple[Tensor, None]:
-    """Two SDPA calls: the prompt causally over itself, the responses over prompt and themselves.
-
-    Args:
-        query: [1, heads, T, head_dim]; key and value: [1, kv_heads, T, head_dim].
-        response_mask: ``layout.response_mask()``, made once a row and shared by all layers.
-
-    Returns:
-        [1, T, heads, head_dim]
-    """
-    assert layout is not None
-    prompt = layout.prompt
-    repeats = query.shape[1] // key.shape[1]
-    key, value = (x.repeat_interleave(repeats, dim=1) for x in (key, value))
-    of_prompt = scaled_dot_product_attention(
-        query[:, :, :prompt],
-        key[:, :, :prompt],
-        value[:, :, :prompt],
-        is_causal=True,
-        scale=scaling,
-    )
-    of_responses = scaled_dot_product_attention(
-        query[:, :, prompt:], key, value, attn_mask=response_mask, scale=scaling
-    )
-    return torch.cat([of_prompt, of_responses], dim=2).transpose(1, 2), None
+    """What transformers calls; ``attend`` reaches it through the model's keyword arguments."""
+    # Under autocast the norms leave query and key in fp32.
+    out = attend(query.to(value.dtype), key.to(value.dtype), value, scaling)
+    return out.transpose(1, 2), None
 
 
 AttentionInterface.register(SHARED_PROMPT, shared_prompt_attention)
+
+
+def backend_for(name: str, device: str) -> Callable[[Layout], Attend]:
+    """The backend of that name; ``auto`` takes the fastest that the device has."""
+    if name == "auto":
+        if device == "cpu":
+            name = "sdpa"
+        else:
+            name = "flash" if find_spec("flash_attn") else "flex"
+    if name == "flash" and not find_spec("flash_attn"):
+        raise ValueError("learner.attention=flash: flash-attn is not installed; take flex or sdpa")
+    return lambda layout: BACKENDS[name](layout, device)
+
+
+def sdpa(layout: Layout, device: str) -> Attend:
+    """PyTorch's fused CPU kernel over the layout's parts; elsewhere plain SDPA calls."""
+    if device != "cpu":
+        return plain(layout, device)
+    parts = layout.parts()
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        return _Merged.apply(query, key, value, parts, scale, _CPU)
+
+    return attend
+
+
+def plain(layout: Layout, device: str) -> Attend:
+    """One call a prompt and one a response, over prompt and response: no kernel of our own."""
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        def call(queries: slice, keys: list[slice]) -> Tensor:
+            k, v = (torch.cat([x[:, :, s] for s in keys], dim=2) for x in (key, value))
+            q = query[:, :, queries]
+            mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device)
+            mask = mask.tril(k.shape[2] - q.shape[2])
+            return scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, scale=scale, enable_gqa=True
+            )
+
+        outs = []
+        for (prompt, responses), (start, begins) in zip(
+            layout.groups, layout.starts(), strict=True
+        ):
+            own = slice(start, start + prompt)
+            outs.append(call(own, [own]))
+            for begin, n in zip(begins, responses, strict=True):
+                itself = slice(begin, begin + n)
+                outs.append(call(itself, [own, itself]))
+        return torch.cat(outs, dim=2)
+
+    return attend
+
+
+def flex(layout: Layout, device: str) -> Attend:
+    """FlexAttention: one kernel that skips the blocks of the mask that nobody sees."""
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    group, response = (owner.to(device) for owner in layout.owners())
+
+    def sees(_b: Tensor, _h: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        related = (response[key] == 0) | (response[key] == response[query])
+        return (query >= key) & (group[query] == group[key]) & related
+
+    mask = create_block_mask(sees, None, None, layout.tokens, layout.tokens, device=device)
+    kernel: Any = _compiled_flex() if device != "cpu" else flex_attention
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        return kernel(query, key, value, block_mask=mask, scale=scale, enable_gqa=True)
+
+    return attend
+
+
+@cache
+def _compiled_flex() -> Any:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention, dynamic=True)
+
+
+def flash(layout: Layout, device: str) -> Attend:
+    """flash-attn (Dao, arXiv 2307.08691) over the layout's parts."""
+    parts = layout.parts()
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        return _Merged.apply(query, key, value, parts, scale, _FLASH)
+
+    return attend
+
+
+BACKENDS: dict[str, Callable[[Layout, str], Attend]] = {"sdpa": sdpa, "flex": flex, "flash": flash}
+
+
+class _Merged(torch.autograd.Function):
+    """Attention in parts whose results are merged by their log-sum-exp.
+
+    A query of two parts (its prompt; its response so far) has in each the softmax over that
+    part's keys alone; weighted with exp(lse of the part - lse of both) they add up to the
+    softmax over both (Milakov and Gimelshein, arXiv 1805.02867). Going back, a flash kernel that
+    is given the merged output and log-sum-exp yields each part's share of the true gradient.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, parts: list[Part], scale: float,
+        kernel: Any,
+    ) -> Tensor:  # fmt: skip
+        out = torch.empty_like(query)
+        lse = query.new_empty(query.shape[:3], dtype=torch.promote_types(query.dtype, torch.float))
+        written = 0
+        for part in parts:
+            q, k, v = _taken(part, query, key, value)
+            new, new_lse = kernel.forward(q, k, v, part.causal, scale)
+            where = part.queries
+            if where.stop <= written:  # the prompt's share is there already
+                both = torch.logaddexp(lse[:, :, where], new_lse)
+                old = out[:, :, where] * (lse[:, :, where] - both).exp()[..., None]
+                new = old + new * (new_lse - both).exp()[..., None]
+                new_lse = both
+            out[:, :, where], lse[:, :, where] = new, new_lse
+            written = max(written, where.stop)
+        ctx.save_for_backward(query, key, value, out, lse)
+        ctx.parts, ctx.scale, ctx.kernel = parts, scale, kernel
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, out, lse = ctx.saved_tensors
+        grads = [torch.zeros_like(x) for x in (query, key, value)]
+        for part in ctx.parts:
+            q, k, v = _taken(part, query, key, value)
+            where = part.queries
+            partial = ctx.kernel.backward(
+                grad[:, :, where], q, k, v, out[:, :, where], lse[:, :, where], part.causal,
+                ctx.scale,
+            )  # fmt: skip
+            for total, share, place in zip(
+                grads, partial, (where, part.keys, part.keys), strict=True
+            ):
+                total[:, :, place] += share
+        return *grads, None, None, None
+
+
+def _taken(part: Part, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return query[:, :, part.queries], key[:, :, part.keys], value[:, :, part.keys]
+
+
+class _CPU:
+    """The fused kernels behind SDPA on the CPU; grouped heads read their keys without a copy."""
+
+    @staticmethod
+    def _grouped(x: Tensor, kv_heads: int) -> Tensor:
+        """[1, heads, T, …] as [kv_heads, heads per KV head, T, …]."""
+        return x[0].unflatten(0, (kv_heads, -1))
+
+    @classmethod
+    def forward(
+        cls, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        kv_heads, repeats = k.shape[1], q.shape[1] // k.shape[1]
+        k, v = (x[0, :, None].expand(-1, repeats, -1, -1) for x in (k, v))
+        out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            cls._grouped(q, kv_heads), k, v, 0.0, causal, scale=scale
+        )
+        return out.flatten(0, 1)[None], lse.flatten(0, 1)[None]
+
+    @classmethod
+    def backward(
+        cls, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor,
+        causal: bool, scale: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        kv_heads, repeats = k.shape[1], q.shape[1] // k.shape[1]
+        k, v = (x[0, :, None].expand(-1, repeats, -1, -1) for x in (k, v))
+        grad, q, out, lse = (cls._grouped(x, kv_heads) for x in (grad, q, out, lse))
+        of_q, of_k, of_v = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+            grad, q, k, v, out, lse, 0.0, causal, scale=scale
+        )
+        return of_q.flatten(0, 1)[None], of_k.sum(1)[None], of_v.sum(1)[None]
+
+
+class _FLASH:
+    """flash-attn's own kernels, [1, T, heads, head_dim]."""
+
+    @staticmethod
+    def forward(
+        q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        from flash_attn.flash_attn_interface import _wrapped_flash_attn_forward
+
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+        out, lse, *_ = _wrapped_flash_attn_forward(
+            q, k, v, 0.0, scale, causal=causal, window_size_left=-1, window_size_right=-1,
+            softcap=0.0, alibi_slopes=None, return_softmax=False,
+        )  # fmt: skip
+        return out.transpose(1, 2), lse
+
+    @staticmethod
+    def backward(
+        grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, causal: bool,
+        scale: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        from flash_attn.flash_attn_interface import _wrapped_flash_attn_backward
+
+        grad, q, k, v, out = (x.transpose(1, 2).contiguous() for x in (grad, q, k, v, out))
+        grads = [torch.empty_like(x) for x in (q, k, v)]
+        _wrapped_flash_attn_backward(
+            grad, q, k, v, out, lse.contiguous(), *grads, 0.0, scale, causal=causal,
+            window_size_left=-1, window_size_right=-1, softcap=0.0, alibi_slopes=None,
+            deterministic=False,
+        )  # fmt: skip
+        of_q, of_k, of_v = (x.transpose(1, 2) for x in grads)
+        return of_q, of_k, of_v

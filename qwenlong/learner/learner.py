@@ -1,21 +1,40 @@
-"""The GRPO learner: rollout batches in, optimizer updates done, metrics out."""
+"""The RL learner: rollout batches in, optimizer updates done, metrics out."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from qwenlong.config import LearnerConfig
-from qwenlong.learner.attention import SHARED_PROMPT, Layout
-from qwenlong.learner.logprobs import TokenStats, token_stats
-from qwenlong.learner.loss import grpo_loss
-from qwenlong.model.policy import load_policy, stretch
+from qwenlong.learner.attention import SHARED_PROMPT, backend_for
+from qwenlong.learner.layout import MicroBatch, packed
+from qwenlong.learner.logprobs import TokenStats
+from qwenlong.learner.lora import add_adapters, merged_tensors, without_adapters
+from qwenlong.learner.objectives import Responses, Totals, find_objective, objective_loss
+from qwenlong.learner.policy import PackedPolicy
+from qwenlong.learner.sharding import Shards, summed, whole
+from qwenlong.model.policy import hub_tensors, load_policy, save_policy, stretch
 from qwenlong.types import Batch, Rope, Row
+
+MEANS = {"clipped": "clip_share", "masked": "masked_share", "truncated": "truncated_weight_share"}
+"""What a sum over tokens is called when it is divided by them."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A micro-batch of this process. One that only keeps step with others does not count."""
+
+    pieces: MicroBatch
+    trained: bool
+    counts: bool
 
 
 class GrpoLearner:
@@ -23,22 +42,45 @@ class GrpoLearner:
 
     A bf16 policy has fp32 weights and optimizer here and computes under autocast: an update of
     bf16 weights at a learning rate of 1e-6 would mostly round to nothing.
+
+    Args:
+        shards: this process's place among the learner's processes; each gets the same batches.
     """
 
-    def __init__(self, path: str, dtype: str, config: LearnerConfig) -> None:
-        self.config = config
+    def __init__(
+        self, path: str, dtype: str, config: LearnerConfig, shards: Shards | None = None
+    ) -> None:
+        self.path, self.config, self.shards = path, config, shards or Shards()
         self.dtype = getattr(torch, dtype)
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        masters = "float32" if dtype == "bfloat16" else dtype
-        self.model = load_policy(path, masters, attention=SHARED_PROMPT).to(self.device)
-        if config.activation_checkpointing:
-            self.model.gradient_checkpointing_enable({"use_reentrant": False})
-        self.model.train()
+        self.objective = find_objective(config.objective)
+        self.policy = self._load(trained=True)
+        self.reference: PackedPolicy | None = None
+        self.parameters = {
+            name: each for name, each in self.model.named_parameters() if each.requires_grad
+        }
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(),
+            self.parameters.values(),
             betas=(config.beta1, config.beta2),
             weight_decay=config.weight_decay,
         )
+
+    @property
+    def model(self) -> Any:
+        return self.policy.model
+
+    def _load(self, trained: bool) -> PackedPolicy:
+        config, bf16 = self.config, self.dtype == torch.bfloat16
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        masters = "float32" if bf16 else str(self.dtype).removeprefix("torch.")
+        model = load_policy(self.path, masters, attention=SHARED_PROMPT).to(device)
+        self.shards.check(model.config.num_attention_heads)
+        if trained and config.lora_rank:
+            add_adapters(model, config.lora_rank, config.lora_alpha)
+        if config.activation_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.train(trained)
+        backend = backend_for(config.attention, device)
+        return PackedPolicy(model, backend, self.shards, bf16, config.offload_activations)
 
     def step(self, batch: Batch) -> dict[str, float]:
         """Trains once on every row, ``batch.mini_batch`` rows an optimizer update.
@@ -50,129 +92,218 @@ class GrpoLearner:
         started = time.perf_counter()
         for group in self.optimizer.param_groups:
             group["lr"] = batch.learning_rate
-        on_policy = batch.mini_batch == len(batch.rows)
-        old = (
-            [None] * len(batch.rows) if on_policy else [self._old(row, batch) for row in batch.rows]
-        )
-        totals: dict[str, float] = {}
+        updates = [
+            batch.rows[first : first + batch.mini_batch]
+            for first in range(0, len(batch.rows), batch.mini_batch)
+        ]
+        works = [self._works(rows) for rows in updates]
+        before = [[self._before(work, batch, len(updates)) for work in each] for each in works]
+        sums: dict[str, float] = {}
         norms = []
-        for first in range(0, len(batch.rows), batch.mini_batch):
-            rows = range(first, min(first + batch.mini_batch, len(batch.rows)))
-            for i in rows:
-                for name, value in self._backward(batch.rows[i], batch, old[i], len(rows)).items():
-                    totals[name] = totals.get(name, 0.0) + value
-            norms.append(
-                torch.nn.utils.clip_grad_norm_(
-                    self.model.parameters(), self.config.max_grad_norm
-                ).item()
-            )
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-        return _summary(totals, norms, batch, time.perf_counter() - started)
+        for rows, each, befores in zip(updates, works, before, strict=True):
+            totals = self._totals(rows, batch)
+            for work, (old, reference) in zip(each, befores, strict=True):
+                for name, value in self._backward(work, batch, totals, old, reference).items():
+                    sums[name] = sums.get(name, 0.0) + value * work.counts
+            norms.append(self._update())
+        return _summary(summed(sums, self.shards), norms, batch, time.perf_counter() - started)
 
-    def stats(self, row: Row, temperature: float, top_p: float) -> TokenStats:
-        """One forward pass over a row: the prompt once, its responses after it."""
-        layout = Layout(len(row.prompt_ids), tuple(len(ids) for ids in row.responses))
-        responses = [token for ids in row.responses for token in ids]
-        ids = torch.tensor([[*row.prompt_ids, *responses]], device=self.device)
-        tokens = torch.tensor(responses, device=self.device, dtype=torch.long)
-        bf16 = self.dtype == torch.bfloat16
-        with torch.autocast(self.device, torch.bfloat16, enabled=bf16):
-            hidden = self.model.model(
-                input_ids=ids,
-                position_ids=layout.positions().to(self.device),
-                use_cache=False,
-                layout=layout,
-                response_mask=layout.response_mask().to(self.device),
-            ).last_hidden_state[0, layout.predictors().to(self.device)]
-            head = self.model.lm_head.weight
-            return token_stats(hidden, head, tokens, temperature, top_p, self.config.logprob_chunk)
+    def _works(self, rows: Sequence[Row]) -> list[Work]:
+        """This data rank's share of an update's micro-batches; every rank has as many.
 
-    def _old(self, row: Row, batch: Batch) -> TokenStats:
-        with torch.no_grad():
-            return self.stats(row, batch.temperature, batch.top_p)
+        Rows without any gradient are computed for the metrics alone.
+        """
+        longest = max(len(row.prompt_ids) + sum(map(len, row.responses)) for row in rows)
+        budget = self.config.max_tokens or longest
+        compared = [row for row in rows if self._compared(row)]
+        rest = [row for row in rows if not self._compared(row)]
+        works = []
+        for trained, some in ((True, compared), (False, rest)):
+            every = packed(some, budget)
+            for first in range(0, len(every), self.shards.data):
+                at = first + self.shards.data_rank
+                counts = at < len(every)
+                works.append(Work(every[at if counts else -1], trained, counts))
+        return works
+
+    def _compared(self, row: Row) -> bool:
+        return any(row.advantages) or (
+            self.config.kl_coefficient > 0 and not self.objective.drops_flat_groups
+        )
+
+    def _totals(self, rows: Sequence[Row], batch: Batch) -> Totals:
+        """The normalisers, over all of an update's rows on all processes."""
+        kept = [row for row in rows if any(row.advantages) or not self.objective.drops_flat_groups]
+        lengths = [len(ids) for row in kept for ids in row.responses]
+        return Totals(responses=len(lengths), tokens=sum(lengths), limit=batch.response_limit)
+
+    @torch.no_grad()
+    def _before(
+        self, work: Work, batch: Batch, updates: int
+    ) -> tuple[TokenStats | None, Tensor | None]:
+        """What the update of this work needs of the policies before it: the old, the reference.
+
+        With one update a batch the old policy is the one that is trained.
+        """
+        stats, reference = None, None
+        if updates > 1:
+            stats = self.policy(work.pieces, batch.temperature, batch.top_p)
+        if self.config.kl_coefficient and work.trained:
+            reference = self._reference_logprobs(work, batch)
+        return stats, reference
+
+    def _reference_logprobs(self, work: Work, batch: Batch) -> Tensor:
+        if self.config.lora_rank:
+            with without_adapters(self.model):
+                return self.policy(work.pieces, batch.temperature, 1.0).logprobs
+        if self.reference is None:
+            raise RuntimeError("keep_reference() comes before a step with learner.kl_coefficient")
+        return self.reference(work.pieces, batch.temperature, 1.0).logprobs
 
     def _backward(
-        self, row: Row, batch: Batch, old: TokenStats | None, rows: int
+        self,
+        work: Work,
+        batch: Batch,
+        totals: Totals,
+        old: TokenStats | None,
+        reference: Tensor | None,
     ) -> dict[str, float]:
-        # A group without variance has no gradient: its forward pass is for the metrics alone.
-        compared = any(row.advantages)
-        with torch.set_grad_enabled(compared):
-            stats = self.stats(row, batch.temperature, batch.top_p)
-        before = old.logprobs if old else stats.logprobs.detach()
-        loss, metrics = grpo_loss(
-            stats.logprobs,
-            before,
-            row.advantages,
-            [len(ids) for ids in row.responses],
-            self.config.clip_low,
-            self.config.clip_high,
-        )
-        if compared:
-            (loss / rows).backward()
-        tokens = len(before)
+        with torch.set_grad_enabled(work.trained):
+            stats = self.policy(work.pieces, batch.temperature, batch.top_p)
         start = old or stats
+        lengths = [len(ids) for piece in work.pieces for ids in piece.responses]
+        engine = [x for piece in work.pieces for each in piece.logprobs for x in each]
+        engine_logprobs = stats.logprobs.new_tensor(engine)
+        config = self.config
+        loss, metrics = objective_loss(
+            self.objective,
+            Responses(
+                logprobs_R=stats.logprobs,
+                old_logprobs_R=start.logprobs.detach(),
+                advantages_N=stats.logprobs.new_tensor(
+                    [x for piece in work.pieces for x in piece.advantages]
+                ),
+                lengths_N=torch.tensor(lengths, device=stats.logprobs.device),
+                engine_logprobs_R=engine_logprobs,
+                nucleus_logmass_R=start.nucleus_logmass,
+                reference_logprobs_R=reference,
+            ),
+            totals,
+            self.objective.clip_low if config.clip_low is None else config.clip_low,
+            self.objective.clip_high if config.clip_high is None else config.clip_high,
+            config.kl_coefficient if work.trained else 0.0,
+            config.importance_cap,
+            config.mask_ratio,
+        )
+        if work.trained:
+            (loss * work.counts).backward()
         return {
+            **metrics,
             "loss": loss.item(),
-            "tokens": tokens,
+            "tokens": len(engine),
             "entropy": start.entropy.sum().item(),
-            "clip_share": metrics["clip_share"] * tokens,
-            "engine_learner_kl": engine_kl(row, start).sum().item(),
+            "engine_learner_kl": engine_kl(start, engine_logprobs).sum().item(),
         }
 
+    def _update(self) -> float:
+        """One optimizer step; returns the norm of the gradient before it is clipped."""
+        norm = torch.nn.utils.clip_grad_norm_(
+            self.parameters.values(), self.config.max_grad_norm
+        )
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return whole(norm).item()
+
     def stretch(self, rope: Rope) -> None:
-        stretch(self.model, rope)
+        for policy in filter(None, (self.policy, self.reference)):
+            stretch(policy.model, rope)
+
+    def keep_reference(self) -> None:
+        """Takes the policy as it is for the reference of the KL penalty."""
+        if self.config.kl_coefficient and not self.config.lora_rank:
+            self.reference = self._load(trained=False)
+            held = dict(self.reference.model.named_parameters())
+            with torch.no_grad():
+                for name, parameter in self.model.named_parameters():
+                    held[name].copy_(parameter)
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Whole tensors of the policy's dtype in Hugging Face names, one at a time."""
-        for name, tensor in self._masters():
-            yield name, tensor.to(self.dtype)
+        for name, tensor in merged_tensors(self.model):
+            yield from hub_tensors(name, tensor.to(self.dtype))
 
-    def _masters(self) -> Iterator[tuple[str, Tensor]]:
-        """The weights that are trained; a tied head is left out."""
-        tied = self.model.config.tie_word_embeddings
-        for name, tensor in self.model.state_dict().items():
-            if not (tied and name == "lm_head.weight"):
-                yield name, tensor
+    def save_policy(self, folder: Path, write: bool = True) -> None:
+        """For transformers and vLLM; every process gathers, those that ``write`` keep."""
+        tensors = merged_tensors(self.model)
+        kept = [(name, each.cpu()) for name, each in tensors if write]
+        if write:
+            save_policy(self.model, kept, self.dtype, folder)
 
     def state(self) -> dict[str, Any]:
-        return {
-            "model": dict(self._masters()),
-            "optimizer": self.optimizer.state_dict(),
+        """All that a later ``restore`` needs, on any number of processes: whole tensors."""
+        state = {
+            "model": {name: whole(each.detach()).cpu() for name, each in self.parameters.items()},
+            "optimizer": {
+                name: {key: whole(x).cpu() for key, x in self.optimizer.state[each].items()}
+                for name, each in self.parameters.items()
+            },
             "random": torch.get_rng_state(),
         }
+        if self.reference:
+            held = self.reference.model.named_parameters()
+            state["reference"] = {name: whole(each.detach()).cpu() for name, each in held}
+        return state
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self.model.load_state_dict(state["model"], strict=False)
-        self.model.tie_weights()
-        self.optimizer.load_state_dict(state["optimizer"])
+        _fill(self.parameters, state["model"])
+        for name, parameter in self.parameters.items():
+            if state["optimizer"][name]:
+                self.optimizer.state[parameter] = {
+                    key: _like(x, parameter) if x.dim() else x.clone()
+                    for key, x in state["optimizer"][name].items()
+                }
+        if "reference" in state:
+            self.keep_reference()
+            _fill(dict(self.reference.model.named_parameters()), state["reference"])
         torch.set_rng_state(state["random"])
 
 
-def engine_kl(row: Row, stats: TokenStats) -> Tensor:
+def _fill(parameters: Mapping[str, Tensor], whole_tensors: Mapping[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(_like(whole_tensors[name], parameter))
+
+
+def _like(tensor: Tensor, parameter: Tensor) -> Tensor:
+    """A whole tensor, placed and sharded as the parameter is."""
+    tensor = tensor.to(parameter.device, copy=True)
+    if isinstance(parameter, DTensor):
+        return distribute_tensor(tensor, parameter.device_mesh, parameter.placements)
+    return tensor
+
+
+def engine_kl(stats: TokenStats, engine_logprobs_R: Tensor) -> Tensor:
     """KL between engine and learner, estimated at each sampled token [R], in nats.
 
     The engine samples, so with d = log p_learner - log p_engine the unbiased, non-negative
     estimate of KL(engine || learner) is exp(d) - 1 - d (Schulman, "Approximating KL divergence").
     The engine's top-p renormalises its probabilities, which the learner's nucleus mass undoes.
     """
-    engine = torch.tensor([x for part in row.logprobs for x in part], device=stats.logprobs.device)
-    gap = stats.logprobs.detach() - stats.nucleus_logmass - engine
+    gap = stats.logprobs.detach() - stats.nucleus_logmass - engine_logprobs_R
     gap = gap.double()  # exp(d) - 1 - d of a tiny d is all cancellation in fp32
     return gap.expm1() - gap
 
 
 def _summary(
-    totals: dict[str, float], norms: list[float], batch: Batch, seconds: float
+    sums: dict[str, float], norms: list[float], batch: Batch, seconds: float
 ) -> dict[str, float]:
-    tokens = max(totals.pop("tokens"), 1)
-    loss = totals.pop("loss") / len(batch.rows)
+    tokens = max(sums.pop("tokens"), 1)
+    loss = sums.pop("loss") / len(norms)
     row_tokens = sum(len(row.prompt_ids) + sum(map(len, row.responses)) for row in batch.rows)
-    summary = {name: value / tokens for name, value in totals.items()}
-    grad_norm = math.fsum(norms) / len(norms)
+    summary = {MEANS.get(name, name): value / tokens for name, value in sums.items()}
     return {
         "loss": loss,
         **summary,
-        "grad_norm": grad_norm,
+        "grad_norm": math.fsum(norms) / len(norms),
         "learner_tokens_per_s": row_tokens / seconds,
     }

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch.distributed as dist
+
 from qwenlong.config import LearnerConfig, SftStage
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ def fine_tune(
             "completion_mask": [[0] * len(prompt) + [1] * len(answer) for prompt, answer in rows],
         }
     )
+    # The learner's processes have sharded the policy; the trainer is not to wrap it again.
+    model._is_accelerate_prepared = dist.is_initialized()
     trainer = SFTTrainer(
         model=model,
         args=settings,
@@ -61,11 +65,12 @@ def sft_settings(
     from trl import SFTConfig
 
     micro_batch = stage.micro_batch or stage.batch
+    processes = optimizer.processes
     updates = stage.epochs * math.ceil(rows / stage.batch)
     return SFTConfig(
         output_dir=str(folder),
         num_train_epochs=stage.epochs,
-        per_device_train_batch_size=micro_batch,
+        per_device_train_batch_size=micro_batch // processes,
         gradient_accumulation_steps=stage.batch // micro_batch,
         gradient_checkpointing=optimizer.activation_checkpointing,
         learning_rate=stage.learning_rate,
@@ -81,6 +86,8 @@ def sft_settings(
         max_length=None,
         completion_only_loss=True,
         logging_steps=1,
+        # The trainer saves from its first process alone, which does not hold sharded weights.
+        save_strategy="steps" if processes == 1 else "no",
         save_steps=stage.checkpoint_every,
         save_total_limit=1,
         report_to="none",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from qwenlong.types import InputError, Rope
@@ -41,10 +43,30 @@ def stretch(model: PreTrainedModel, rope: Rope) -> None:
     model.model.rotary_emb = type(model.model.rotary_emb)(config).to(device)
 
 
-def save_policy(model: PreTrainedModel, dtype: torch.dtype, folder: Path) -> None:
-    """Writes weights of ``dtype`` and configuration, RoPE included, for transformers and vLLM."""
+def hub_tensors(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """A weight under its Hugging Face name; transformers holds a layer's experts as one tensor.
+
+    ``experts.gate_up_proj`` [E, 2I, H] and ``experts.down_proj`` [E, H, I] become three weights an
+    expert; all others stay as they are.
+    """
+    path, _, leaf = name.rpartition(".experts.")
+    if not path:
+        yield name, tensor
+        return
+    for i, expert in enumerate(tensor):
+        if leaf == "gate_up_proj":
+            gate, up = expert.chunk(2)
+            yield f"{path}.experts.{i}.gate_proj.weight", gate
+            yield f"{path}.experts.{i}.up_proj.weight", up
+        else:
+            yield f"{path}.experts.{i}.{leaf}.weight", expert
+
+
+def save_policy(
+    model: PreTrainedModel, weights: Iterable[tuple[str, Tensor]], dtype: torch.dtype, folder: Path
+) -> None:
+    """Writes ``weights`` as ``dtype`` and the configuration, RoPE included, for any reader."""
     held = model.config.dtype
     model.config.dtype = dtype
-    weights = {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}
-    model.save_pretrained(folder, state_dict=weights)
+    model.save_pretrained(folder, state_dict={name: each.to(dtype) for name, each in weights})
     model.config.dtype = held

@@ -1,56 +1,92 @@
-"""Small random Qwen3 policies, and the plain way to their log-probabilities."""
+"""Small random Qwen3 policies, batches for them, and the plain way to their log-probabilities."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    PreTrainedModel,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+)
 
-from qwenlong.types import Rope
+from qwenlong.types import Rope, Row
 
 ROPE = Rope(theta=10_000.0, window=64)
 VOCABULARY = 97
+SIZES = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": ROPE.window,
+    "rope_parameters": ROPE.parameters(),
+    "initializer_range": 0.12,
+}
+EXPERTS = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 
 
 @pytest.fixture(scope="session")
 def policies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Folders of two policies; their weights are wide enough for logits that differ."""
+    """Folders of three policies, the last one a mixture of experts with its first layer dense.
+
+    Their weights are wide enough for logits that differ.
+    """
     folders = {}
-    for name in ("tied", "untied"):
+    for name in ("tied", "untied", "moe"):
         torch.manual_seed(3)
-        config = Qwen3Config(
-            vocab_size=VOCABULARY,
-            hidden_size=64,
-            intermediate_size=96,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            head_dim=16,
-            max_position_embeddings=ROPE.window,
-            rope_parameters=ROPE.parameters(),
-            tie_word_embeddings=name == "tied",
-            initializer_range=0.12,
-        )
+        sizes = {**SIZES, "tie_word_embeddings": name == "tied"}
+        if name == "moe":
+            sizes |= {**EXPERTS, "norm_topk_prob": True, "mlp_only_layers": [0]}
+            model = Qwen3MoeForCausalLM(Qwen3MoeConfig(**sizes))
+        else:
+            model = Qwen3ForCausalLM(Qwen3Config(**sizes))
+        # As they are drawn, norms are all ones: a mistake with them could not be seen.
+        for parameter_name, parameter in model.named_parameters():
+            if "norm" in parameter_name:
+                torch.nn.init.normal_(parameter, 1.0, 0.1)
         folder: Path = tmp_path_factory.mktemp(name)
-        Qwen3ForCausalLM(config).save_pretrained(folder)
+        model.save_pretrained(folder)
         folders[name] = str(folder)
     return folders
 
 
+class ExactRouter(torch.nn.Module):
+    """transformers' router of a mixture of experts, without its fp32."""
+
+    def __init__(self, router: torch.nn.Module) -> None:
+        super().__init__()
+        self.top_k, self.weight = router.top_k, router.weight
+
+    def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        logits = torch.nn.functional.linear(hidden, self.weight)
+        values, chosen = logits.softmax(-1).topk(self.top_k, dim=-1)
+        return logits, values / values.sum(-1, keepdim=True), chosen
+
+
 @pytest.fixture(scope="session")
 def exactly() -> Callable[[PreTrainedModel], None]:
-    """Makes an fp64 policy fp64 throughout: transformers' Qwen3 has its norms in fp32 always."""
+    """Makes an fp64 policy fp64 throughout: transformers has norms and routers in fp32 always."""
 
     def exact(model: PreTrainedModel) -> None:
-        for name, norm in list(model.named_modules()):
-            if type(norm).__name__ == "Qwen3RMSNorm":
-                fp64 = torch.nn.RMSNorm(len(norm.weight), norm.variance_epsilon)
-                fp64.weight = norm.weight
+        assert model.dtype == torch.float64
+        for name, module in list(model.named_modules()):
+            if type(module).__name__ in ("Qwen3RMSNorm", "Qwen3MoeRMSNorm"):
+                fp64 = torch.nn.RMSNorm(len(module.weight), module.variance_epsilon)
+                fp64.weight = module.weight
                 model.set_submodule(name, fp64)
+            elif type(module).__name__ == "Qwen3MoeTopKRouter":
+                model.set_submodule(name, ExactRouter(module))
 
     return exact
 
@@ -66,3 +102,29 @@ def plain_logits() -> Callable[[PreTrainedModel, tuple[int, ...], tuple[int, ...
         return model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
 
     return logits
+
+
+@pytest.fixture(scope="session")
+def rows_of() -> Callable[..., tuple[Row, ...]]:
+    """Rows of random tokens, from the lengths of their prompts and responses.
+
+    The engine's log-probabilities are about what the small policies give.
+    """
+
+    def rows(lengths: Sequence[tuple[int, Sequence[int]]], seed: int = 0) -> tuple[Row, ...]:
+        rng = Random(seed)
+
+        def tokens(n: int) -> tuple[int, ...]:
+            return tuple(rng.randrange(VOCABULARY) for _ in range(n))
+
+        return tuple(
+            Row(
+                tokens(prompt),
+                tuple(tokens(n) for n in responses),
+                tuple(tuple(rng.gauss(-5.3, 0.8) for _ in range(n)) for n in responses),
+                tuple(rng.gauss(0, 1) for _ in responses),
+            )
+            for prompt, responses in lengths
+        )
+
+    return rows

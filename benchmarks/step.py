@@ -1,0 +1,255 @@
+"""A whole RL step on one prompt: ours (Ray actors, vLLM on the CPU) beside TRL's GRPOTrainer.
+
+A step generates G responses, scores them, learns from them and gives the new weights to whatever
+generates next. Ours is the run's own machinery with the quickstart's settings: ``Workers`` with a
+learner and one engine that take turns on all cores. TRL's is ``GRPOTrainer.train`` with what it
+has where no vLLM server runs: transformers' ``generate``. It is tried with every size of
+micro-batch that divides the group, and the fastest is compared; generation is of the whole group
+at once each time. Both have the quickstart's policy (fp32, random weights), the same prompts,
+temperature, AdamW and number of threads, and a reward that varies and costs nothing.
+
+The policy's end-of-turn token lies outside of its vocabulary, so that neither side can sample it:
+every response has exactly R tokens. The two sides run one after the other, each in processes of
+its own, with nothing of the other left. Figures are medians over steps after one that warms up.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from statistics import median
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from benchmarks.common import (
+    Point,
+    build_policy,
+    console,
+    divisors,
+    in_new_process,
+    quiet,
+    trl_trainer,
+    write_result,
+)
+from qwenlong.config import Config, LearnerConfig, PolicyConfig, RlStage, RolloutConfig
+from qwenlong.metrics import Clock
+from qwenlong.types import Example, Group, Prompt, Rope, Sampling, Score
+
+PARTS = ("generate", "score", "learn", "load")
+NEVER = "<|never|>"
+LEARNING_RATE = 1e-6
+Steps = list[dict[str, float]]
+"""Seconds of each part, step by step."""
+
+
+def never_ending_policy(folder: Path, window: int) -> str:
+    """A policy that ends its turn with a token that it does not have."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    path = build_policy(folder, window)
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    tokenizer.add_special_tokens({"eos_token": NEVER})
+    model = AutoModelForCausalLM.from_pretrained(path)
+    assert tokenizer.eos_token_id >= model.config.vocab_size
+    model.config.eos_token_id = model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+def prompt_texts(path: str, tokens: int, count: int) -> list[str]:
+    """Texts of exactly so many tokens: words that are one token each."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    found = sorted(token for token in tokenizer.get_vocab() if token[0] == "Ġ" and len(token) > 1)
+    words = [f" {token[1:]}" for token in found]
+    words = [word for word in words if len(tokenizer(word)["input_ids"]) == 1]
+    rng = Random(0)
+    texts = ["".join(rng.choices(words, k=tokens)) for _ in range(count)]
+    assert all(len(tokenizer(text)["input_ids"]) == tokens for text in texts)
+    return texts
+
+
+def reward(response: Sequence[int]) -> float:
+    """The share of even token ids."""
+    return sum(token % 2 == 0 for token in response) / len(response)
+
+
+def our_steps(path: str, point: Point, texts: list[str], threads: int, logs: Path) -> Steps:
+    from transformers import AutoTokenizer
+
+    from qwenlong.cluster import start_ray, start_workers
+
+    window = point.prompt + point.response
+    config = Config(
+        policy=PolicyConfig(path=path, dtype="float32", window=window),
+        rollout=RolloutConfig(threads=threads, kv_cache_gb=0.5, temperature=1.0, top_p=1.0),
+        learner=LearnerConfig(threads=threads),
+    )
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    rope = Rope(theta=config.policy.tiny.rope_theta, window=window)
+    steps = []
+    with (
+        start_ray(config) as reserved,
+        start_workers(config, reserved, path, rope, window, logs) as workers,
+    ):
+        for number, text in enumerate(texts):
+            example = Example(str(number), "benchmark", "", (text,), ("",))
+            prompt = Prompt(example, tuple(tokenizer(text)["input_ids"]))
+            steps.append(our_step(workers, config, prompt, point, number))
+            told(f"ours, step {number} of {len(texts) - 1}", steps[-1])
+    return steps
+
+
+def our_step(
+    workers: Any, config: Config, prompt: Prompt, point: Point, number: int
+) -> dict[str, float]:
+    """One turn of the loop in ``qwenlong.train.phase``, without its files."""
+    from qwenlong.rollout.collector import request_seeds
+    from qwenlong.train import advantages_of, packed
+
+    stage = RlStage(
+        context=point.prompt, response=point.response, steps=1, batch=point.group,
+        group=point.group, learning_rate=LEARNING_RATE,
+    )  # fmt: skip
+    sampling = Sampling(point.group, point.response)
+    clock = Clock()
+    (rollouts,) = workers.collect([prompt], sampling, request_seeds([prompt], number))
+    clock.lap("generate")
+    assert all(len(each.response_ids) == point.response for each in rollouts)
+    scores = tuple(Score(reward(each.response_ids), "even") for each in rollouts)
+    groups = [Group(prompt, rollouts, scores)]
+    advantages = [advantages_of(group, stage, config.learner) for group in groups]
+    clock.lap("score")
+    workers.learn("step", packed(groups, advantages, stage, sampling))
+    clock.lap("learn")
+    workers.publish(number + 1)
+    clock.lap("load")
+    return clock.taken()
+
+
+def trl_steps(path: str, point: Point, rows: int, texts: list[str], threads: int) -> Steps:
+    from datasets import Dataset
+    from transformers import TrainerCallback
+    from trl import GRPOTrainer
+
+    torch.set_num_threads(threads)
+    steps: Steps = []
+    spent = {"rollout": 0.0, "score": 0.0, "began": 0.0}
+
+    class Timed(GRPOTrainer):
+        def _generate_and_score_completions(self, inputs: Any) -> Any:
+            started = time.perf_counter()
+            made = super()._generate_and_score_completions(inputs)
+            spent["rollout"] = time.perf_counter() - started
+            return made
+
+    class Watch(TrainerCallback):
+        def on_step_begin(self, *_: Any, **__: Any) -> None:
+            spent["began"] = time.perf_counter()
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            whole = time.perf_counter() - spent["began"]
+            steps.append(
+                {
+                    "generate": spent["rollout"] - spent["score"],
+                    "score": spent["score"],
+                    "learn": whole - spent["rollout"],
+                    "load": 0.0,  # it generates with the weights that it trains
+                }
+            )
+            told(f"TRL, {rows} rows at once, step {len(steps) - 1} of {len(texts) - 1}", steps[-1])
+
+    def scored(completion_ids: list[list[int]], **_: Any) -> list[float]:
+        started = time.perf_counter()
+        assert all(len(each) == point.response for each in completion_ids)
+        rewards = [reward(each) for each in completion_ids]
+        spent["score"] = time.perf_counter() - started
+        return rewards
+
+    trl_trainer(
+        path, point.group, rows, point.response, Timed,
+        reward_funcs=scored, callbacks=[Watch()],
+        train_dataset=Dataset.from_dict({"prompt": texts}), shuffle_dataset=False,
+        max_steps=len(texts), save_strategy="no", learning_rate=LEARNING_RATE,
+        lr_scheduler_type="constant",
+    ).train()  # fmt: skip
+    return steps
+
+
+def told(what: str, step: dict[str, float]) -> None:
+    parts = ", ".join(f"{part} {step[part]:.2f}" for part in PARTS)
+    console.print(f"{what}: {sum(step.values()):.2f} s ({parts})", highlight=False)
+
+
+def medians(steps: Steps) -> dict[str, float]:
+    """Of the steps after the first; ``step`` is the median of the whole."""
+    timed = steps[1:]
+    return {
+        **{part: median(step[part] for step in timed) for part in PARTS},
+        "step": median(sum(step.values()) for step in timed),
+    }
+
+
+def best_of_trl(
+    path: str, point: Point, texts: list[str], threads: int
+) -> tuple[int, dict[int, float], Steps]:
+    """The fastest micro-batch by one step after a warm-up, what was tried, and its steps."""
+    tried = {}
+    for rows in divisors(point.group):
+        steps = in_new_process(trl_steps, path, point, rows, texts[:2], threads, threads=threads)
+        tried[rows] = medians(steps)["step"]
+    best = min(tried, key=lambda rows: tried[rows])
+    steps = in_new_process(trl_steps, path, point, best, texts, threads, threads=threads)
+    return best, tried, steps
+
+
+def show(point: Point, ours: dict[str, float], trl: dict[str, float], rows: int) -> None:
+    table = Table(title=f"Seconds of one RL step, {point} (prompt/response/group), medians")
+    table.add_column("")
+    for name in (*PARTS, "step"):
+        table.add_column(name, justify="right")
+    for side, of in (("ours", ours), (f"TRL, {rows} rows at once", trl)):
+        table.add_row(side, *(f"{of[name]:.3f}" for name in (*PARTS, "step")))
+    console.print(table)
+    console.print(f"TRL's step takes {trl['step'] / ours['step']:.2f} times as long")
+
+
+def main(
+    point: Annotated[str, typer.Option(help="prompt/response/group")] = "4096/128/8",
+    steps: Annotated[int, typer.Option(help="timed steps of each side")] = 3,
+    threads: Annotated[int, typer.Option(help="threads of every process")] = 2,
+) -> None:
+    """A whole RL step of ours beside one of TRL's GRPOTrainer."""
+    quiet()
+    at = Point.read(point)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = never_ending_policy(Path(scratch), at.prompt + at.response)
+        texts = prompt_texts(path, at.prompt, steps + 1)
+        rows, tried, theirs = best_of_trl(path, at, texts, threads)
+        mine = our_steps(path, at, texts, threads, Path(scratch))
+    ours, trl = medians(mine), medians(theirs)
+    show(at, ours, trl, rows)
+    figures = {
+        **vars(at),
+        "ratio": trl["step"] / ours["step"],
+        "ours_s": ours,
+        "trl_s": trl,
+        "trl_rows": rows,
+        "trl_tried_s": tried,
+        "steps": {"ours": mine, "trl": theirs},
+    }
+    write_result("step", figures, threads)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,64 @@
+"""Low-rank adapters (Hu et al., arXiv 2106.09685) by peft, inside the policy's own modules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from qwenlong.learner.sharding import whole
+
+ADAPTER = "default"
+ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
+MLP = ["gate_proj", "up_proj", "down_proj"]
+
+
+def add_adapters(model: PreTrainedModel, rank: int, alpha: float) -> None:
+    """Freezes the policy and puts an adapter beside every linear layer of its blocks.
+
+    A mixture of experts has them in its attention alone.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+
+    layers = ATTENTION if hasattr(model.config, "num_experts") else ATTENTION + MLP
+    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=layers)
+    inject_adapter_in_model(config, model, ADAPTER)
+
+
+@contextmanager
+def without_adapters(model: torch.nn.Module) -> Iterator[None]:
+    """The policy as it was before the adapters."""
+    layers: list[Any] = [module for module in model.modules() if hasattr(module, "lora_A")]
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
+
+
+def merged_tensors(model: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The policy's weights, whole, one at a time, under the names that it has without adapters.
+
+    W + scaling * B A for an adapted layer; a tied head is left out.
+    """
+    for name, parameter in model.named_parameters():
+        if ".lora_" in name:
+            continue
+        tensor = whole(parameter.detach())
+        path, _, leaf = name.rpartition(".base_layer.")
+        if path:
+            layer: Any = model.get_submodule(path)
+            if leaf == "weight":
+                down, up = (
+                    whole(each[ADAPTER].weight.detach()) for each in (layer.lora_A, layer.lora_B)
+                )
+                tensor = tensor + layer.scaling[ADAPTER] * (up @ down)
+            name = f"{path}.{leaf}"
+        yield name, tensor

@@ -1,0 +1,75 @@
+"""The trained policy: packed groups in, statistics of their response tokens out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import save_on_cpu
+from transformers import PreTrainedModel
+
+from qwenlong.learner.attention import Attend
+from qwenlong.learner.layout import Layout, MicroBatch, layout_of
+from qwenlong.learner.logprobs import TokenStats, token_stats
+from qwenlong.learner.sharding import (
+    Shards,
+    gathered,
+    own_tokens,
+    shard_parameters,
+    sharded_attention,
+)
+
+
+class PackedPolicy:
+    """A transformers model, its parameters sharded, and how rows go through it."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        backend: Callable[[Layout], Attend],
+        shards: Shards,
+        bf16: bool,
+        offload: bool,
+    ) -> None:
+        self.model, self.backend, self.shards = model, backend, shards
+        self.bf16, self.offload = bf16, offload
+        model.packed_stats = self._stats
+        shard_parameters(model, shards, bf16, forward="packed_stats")
+
+    def __call__(self, pieces: MicroBatch, temperature: float, top_p: float) -> TokenStats:
+        """One pass over the pieces' row.
+
+        Returns:
+            Statistics of the R response tokens, piece after piece; every sequence rank has all.
+        """
+        return TokenStats(*self.model.packed_stats(pieces, temperature, top_p))
+
+    def _stats(self, pieces: MicroBatch, temperature: float, top_p: float) -> tuple[Tensor, ...]:
+        layout, shards = layout_of(pieces), self.shards
+        device = self.model.device
+        predictors = layout.predictors()
+        own = predictors % shards.sequence == shards.sequence_rank
+        offloading = save_on_cpu(pin_memory=device.type == "cuda") if self.offload else nullcontext()
+        with offloading, torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
+            hidden = self.model.model(
+                input_ids=own_tokens(_row(pieces), shards).to(device),
+                position_ids=own_tokens(layout.positions(), shards).to(device),
+                use_cache=False,
+                attend=sharded_attention(self.backend(layout), shards, layout.tokens),
+            ).last_hidden_state[0, (predictors[own] // shards.sequence).to(device)]
+        if self.bf16:
+            hidden = hidden.bfloat16()
+        own = own.to(device)
+        responses = [token for piece in pieces for ids in piece.responses for token in ids]
+        sampled = torch.tensor(responses, dtype=torch.long, device=device)[own]
+        stats = token_stats(hidden, self.model.lm_head.weight, sampled, temperature, top_p)
+        each = (stats.logprobs, stats.entropy, stats.nucleus_logmass)
+        return tuple(gathered(values, own, shards) for values in each)
+
+
+def _row(pieces: MicroBatch) -> Tensor:
+    """Token ids [1, T]."""
+    parts = [ids for piece in pieces for ids in (piece.row.prompt_ids, *piece.responses)]
+    return torch.tensor([[token for ids in parts for token in ids]])

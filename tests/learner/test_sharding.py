@@ -1,0 +1,190 @@
+"""A learner of several processes gives what one process gives: loss, gradients, parameters."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from qwenlong.config import LearnerConfig
+from qwenlong.learner.learner import GrpoLearner
+from qwenlong.learner.sharding import Shards, form_mesh, whole
+from qwenlong.types import Batch, Row
+
+CONFIG = LearnerConfig(beta2=0.95, weight_decay=0.01, max_tokens=90)
+VOCABULARY = 97
+LENGTHS = [
+    (40, (9, 3, 17, 5)), (23, (1, 0, 12, 1)), (1, (4, 2, 1, 3)),
+    (61, (20, 18, 7, 2)), (30, (0, 7, 0, 2)), (12, (3, 3, 3, 3)),
+]  # fmt: skip
+"""Prompt and responses of each group; the fourth is larger than the budget, the last is flat."""
+
+MESHES = [(1, 2), (2, 1), (1, 4), (2, 2), (4, 1)]
+OPTIONS: dict[str, dict[str, Any]] = {
+    "adapters": {"lora_rank": 4, "kl_coefficient": 0.1},
+    "gspo": {"objective": "gspo", "kl_coefficient": 0.1, "activation_checkpointing": True},
+    "dapo": {"objective": "dapo", "importance_cap": 2.0, "mask_ratio": 3.0},
+}
+Job = tuple[Any, ...]
+"""A function and its arguments."""
+
+
+def batch_of(seed: int, mini_batch: int = 6) -> Batch:
+    rng = Random(seed)
+
+    def tokens(n: int) -> tuple[int, ...]:
+        return tuple(rng.randrange(VOCABULARY) for _ in range(n))
+
+    rows = [
+        Row(
+            tokens(prompt),
+            tuple(tokens(n) for n in responses),
+            tuple(tuple(-4 - rng.random() for _ in range(n)) for n in responses),
+            tuple(rng.gauss(0, 1) for _ in responses),
+        )
+        for prompt, responses in LENGTHS
+    ]
+    rows[-1] = replace(rows[-1], advantages=(0.0,) * 4)
+    return Batch(tuple(rows), mini_batch, 1e-3, 32, temperature=0.7, top_p=0.9)
+
+
+def trained(learner: GrpoLearner) -> dict[str, Any]:
+    """Gradients of one step, then metrics and parameters after three."""
+    gradients: dict[str, torch.Tensor] = {}
+    update = learner._update
+
+    def kept() -> float:
+        if not gradients:
+            for name, parameter in learner.parameters.items():
+                gradients[name] = whole(parameter.grad).clone()
+        return update()
+
+    learner._update = kept  # type: ignore[method-assign]
+    metrics = [learner.step(batch_of(0)), learner.step(batch_of(1, 3)), learner.step(batch_of(2))]
+    for each in metrics:
+        each.pop("learner_tokens_per_s")
+    weights = {name: tensor.clone() for name, tensor in learner.weights()}
+    return {"gradients": gradients, "metrics": metrics, "weights": weights}
+
+
+def process(rank: int, processes: int, port: int, jobs: dict[str, Job], out: str) -> None:
+    torch.set_num_threads(1)
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    dist.init_process_group("gloo", rank=rank, world_size=processes)
+    results = {name: work(*args) for name, (work, *args) in jobs.items()}
+    if rank == 0:
+        torch.save(results, out)
+    dist.destroy_process_group()
+
+
+def together(processes: int, jobs: dict[str, Job], folder: Path) -> dict[str, Any]:
+    """What the first of the processes returns from each job, which all of them do."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    out = str(folder / "results.pt")
+    mp.spawn(process, (processes, port, jobs, out), nprocs=processes)
+    return torch.load(out, weights_only=False)
+
+
+def learner_on(mesh: tuple[int, int], path: str, config: LearnerConfig) -> GrpoLearner:
+    torch.manual_seed(0)  # adapters begin at random
+    config = replace(config, data_ranks=mesh[0], sequence_ranks=mesh[1])
+    return GrpoLearner(path, "float32", config, form_mesh(*mesh, "cpu"))
+
+
+def steps_on(mesh: tuple[int, int], path: str, config: LearnerConfig) -> dict[str, Any]:
+    learner = learner_on(mesh, path, config)
+    learner.keep_reference()
+    return trained(learner)
+
+
+def saved_on(mesh: tuple[int, int], path: str, config: LearnerConfig) -> dict[str, Any]:
+    learner = learner_on(mesh, path, config)
+    learner.step(batch_of(3))
+    return learner.state()
+
+
+def resumed_on(
+    mesh: tuple[int, int], path: str, config: LearnerConfig, state: dict[str, Any]
+) -> dict[str, Any]:
+    learner = learner_on(mesh, path, config)
+    learner.restore(state)
+    return trained(learner)
+
+
+def joined_wrongly() -> str:
+    with pytest.raises(ValueError) as error:
+        form_mesh(3, 1, "cpu")
+    return str(error.value)
+
+
+@pytest.fixture(scope="module")
+def sharded(policies, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The results of all jobs; to start processes takes far longer than the jobs do."""
+    tied, untied = policies["tied"], policies["untied"]
+    state = saved_on((1, 1), untied, CONFIG)
+    two: dict[str, Job] = {
+        "joined wrongly": (joined_wrongly,),
+        "saved": (saved_on, (2, 1), untied, CONFIG),
+        "resumed": (resumed_on, (1, 2), untied, CONFIG, state),
+    }
+    four: dict[str, Job] = {
+        name: (steps_on, (2, 2), untied, replace(CONFIG, **changed))
+        for name, changed in OPTIONS.items()
+    }
+    for mesh in MESHES:
+        jobs = two if mesh[0] * mesh[1] == 2 else four
+        jobs[str(mesh)] = (steps_on, mesh, tied, CONFIG)
+    results = {"state": state}
+    for processes, some in ((2, two), (4, four)):
+        results |= together(processes, some, tmp_path_factory.mktemp("sharded"))
+    return results
+
+
+def assert_same(one: dict[str, Any], many: dict[str, Any], tolerance: float = 1e-5) -> None:
+    for key in ("gradients", "weights"):
+        assert one[key].keys() == many[key].keys()
+        for name, tensor in one[key].items():
+            gap = (many[key][name] - tensor).norm()
+            assert gap <= tolerance * tensor.norm(), f"{key} {name}: {gap:.1e}"
+    for before, after in zip(one["metrics"], many["metrics"], strict=True):
+        assert before == pytest.approx(after, rel=10 * tolerance, abs=1e-7)
+
+
+@pytest.mark.parametrize("mesh", MESHES, ids=lambda mesh: f"{mesh[0]} data x {mesh[1]} sequence")
+def test_every_split_is_one_process(policies, sharded, mesh: tuple[int, int]) -> None:
+    """Four sequence ranks are more than the policy's two KV heads."""
+    assert_same(steps_on((1, 1), policies["tied"], CONFIG), sharded[str(mesh)])
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_hold_on_several_processes(policies, sharded, name: str) -> None:
+    config = replace(CONFIG, **OPTIONS[name])
+    assert_same(steps_on((1, 1), policies["untied"], config), sharded[name])
+
+
+def test_a_state_goes_on_at_another_number_of_processes(policies, sharded) -> None:
+    def resumed(state: dict[str, Any]) -> dict[str, Any]:
+        return resumed_on((1, 1), policies["untied"], CONFIG, state)
+
+    assert_same(resumed(sharded["state"]), sharded["resumed"])
+    assert_same(resumed(sharded["state"]), resumed(sharded["saved"]))
+
+
+def test_sequence_ranks_must_divide_the_heads() -> None:
+    with pytest.raises(ValueError, match=r"learner.sequence_ranks=3: must divide .* 4 query heads"):
+        Shards(sequence=3).check(4)
+
+
+def test_a_mesh_needs_its_processes(sharded) -> None:
+    expected = "learner.data_ranks=3, learner.sequence_ranks=1: need 3 processes, not 2"
+    assert sharded["joined wrongly"] == expected
