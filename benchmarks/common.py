@@ -105,6 +105,8 @@ class Trl:
             path, group, group, response, bf16=bf16, gradient_checkpointing=checkpointing
         )
         self.trainer.model.train()
+        if checkpointing:  # which the trainer does when it begins to train
+            self.trainer.model.gradient_checkpointing_enable()
         self.model = self.trainer.model
         prompts = torch.tensor([row.prompt_ids] * group, device=device)
         completions = torch.tensor(row.responses, device=device)

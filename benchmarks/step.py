@@ -139,7 +139,7 @@ def our_step(
 
 def trl_steps(path: str, point: Point, rows: int, texts: list[str], threads: int) -> Steps:
     from datasets import Dataset
-    from transformers import TrainerCallback
+    from transformers import PrinterCallback, TrainerCallback
     from trl import GRPOTrainer
 
     torch.set_num_threads(threads)
@@ -176,13 +176,15 @@ def trl_steps(path: str, point: Point, rows: int, texts: list[str], threads: int
         spent["score"] = time.perf_counter() - started
         return rewards
 
-    trl_trainer(
+    trainer = trl_trainer(
         path, point.group, rows, point.response, Timed,
         reward_funcs=scored, callbacks=[Watch()],
         train_dataset=Dataset.from_dict({"prompt": texts}), shuffle_dataset=False,
         max_steps=len(texts), save_strategy="no", learning_rate=LEARNING_RATE,
         lr_scheduler_type="constant",
-    ).train()  # fmt: skip
+    )  # fmt: skip
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
     return steps
 
 

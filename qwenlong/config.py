@@ -129,7 +129,7 @@ class LearnerConfig:
     objective: str = "grpo"
     """grpo, dapo, dr_grpo, gspo or cispo."""
     clip_low: float | None = None
-    """Ratios are clipped to [1 - clip_low, 1 + clip_high]; null is what the objective's paper has."""
+    """Ratios are clipped to [1 - clip_low, 1 + clip_high]; null: as in the objective's paper."""
     clip_high: float | None = None
     kl_coefficient: float = 0.0
     """Of the KL to the policy as it was before the first phase."""

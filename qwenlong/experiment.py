@@ -14,7 +14,7 @@ import yaml
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from qwenlong.config import Config, LearnerConfig, RlStage, SftStage, SourceConfig
+from qwenlong.config import Config, RlStage, SftStage, SourceConfig
 from qwenlong.types import InputError
 
 STAGES = {"sft": SftStage, "rl": RlStage}
@@ -228,14 +228,20 @@ def _check_values(config: Config, require: Require) -> None:
         require(gpus >= 0, key, gpus, "must be at least 0")
     for key, top_p in (("rollout", rollout.top_p), ("evaluation", evaluation.top_p)):
         require(0 < top_p <= 1, f"{key}.top_p", top_p, "must be above 0 and at most 1")
-    _check_objective(learner, require)
-    _check_objective(learner, require)
+    _check_learner(config, require)
+    _check_learner(config, require)
 
 
-def _check_objective(learner: LearnerConfig, require: Require) -> None:
+def _check_learner(config: Config, require: Require) -> None:
     from qwenlong.learner.objectives import find_objective  # imports torch, which takes a while
 
+    learner = config.learner
     find_objective(learner.objective)
+    for name, stage in config.stages.items():
+        longest = stage.context + stage.response if isinstance(stage, RlStage) else 0
+        fits = learner.max_tokens is None or learner.max_tokens >= longest
+        right = f"must hold a prompt and a response of stages.{name} ({longest} tokens)"
+        require(fits, "learner.max_tokens", learner.max_tokens, right)
     for key in ("clip_low", "clip_high", "kl_coefficient", "overlong_buffer", "lora_rank"):
         amount = getattr(learner, key) or 0
         require(amount >= 0, f"learner.{key}", amount, "must be at least 0")

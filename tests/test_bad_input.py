@@ -136,6 +136,23 @@ BAD = {
     "a context without examples": (["evaluation.contexts=[30]"], ["evaluation.contexts=[30]"]),
     "rollouts without temperature": (["rollout.temperature=0"], ["rollout.temperature=0"]),
     "top-p beyond 1": (["rollout.top_p=3"], ["rollout.top_p=3"]),
+    "unknown objective": (["learner.objective=grop"], ["learner.objective=grop", "grpo?"]),
+    "unknown attention": (["learner.attention=fast"], ["learner.attention=fast", "flex"]),
+    "a clip range below 0": (["learner.clip_low=-1"], ["learner.clip_low=-1"]),
+    "weights of nothing": (["learner.importance_cap=0"], ["learner.importance_cap=0", "above 0"]),
+    "a mask of everything": (["learner.mask_ratio=1"], ["learner.mask_ratio=1", "above 1"]),
+    "a micro-batch that holds no group's prompt and response": (
+        ["learner.max_tokens=515"],
+        ["learner.max_tokens=515", "stages.phase2", "516"],
+    ),
+    "more processes than heads to share": (
+        ["learner.sequence_ranks=3", "stages.sft.batch=9"],
+        ["learner.sequence_ranks=3", "4 query heads"],
+    ),
+    "an SFT batch that the processes do not divide": (
+        ["learner.data_ranks=3"],
+        ["stages.sft.micro_batch=8", "3 processes"],
+    ),
 }  # fmt: skip
 
 

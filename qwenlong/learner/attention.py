@@ -47,10 +47,8 @@ AttentionInterface.register(SHARED_PROMPT, shared_prompt_attention)
 def backend_for(name: str, device: str) -> Callable[[Layout], Attend]:
     """The backend of that name; ``auto`` takes the fastest that the device has."""
     if name == "auto":
-        if device == "cpu":
-            name = "sdpa"
-        else:
-            name = "flash" if find_spec("flash_attn") else "flex"
+        on_gpu = "flash" if find_spec("flash_attn") else "flex"
+        name = "sdpa" if device == "cpu" else on_gpu
     if name == "flash" and not find_spec("flash_attn"):
         raise ValueError("learner.attention=flash: flash-attn is not installed; take flex or sdpa")
     return lambda layout: BACKENDS[name](layout, device)

@@ -73,7 +73,6 @@ class GrpoLearner:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         masters = "float32" if bf16 else str(self.dtype).removeprefix("torch.")
         model = load_policy(self.path, masters, attention=SHARED_PROMPT).to(device)
-        self.shards.check(model.config.num_attention_heads)
         if trained and config.lora_rank:
             add_adapters(model, config.lora_rank, config.lora_alpha)
         if config.activation_checkpointing:
@@ -207,9 +206,7 @@ class GrpoLearner:
 
     def _update(self) -> float:
         """One optimizer step; returns the norm of the gradient before it is clipped."""
-        norm = torch.nn.utils.clip_grad_norm_(
-            self.parameters.values(), self.config.max_grad_norm
-        )
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         return whole(norm).item()
@@ -263,7 +260,7 @@ class GrpoLearner:
                     for key, x in state["optimizer"][name].items()
                 }
         if "reference" in state:
-            self.keep_reference()
+            self.reference = self._load(trained=False)
             _fill(dict(self.reference.model.named_parameters()), state["reference"])
         torch.set_rng_state(state["random"])
 

@@ -51,7 +51,8 @@ class PackedPolicy:
         device = self.model.device
         predictors = layout.predictors()
         own = predictors % shards.sequence == shards.sequence_rank
-        offloading = save_on_cpu(pin_memory=device.type == "cuda") if self.offload else nullcontext()
+        pinned = device.type == "cuda"
+        offloading = save_on_cpu(pin_memory=pinned) if self.offload else nullcontext()
         with offloading, torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
             hidden = self.model.model(
                 input_ids=own_tokens(_row(pieces), shards).to(device),

@@ -52,12 +52,6 @@ class Shards:
     def sequence_group(self) -> Any:
         return self.mesh.get_group("sequence") if self.mesh else None
 
-    def check(self, heads: int) -> None:
-        if heads % self.sequence:
-            raise ValueError(
-                f"learner.sequence_ranks={self.sequence}: must divide the policy's {heads} query heads"
-            )
-
 
 def form_mesh(data: int, sequence: int, device: str) -> Shards:
     """Joins the processes of the default group into a mesh.
@@ -69,8 +63,8 @@ def form_mesh(data: int, sequence: int, device: str) -> Shards:
         return Shards()
     if dist.get_world_size() != data * sequence:
         raise ValueError(
-            f"learner.data_ranks={data}, learner.sequence_ranks={sequence}: need {data * sequence} processes,"
-            f" not {dist.get_world_size()}"
+            f"learner.data_ranks={data}, learner.sequence_ranks={sequence}: need"
+            f" {data * sequence} processes, not {dist.get_world_size()}"
         )
     mesh = init_device_mesh(device, (data, sequence), mesh_dim_names=("data", "sequence"))
     return Shards(data, sequence, mesh)

@@ -12,6 +12,15 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from qwenlong.types import InputError, Rope
 
 
+def check_heads(path: str, sequence_ranks: int) -> None:
+    """Raises InputError if the policy's query heads cannot be shared by so many processes."""
+    heads = AutoConfig.from_pretrained(path).num_attention_heads
+    if heads % sequence_ranks:
+        raise InputError(
+            f"learner.sequence_ranks={sequence_ranks}: must divide the policy's {heads} query heads"
+        )
+
+
 def native_rope(path: str, window: int | None) -> Rope:
     """The RoPE that a policy was trained with; ``window`` overrides its configuration's."""
     try:

@@ -16,8 +16,9 @@ import torch.multiprocessing as mp
 
 from qwenlong.config import LearnerConfig
 from qwenlong.learner.learner import GrpoLearner
-from qwenlong.learner.sharding import Shards, form_mesh, whole
-from qwenlong.types import Batch, Row
+from qwenlong.learner.sharding import form_mesh, whole
+from qwenlong.model.policy import check_heads
+from qwenlong.types import Batch, InputError, Row
 
 CONFIG = LearnerConfig(beta2=0.95, weight_decay=0.01, max_tokens=90)
 VOCABULARY = 97
@@ -91,7 +92,9 @@ def together(processes: int, jobs: dict[str, Job], folder: Path) -> dict[str, An
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     out = str(folder / "results.pt")
-    mp.spawn(process, (processes, port, jobs, out), nprocs=processes)
+    mp.spawn(  # type: ignore[attr-defined]
+        process, (processes, port, jobs, out), nprocs=processes
+    )
     return torch.load(out, weights_only=False)
 
 
@@ -122,7 +125,7 @@ def resumed_on(
 
 
 def joined_wrongly() -> str:
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match=r"learner.data_ranks=3") as error:
         form_mesh(3, 1, "cpu")
     return str(error.value)
 
@@ -180,9 +183,9 @@ def test_a_state_goes_on_at_another_number_of_processes(policies, sharded) -> No
     assert_same(resumed(sharded["state"]), resumed(sharded["saved"]))
 
 
-def test_sequence_ranks_must_divide_the_heads() -> None:
-    with pytest.raises(ValueError, match=r"learner.sequence_ranks=3: must divide .* 4 query heads"):
-        Shards(sequence=3).check(4)
+def test_sequence_ranks_must_divide_the_heads(policies) -> None:
+    with pytest.raises(InputError, match=r"learner.sequence_ranks=3: must divide .* 4 query heads"):
+        check_heads(policies["tied"], 3)
 
 
 def test_a_mesh_needs_its_processes(sharded) -> None:

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from qwenlong.config import LearnerConfig, RolloutConfig
 from qwenlong.data.prompts import Renderer
+from qwenlong.learner.layout import Piece
 from qwenlong.learner.learner import GrpoLearner, engine_kl
 from qwenlong.rollout.vllm_engine import VllmEngine
 from qwenlong.types import Example, Prompt, Rollout, Rope, Row, Sampling
@@ -35,7 +36,17 @@ class Pair:
         self.engine = VllmEngine(str(policy), "float32", YARN, longest, config, seed=0)
         self.learner = GrpoLearner(str(policy), "float32", LearnerConfig())
         self.prompts = prompts
+        self.first = [weight.detach().clone() for weight in self.learner.model.parameters()]
+
+    def begin(self) -> None:
+        """Both as at the first test's beginning: native, the same changed weights."""
+        with torch.no_grad():
+            for weight, first in zip(self.learner.model.parameters(), self.first, strict=True):
+                weight.copy_(first)
         self.version = 0
+        self.stretch(NATIVE)
+        self.change_weights()
+        self.publish()
 
     def stretch(self, rope: Rope) -> None:
         self.engine.stretch(rope)
@@ -72,10 +83,11 @@ class Pair:
             assert rollout.version == self.version
             row = Row(rollout.prompt_ids, (rollout.response_ids,), (rollout.logprobs,), (0.0,))
             with torch.no_grad():
-                stats = self.learner.stats(row, sampling.temperature, sampling.top_p)
-            ours = stats.logprobs - stats.nucleus_logmass
-            gaps.append((ours - torch.tensor(rollout.logprobs)).abs())
-            kls.append(engine_kl(row, stats))
+                pieces = (Piece(row, 0, 1),)
+                stats = self.learner.policy(pieces, sampling.temperature, sampling.top_p)
+            ours, theirs = stats.logprobs - stats.nucleus_logmass, torch.tensor(rollout.logprobs)
+            gaps.append((ours - theirs).abs())
+            kls.append(engine_kl(stats, theirs))
         worst = torch.cat(gaps).quantile(1.0 if sampling.top_p == 1.0 else 0.98).item()
         return worst, torch.cat(kls).mean().item()
 
@@ -94,14 +106,18 @@ def prompts(tokenizer: PreTrainedTokenizerBase, examples: list[Example]) -> list
 
 
 @pytest.fixture(scope="module")
-def pair(tiny_policy: Path, prompts: list[Prompt]) -> Iterator[Pair]:
+def only_pair(tiny_policy: Path, prompts: list[Prompt]) -> Iterator[Pair]:
     os.environ.setdefault("OMP_NUM_THREADS", "2")
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
     pair = Pair(tiny_policy, prompts)
-    pair.change_weights()
-    pair.publish()
     yield pair
     pair.engine.close()
+
+
+@pytest.fixture
+def pair(only_pair: Pair) -> Pair:
+    only_pair.begin()
+    return only_pair
 
 
 def test_they_agree_in_every_rope_and_after_new_weights(pair: Pair) -> None:
@@ -132,7 +148,7 @@ def test_a_head_that_keeps_its_old_copy_would_be_seen(pair: Pair) -> None:
     pair.engine.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
     pair.engine.llm.reset_prefix_cache()
     worst, kl = pair.gaps(NATIVE)
-    assert worst > 0.1 and kl > 1e-2
+    assert worst > 0.1 and kl > 1e-3
     pair.publish()
     pair.agree(NATIVE)
 
