@@ -152,11 +152,11 @@ def timed(make: Callable[[], Any], gradients: Callable[[Any], None], rounds: int
 
 
 def tried(function: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
-    """Host memory that runs out ends the process that wanted it."""
+    """A process that is killed, as for want of host memory, is recorded as that."""
     try:
         return in_new_process(function, *args)
     except BrokenProcessPool:
-        return OUT_OF_MEMORY
+        return {"process_died": True}
 
 
 def measured(name: str, path: str, point: Point, rounds: int, beside: bool) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def show(points: list[dict[str, Any]], card: str) -> None:
             how = " offloaded" if run.get("offload") else ""
             head = (at["model"], f"{at['prompt']:,}", f"{side}{how}")
             if "seconds" not in run:
-                table.add_row(*head, "out of memory")
+                table.add_row(*head, "out of memory" if "out_of_memory" in run else "process died")
                 continue
             share = run["share_of_peak"]
             table.add_row(

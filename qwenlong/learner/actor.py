@@ -76,7 +76,7 @@ class LearnerActor:
         model.set_attn_implementation("sdpa")
         scale_gradients(model, self.config.processes)  # the trainer's loss is a mean over them
         bf16 = self.learner.dtype == torch.bfloat16
-        settings = sft_settings(stage, self.config, len(rows), folder, bf16, seed)
+        settings = sft_settings(stage, self.config, rows, folder, bf16, seed)
         fine_tune(model, self.tokenizer, rows, settings, resume_from, log.append)
         scale_gradients(model, 1.0)
         model.set_attn_implementation(SHARED_PROMPT)

@@ -58,15 +58,26 @@ def fine_tune(
 
 
 def sft_settings(
-    stage: SftStage, optimizer: LearnerConfig, rows: int, folder: Path, bf16: bool, seed: int
+    stage: SftStage,
+    optimizer: LearnerConfig,
+    rows: Sequence[SftRow],
+    folder: Path,
+    bf16: bool,
+    seed: int,
 ) -> SFTConfig:
-    """The trainer's settings. AdamW has those of the RL phases; ``folder`` takes checkpoints."""
+    """The trainer's settings. AdamW has those of the RL phases; ``folder`` takes checkpoints.
+
+    Rows of like length go together, which saves padding. Where there is little to save they are
+    drawn at random: what a batch's rows have in common would be learned first.
+    """
     import torch
     from trl import SFTConfig
 
     micro_batch = stage.micro_batch or stage.batch
     processes = optimizer.processes
-    updates = stage.epochs * math.ceil(rows / stage.batch)
+    updates = stage.epochs * math.ceil(len(rows) / stage.batch)
+    lengths = [len(prompt) + len(answer) for prompt, answer in rows]
+    unequal = max(lengths) > 1.2 * min(lengths)
     return SFTConfig(
         output_dir=str(folder),
         num_train_epochs=stage.epochs,
@@ -81,8 +92,7 @@ def sft_settings(
         lr_scheduler_type="warmup_stable_decay",
         lr_scheduler_kwargs={"num_decay_steps": math.ceil(DECAY * updates)},
         warmup_steps=stage.warmup,
-        # Rows of like length together: little padding.
-        train_sampling_strategy="group_by_length",
+        train_sampling_strategy="group_by_length" if unequal else "random",
         max_length=None,
         completion_only_loss=True,
         logging_steps=1,

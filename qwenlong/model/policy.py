@@ -76,6 +76,7 @@ def save_policy(
 ) -> None:
     """Writes ``weights`` as ``dtype`` and the configuration, RoPE included, for any reader."""
     held = model.config.dtype
-    model.config.dtype = dtype
     model.save_pretrained(folder, state_dict={name: each.to(dtype) for name, each in weights})
+    model.config.dtype = dtype  # save_pretrained names the dtype of the weights that are held
+    model.config.save_pretrained(folder)
     model.config.dtype = held

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from transformers import (
     Qwen3MoeForCausalLM,
 )
 
-from qwenlong.types import Rope, Row
+from qwenlong.types import Batch, Rope, Row
 
 ROPE = Rope(theta=10_000.0, window=64)
 VOCABULARY = 97
@@ -64,9 +65,10 @@ def policies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 class ExactRouter(torch.nn.Module):
     """transformers' router of a mixture of experts, without its fp32."""
 
-    def __init__(self, router: torch.nn.Module) -> None:
+    def __init__(self, router: Any) -> None:
         super().__init__()
-        self.top_k, self.weight = router.top_k, router.weight
+        self.top_k: int = router.top_k
+        self.weight: Tensor = router.weight
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         logits = torch.nn.functional.linear(hidden, self.weight)
@@ -80,6 +82,8 @@ def exactly() -> Callable[[PreTrainedModel], None]:
 
     def exact(model: PreTrainedModel) -> None:
         assert model.dtype == torch.float64
+        if hasattr(model.config, "num_experts"):
+            model.set_experts_implementation("eager")  # the grouped kernel has no fp64
         for name, module in list(model.named_modules()):
             if type(module).__name__ in ("Qwen3RMSNorm", "Qwen3MoeRMSNorm"):
                 fp64 = torch.nn.RMSNorm(len(module.weight), module.variance_epsilon)
@@ -102,6 +106,20 @@ def plain_logits() -> Callable[[PreTrainedModel, tuple[int, ...], tuple[int, ...
         return model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
 
     return logits
+
+
+@pytest.fixture(scope="session")
+def plain_logprobs(plain_logits) -> Callable[[PreTrainedModel, Row, float], list[Tensor]]:
+    """Log-probabilities [n] of the n tokens of each of a row's responses."""
+
+    def logprobs(model: PreTrainedModel, row: Row, temperature: float) -> list[Tensor]:
+        each = []
+        for response in row.responses:
+            logits = plain_logits(model, row.prompt_ids, response) / temperature
+            each.append(logits.log_softmax(-1)[range(len(response)), list(response)])
+        return each
+
+    return logprobs
 
 
 @pytest.fixture(scope="session")
@@ -128,3 +146,14 @@ def rows_of() -> Callable[..., tuple[Row, ...]]:
         )
 
     return rows
+
+
+@pytest.fixture(scope="session")
+def batch_of(rows_of) -> Callable[..., Batch]:
+    """Batches of five groups of three; the last group's responses are all empty."""
+
+    def batch(mini_batch: int = 5, learning_rate: float = 3e-3, seed: int = 0) -> Batch:
+        lengths = [(20, (5, 9, 1)), (7, (3, 0, 4)), (30, (8, 8, 2)), (12, (1, 1, 1)), (9, (0,) * 3)]
+        return Batch(rows_of(lengths, seed), mini_batch, learning_rate, 16, temperature=0.7)
+
+    return batch

@@ -1,4 +1,4 @@
-"""Packed groups train as one row a response does, in any order and under any budget."""
+"""A packed group's loss and gradients are those of one row a response."""
 
 from __future__ import annotations
 
@@ -86,17 +86,20 @@ def case_of(seed: int) -> Case:
     )  # fmt: skip
 
 
-CASES = [case_of(seed) for seed in range(30)]
+CASES = [case_of(seed) for seed in range(20)]
 
 
 def batch_of(case: Case, rows_of: Callable[..., tuple[Row, ...]]) -> Batch:
     rows = list(rows_of(case.lengths, case.seed))
     if case.flat is not None:
-        rows[case.flat] = replace(rows[case.flat], advantages=(0.0,) * len(rows[case.flat].responses))
+        rows[case.flat] = replace(
+            rows[case.flat], advantages=(0.0,) * len(rows[case.flat].responses)
+        )
     return Batch(tuple(rows), case.mini_batch, 2e-3, LIMIT, temperature=0.7, top_p=case.top_p)
 
 
 def learner_of(path: str, dtype: str, case: Case, exactly: Callable[..., None]) -> GrpoLearner:
+    torch.manual_seed(case.seed)
     learner = GrpoLearner(path, dtype, case.config)
     learner.keep_reference()
     learner.stretch(case.rope)
@@ -237,20 +240,11 @@ def test_loss_and_gradients_are_those_of_one_row_a_response(
         norms.append(whole.item())
         for name, parameter in policy.parameters.items():
             gap = (gradients[name] - parameter.grad).norm() / parameter.grad.norm()
-            GAPS.append((gap.item(), dtype, str(case), name))
             assert gap < tolerance, f"update {i}, {name}: {gap:.2e}"
     assert len(updates) == -(-len(batch.rows) // case.mini_batch)
     expected = sum(losses) / len(losses)
     assert metrics["loss"] == pytest.approx(expected, rel=tolerance, abs=tolerance)
     assert metrics["grad_norm"] == pytest.approx(sum(norms) / len(norms), rel=tolerance)
-    print("METRICS", {k: round(v, 5) for k, v in metrics.items()})
-
-GAPS = []
-@pytest.fixture(scope="session", autouse=True)
-def report():
-    yield
-    for d in TOLERANCES:
-        for g in sorted([g for g in GAPS if g[1]==d], reverse=True)[:8]: print(g)
 
 
 def test_the_cases_meet_what_they_are_for() -> None:
@@ -260,7 +254,10 @@ def test_the_cases_meet_what_they_are_for() -> None:
         if case.config.max_tokens
         and any(prompt + sum(each) > case.config.max_tokens for prompt, each in case.lengths)
     ]
-    assert len(split) >= 5
     assert {case.policy for case in split} == {"tied", "untied", "moe"}
     assert {case.config.objective for case in split} == set(OBJECTIVES)
-    print(len(split), len([c for c in CASES if c.flat is not None]))
+    assert {case.config.lora_rank > 0 for case in split} == {True, False}
+    for on in ("activation_checkpointing", "offload_activations", "kl_coefficient"):
+        assert {bool(getattr(case.config, on)) for case in split} == {True, False}, on
+    assert any(case.flat is not None for case in CASES)
+    assert any(len(case.lengths) > case.mini_batch for case in split)

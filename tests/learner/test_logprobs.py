@@ -56,7 +56,8 @@ def test_gradients_are_finite_differences(chunk: int) -> None:
 
 
 def test_only_logprobs_carry_a_gradient() -> None:
-    stats = token_stats(*drawn(5), TEMPERATURE, 0.9)
+    hidden, head, sampled = drawn(5)
+    stats = token_stats(hidden, head, sampled, TEMPERATURE, 0.9)
     assert stats.logprobs.requires_grad
     assert not stats.entropy.requires_grad and not stats.nucleus_logmass.requires_grad
 
