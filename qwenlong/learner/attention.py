@@ -20,6 +20,8 @@ from transformers import AttentionInterface
 from qwenlong.learner.layout import Layout, Part
 
 SHARED_PROMPT = "qwenlong_shared_prompt"
+CAUSAL_BLOCK = 256
+"""Queries at once of causal attention's backward pass on the CPU; measured fastest there."""
 Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 """Query [1, heads, T, head_dim], key and value [1, kv_heads, T, head_dim], and the scale of the
 scores; returns [1, heads, T, head_dim]."""
@@ -208,6 +210,28 @@ class _CPU:
 
     @classmethod
     def backward(
+        cls, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor,
+        causal: bool, scale: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        """Causal attention goes in blocks of queries: the kernel itself skips too little."""
+        if not causal:
+            return cls._backward(grad, q, k, v, out, lse, False, scale)
+        grads = [torch.zeros_like(x) for x in (q, k, v)]
+        for first in range(0, q.shape[2], CAUSAL_BLOCK):
+            block = slice(first, min(first + CAUSAL_BLOCK, q.shape[2]))
+            for keys, masked in ((slice(0, first), False), (block, True)):
+                if keys.start == keys.stop:
+                    continue
+                shares = cls._backward(
+                    grad[:, :, block], q[:, :, block], k[:, :, keys], v[:, :, keys],
+                    out[:, :, block], lse[:, :, block], masked, scale,
+                )  # fmt: skip
+                for total, share, place in zip(grads, shares, (block, keys, keys), strict=True):
+                    total[:, :, place] += share
+        return grads[0], grads[1], grads[2]
+
+    @classmethod
+    def _backward(
         cls, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor,
         causal: bool, scale: float,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK_LOGITS = 2**26
-"""Logits held at once: 256 MiB in fp32, whatever the vocabulary."""
+CHUNK_LOGITS = 2**25
+"""Logits held at once: 128 MiB in fp32, whatever the vocabulary."""
 
 
 @dataclass(frozen=True)
