@@ -22,8 +22,8 @@ LAYOUTS = {
     "one token and none": Layout(((23, (1, 0, 12, 1)), (1, (4, 2)), (1, (1,)))),
     "prompts alone": Layout(((7, ()), (5, (0, 0)), (1, (0,)))),
     "empty ends": Layout(((30, (0, 7, 0)), (2, (0, 5)), (8, (3, 0)))),
-    # Several of the kernels' blocks, which are of up to 512 tokens.
-    "long": Layout(((530, (20, 270)), (9, (7, 550)))),
+    # Several of the kernels' blocks, which are of up to 512 tokens, whole and with a rest.
+    "long": Layout(((530, (20, 270)), (9, (7, 512)))),
 }
 HEADS = {"grouped": (6, 2), "one KV head": (3, 1), "ungrouped": (2, 2)}
 """Query heads and KV heads."""

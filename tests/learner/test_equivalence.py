@@ -86,6 +86,8 @@ def case_of(seed: int) -> Case:
     )  # fmt: skip
 
 
+# In fp32 a router's gradient that is a small share of the whole can be off by more than the
+# tolerance: with seed 57 by 2e-5, and transformers' own fp32 is then as far from fp64.
 CASES = [case_of(seed) for seed in range(20)]
 
 

@@ -182,8 +182,13 @@ def test_a_group_without_variance_gives_no_gradient(policies, batch_of) -> None:
 @pytest.mark.parametrize("policy", ["tied", "untied", "moe"])
 def test_a_bf16_policys_statistics_are_near_those_of_fp32(policies, batch_of, policy: str) -> None:
     low, full = (GrpoLearner(policies[policy], dtype, CONFIG) for dtype in ("bfloat16", "float32"))
+    computed_in: list[torch.dtype] = []
+    low.model.model.layers[1].self_attn.o_proj.register_forward_hook(
+        lambda _, attended, out: computed_in.extend((attended[0].dtype, out.dtype))
+    )
     batch = replace(batch_of(5), top_p=0.9)
     ours, theirs = (stats_of(learner, batch.rows, batch) for learner in (low, full))
+    assert set(computed_in) == {torch.bfloat16}
     for name in ("logprobs", "entropy", "nucleus_logmass"):
         a, b = getattr(ours, name), getattr(theirs, name)
         assert a.dtype == torch.float32

@@ -105,3 +105,13 @@ def test_a_bf16_hidden_state_and_an_fp32_head() -> None:
     for ours, theirs in ((low.grad, hidden.grad), (master.grad, head.grad)):
         assert theirs is not None
         assert (ours.double() - theirs).norm() < 0.02 * theirs.norm()
+
+
+def test_the_gradient_of_an_fp32_head_is_added_up_in_fp32() -> None:
+    """In bf16 a sum does not grow any more by what is a thousandth of it."""
+    hidden = torch.ones(1000, 2, dtype=torch.bfloat16)
+    head = torch.zeros(4, 2, requires_grad=True)
+    sampled = torch.ones(1000, dtype=torch.long)
+    token_stats(hidden, head, sampled, 1.0, 1.0, chunk=1).logprobs.sum().backward()
+    assert head.grad is not None
+    assert head.grad[:, 0].tolist() == [-250.0, 750.0, -250.0, -250.0]
