@@ -124,6 +124,8 @@ def signals_deferred() -> Iterator[None]:
 
 def _join_ray(config: Config) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's default of 15 lets any neighbour on the machine slow a run to a third.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     quiet = {"log_to_driver": False, "logging_level": "error", "configure_logging": True}
     if config.ray.address:
         try:

@@ -127,7 +127,8 @@ def describe(config: Config, console: Console) -> None:
         table.add_row(need, *(row.get(need, "") for row in rows))
     console.print(table)
     console.print(
-        f"{config.rollout.actors} rollout actors of {config.rollout.tensor_parallel_size} ranks;"
+        f"a learner of {config.learner.data_ranks} x {config.learner.sequence_ranks} processes;"
+        f" {config.rollout.actors} rollout actors of {config.rollout.tensor_parallel_size} ranks;"
         f" evaluation at {', '.join(f'{context:,}' for context in config.contexts)} tokens",
         highlight=False,
     )

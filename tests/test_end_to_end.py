@@ -83,7 +83,11 @@ class Command:
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.mark = uuid.uuid4().hex
         self.output = folder / f"output-{self.mark}"
-        code = "from qwenlong.cli import main; main()"
+        # Tests in the background of a script have Ctrl-C ignored, and the command would inherit it.
+        code = (
+            "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+            " from qwenlong.cli import main; main()"
+        )
         with self.output.open("w") as file:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", code, *arguments],
