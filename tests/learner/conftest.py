@@ -18,6 +18,9 @@ from transformers import (
     Qwen3MoeForCausalLM,
 )
 
+from qwenlong.learner.layout import Piece
+from qwenlong.learner.learner import GrpoLearner
+from qwenlong.learner.logprobs import TokenStats
 from qwenlong.types import Batch, Rope, Row
 
 ROPE = Rope(theta=10_000.0, window=64)
@@ -157,3 +160,25 @@ def batch_of(rows_of) -> Callable[..., Batch]:
         return Batch(rows_of(lengths, seed), mini_batch, learning_rate, 16, temperature=0.7)
 
     return batch
+
+
+@pytest.fixture(scope="session")
+def parameters_of() -> Callable[[GrpoLearner], dict[str, Tensor]]:
+    """A learner's parameters as they are now."""
+
+    def parameters(learner: GrpoLearner) -> dict[str, Tensor]:
+        return {name: each.detach().clone() for name, each in learner.model.named_parameters()}
+
+    return parameters
+
+
+@pytest.fixture(scope="session")
+def stats_of() -> Callable[[GrpoLearner, tuple[Row, ...], Batch], TokenStats]:
+    """Statistics of rows packed together, without gradient."""
+
+    def stats(learner: GrpoLearner, rows: tuple[Row, ...], batch: Batch) -> TokenStats:
+        pieces = tuple(Piece(row, 0, len(row.responses)) for row in rows)
+        with torch.no_grad():
+            return learner.policy(pieces, batch.temperature, batch.top_p)
+
+    return stats

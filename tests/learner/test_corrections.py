@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from qwenlong.config import LearnerConfig
-from qwenlong.learner.layout import Piece
 from qwenlong.learner.learner import GrpoLearner
 from qwenlong.learner.logprobs import TokenStats
 from qwenlong.model.policy import load_policy
 from qwenlong.types import Batch, Row
 
+StatsOf = Callable[[GrpoLearner, tuple[Row, ...], Batch], TokenStats]
 CONFIG = LearnerConfig(beta2=0.95, max_grad_norm=0.5)
-
-
-def parameters_of(learner: GrpoLearner) -> dict[str, Tensor]:
-    return {name: each.detach().clone() for name, each in learner.model.named_parameters()}
-
-
-def stats_of(learner: GrpoLearner, rows: tuple[Row, ...], batch: Batch) -> TokenStats:
-    pieces = tuple(Piece(row, 0, len(row.responses)) for row in rows)
-    with torch.no_grad():
-        return learner.policy(pieces, batch.temperature, batch.top_p)
 
 
 # The engine's other probabilities.
 
 
-def engine_off_by(learner: GrpoLearner, batch: Batch, logs: tuple[float, ...]) -> Batch:
+def engine_off_by(
+    stats_of: StatsOf, learner: GrpoLearner, batch: Batch, logs: tuple[float, ...]
+) -> Batch:
     """The batch with an engine whose responses are less likely than the learner's by that much."""
     rows = []
     for row in batch.rows:
@@ -55,7 +47,13 @@ def engine_off_by(learner: GrpoLearner, batch: Batch, logs: tuple[float, ...]) -
     ],
 )
 def test_an_engine_that_differs_changes_the_update_and_one_that_agrees_does_not(
-    policies, exactly, batch_of, options: dict[str, Any], weights: tuple[float, ...]
+    policies,
+    exactly,
+    batch_of,
+    parameters_of,
+    stats_of,
+    options: dict[str, Any],
+    weights: tuple[float, ...],
 ) -> None:
     """A weight on every token of a response is a factor of its advantage."""
     plain, optioned, weighted, agreeing = (
@@ -65,12 +63,12 @@ def test_an_engine_that_differs_changes_the_update_and_one_that_agrees_does_not(
     for learner in (plain, optioned, weighted, agreeing):
         exactly(learner.model)
     batch = replace(batch_of(5), top_p=0.8)
-    off = engine_off_by(plain, batch, (0.0, math.log(3), math.log(0.25)))
+    off = engine_off_by(stats_of, plain, batch, (0.0, math.log(3), math.log(0.25)))
     scaled = tuple(
         replace(row, advantages=tuple(a * b for a, b in zip(row.advantages, weights, strict=True)))
         for row in off.rows
     )
-    agreed = agreeing.step(engine_off_by(plain, batch, (0.0, 0.0, 0.0)))
+    agreed = agreeing.step(engine_off_by(stats_of, plain, batch, (0.0, 0.0, 0.0)))
     metrics = optioned.step(off)
     plain.step(off)
     weighted.step(replace(off, rows=scaled))

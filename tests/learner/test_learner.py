@@ -14,7 +14,6 @@ from transformers import PreTrainedModel
 
 from qwenlong.config import LearnerConfig
 from qwenlong.learner.advantage import group_advantages
-from qwenlong.learner.layout import Piece
 from qwenlong.learner.learner import GrpoLearner, engine_kl
 from qwenlong.learner.logprobs import TokenStats
 from qwenlong.model.policy import load_policy
@@ -54,16 +53,6 @@ def plain_step(plain_logprobs: PlainLogprobs, model: PreTrainedModel, batch: Bat
         optimizer.zero_grad()
 
 
-def parameters_of(learner: GrpoLearner) -> dict[str, Tensor]:
-    return {name: each.detach().clone() for name, each in learner.model.named_parameters()}
-
-
-def stats_of(learner: GrpoLearner, rows: tuple[Row, ...], batch: Batch) -> TokenStats:
-    pieces = tuple(Piece(row, 0, len(row.responses)) for row in rows)
-    with torch.no_grad():
-        return learner.policy(pieces, batch.temperature, batch.top_p)
-
-
 @pytest.mark.parametrize("max_tokens", [None, 38])
 @pytest.mark.parametrize("mini_batch", [5, 2, 1])
 @pytest.mark.parametrize("policy", ["tied", "untied", "moe"])
@@ -72,6 +61,7 @@ def test_a_step_is_the_plain_references(
     plain_logprobs,
     exactly,
     batch_of,
+    parameters_of,
     policy: str,
     mini_batch: int,
     max_tokens: int | None,
@@ -97,7 +87,7 @@ def test_a_step_is_the_plain_references(
 
 @pytest.mark.parametrize("option", ["activation_checkpointing", "offload_activations"])
 def test_what_is_kept_for_the_backward_pass_is_less_and_changes_nothing(
-    policies, batch_of, option: str
+    policies, batch_of, parameters_of, option: str
 ) -> None:
     found = []
     for on in (False, True):
@@ -162,7 +152,7 @@ def test_advantages() -> None:
     assert group_advantages([0.1, 0.1, 0.1]) == (0.0,) * 3
 
 
-def test_a_group_without_variance_gives_no_gradient(policies, batch_of) -> None:
+def test_a_group_without_variance_gives_no_gradient(policies, batch_of, parameters_of) -> None:
     """It is passed through without a backward pass, so nothing may depend on that."""
     batch = batch_of(mini_batch=1)
     flat = replace(batch.rows[0], advantages=(0.0, 0.0, 0.0))
@@ -180,7 +170,9 @@ def test_a_group_without_variance_gives_no_gradient(policies, batch_of) -> None:
 
 
 @pytest.mark.parametrize("policy", ["tied", "untied", "moe"])
-def test_a_bf16_policys_statistics_are_near_those_of_fp32(policies, batch_of, policy: str) -> None:
+def test_a_bf16_policys_statistics_are_near_those_of_fp32(
+    policies, batch_of, stats_of, policy: str
+) -> None:
     low, full = (GrpoLearner(policies[policy], dtype, CONFIG) for dtype in ("bfloat16", "float32"))
     computed_in: list[torch.dtype] = []
     low.model.model.layers[1].self_attn.o_proj.register_forward_hook(
@@ -197,7 +189,7 @@ def test_a_bf16_policys_statistics_are_near_those_of_fp32(policies, batch_of, po
     assert low_norm == pytest.approx(full_norm, rel=0.02)
 
 
-def test_small_updates_of_a_bf16_policy_are_kept(policies, batch_of) -> None:
+def test_small_updates_of_a_bf16_policy_are_kept(policies, batch_of, parameters_of) -> None:
     # In bf16 a weight of 0.1 has neighbours 5e-4 away: steps of 2e-6 would all round to nothing.
     learner = GrpoLearner(policies["tied"], "bfloat16", CONFIG)
     before = parameters_of(learner)
