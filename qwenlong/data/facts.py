@@ -25,6 +25,8 @@ HELD_OUT = 5
 """One pair of names in this many is held out."""
 FILLER_SHARE = 0.75
 """Share of the distractor sentences that state no fact."""
+MOST_FACTS = 24
+"""Distractors that do, in a document of any length: longer means farther apart, not more alike."""
 
 DOES = (
     "keeps the mill", "mends the boats", "runs the inn", "tends the bees",
@@ -117,13 +119,14 @@ def _filled(
 ) -> list[str]:
     """Adds distractors until one more would exceed ``tokens``, then shuffles."""
     length = sum(count_tokens(" " + sentence) for sentence in sentences)
+    facts = 0
     while True:
-        kinds = [kind for kind in (where, beside) if kind]
-        if not kinds or rng.random() < FILLER_SHARE:
+        if facts == MOST_FACTS or rng.random() < FILLER_SHARE:
             sentence = rng.choice(FILLER)
         else:
-            kind = rng.choice(kinds)
+            kind = rng.choice((where, beside))
             sentence = (_in if kind is where else _beside)(*kind.pop(), rng)
+            facts += 1
         length += count_tokens(" " + sentence)
         if length > tokens:
             break

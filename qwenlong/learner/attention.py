@@ -1,8 +1,7 @@
 """Attention over packed groups: each prompt computed once for all of its responses.
 
 Registered with transformers' attention registry, so the model code stays as it is. A backend
-makes, from a row's layout, the function ``attend(query, key, value, scale)`` that all layers of
-a forward pass share.
+makes, from a row's layout, the function ``attend`` that all layers of a forward pass share.
 """
 
 from __future__ import annotations
@@ -22,13 +21,14 @@ from qwenlong.learner.layout import Layout, Part
 SHARED_PROMPT = "qwenlong_shared_prompt"
 CAUSAL_BLOCK = 256
 """Queries at once of causal attention's backward pass on the CPU; measured fastest there."""
-Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
-"""Query [1, heads, T, head_dim], key and value [1, kv_heads, T, head_dim], and the scale of the
-scores; returns [1, heads, T, head_dim]."""
+Attend = Callable[[Tensor, Tensor, Tensor, float, bool], Tensor]
+"""Query [1, heads, T, head_dim], key and value [1, kv_heads, T, head_dim], the scale of the
+scores, and whether this is the last layer, where only what predicts response tokens is read;
+returns [1, heads, T, head_dim]; rows that nobody reads may hold anything finite."""
 
 
 def shared_prompt_attention(
-    module: torch.nn.Module,
+    module: Any,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -39,7 +39,9 @@ def shared_prompt_attention(
 ) -> tuple[Tensor, None]:
     """What transformers calls; ``attend`` reaches it through the model's keyword arguments."""
     # Under autocast the norms leave query and key in fp32.
-    out = attend(query.to(value.dtype), key.to(value.dtype), value, scaling)
+    query, key = query.to(value.dtype), key.to(value.dtype)
+    last_layer = module.layer_idx == module.config.num_hidden_layers - 1
+    out = attend(query, key, value, scaling, last_layer)
     return out.transpose(1, 2), None
 
 
@@ -60,18 +62,13 @@ def sdpa(layout: Layout, device: str) -> Attend:
     """PyTorch's fused CPU kernel over the layout's parts; elsewhere plain SDPA calls."""
     if device != "cpu":
         return plain(layout, device)
-    parts = layout.parts()
-
-    def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        return _Merged.apply(query, key, value, parts, scale, _CPU)
-
-    return attend
+    return _in_parts(layout, _CPU)
 
 
 def plain(layout: Layout, device: str) -> Attend:
     """One call a prompt and one a response, over prompt and response: no kernel of our own."""
 
-    def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, _last: bool) -> Tensor:
         def call(queries: slice, keys: list[slice]) -> Tensor:
             k, v = (torch.cat([x[:, :, s] for s in keys], dim=2) for x in (key, value))
             q = query[:, :, queries]
@@ -108,7 +105,7 @@ def flex(layout: Layout, device: str) -> Attend:
     mask = create_block_mask(sees, None, None, layout.tokens, layout.tokens, device=device)
     kernel: Any = _compiled_flex() if device != "cpu" else flex_attention
 
-    def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, _last: bool) -> Tensor:
         return kernel(query, key, value, block_mask=mask, scale=scale, enable_gqa=True)
 
     return attend
@@ -123,15 +120,19 @@ def _compiled_flex() -> Any:
 
 def flash(layout: Layout, device: str) -> Attend:
     """flash-attn (Dao, arXiv 2307.08691) over the layout's parts."""
-    parts = layout.parts()
-
-    def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        return _Merged.apply(query, key, value, parts, scale, _FLASH)
-
-    return attend
+    return _in_parts(layout, _FLASH)
 
 
 BACKENDS: dict[str, Callable[[Layout, str], Attend]] = {"sdpa": sdpa, "flex": flex, "flash": flash}
+
+
+def _in_parts(layout: Layout, kernel: Any) -> Attend:
+    parts, parts_last = layout.parts(), layout.parts(last_layer=True)
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, last: bool) -> Tensor:
+        return _Merged.apply(query, key, value, parts_last if last else parts, scale, kernel)
+
+    return attend
 
 
 class _Merged(torch.autograd.Function):
@@ -148,7 +149,7 @@ class _Merged(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, parts: list[Part], scale: float,
         kernel: Any,
     ) -> Tensor:  # fmt: skip
-        out = torch.empty_like(query)
+        out = torch.zeros_like(query)
         lse = query.new_empty(query.shape[:3], dtype=torch.promote_types(query.dtype, torch.float))
         written = 0
         for part in parts:

@@ -77,15 +77,19 @@ class Layout:
             response.append(torch.arange(len(lengths)).repeat_interleave(lengths))
         return torch.cat(group), torch.cat(response)
 
-    def parts(self) -> list[Part]:
-        """All that attention has to compute: what it may see in whole blocks, no mask needed."""
+    def parts(self, last_layer: bool = False) -> list[Part]:
+        """All that attention has to compute: what it may see in whole blocks, no mask needed.
+
+        In the last layer only predictors are read: of each prompt its last token.
+        """
         parts = []
         for (prompt, responses), (start, begins) in zip(self.groups, self.starts(), strict=True):
-            own = slice(start, start + prompt)
-            parts.append(Part(own, own, causal=True))
-            if sum(responses):
-                every = slice(start + prompt, start + prompt + sum(responses))
-                parts.append(Part(every, own, causal=False))
+            own, end = slice(start, start + prompt), start + prompt + sum(responses)
+            if not last_layer:
+                parts.append(Part(own, own, causal=True))
+            first = own.stop - 1 if last_layer else own.stop
+            if first < end:
+                parts.append(Part(slice(first, end), own, causal=False))
             for begin, n in zip(begins, responses, strict=True):
                 if n:
                     itself = slice(begin, begin + n)

@@ -16,6 +16,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from qwenlong.config import LearnerConfig
 from qwenlong.learner.attention import SHARED_PROMPT, backend_for
 from qwenlong.learner.layout import MicroBatch, packed
+from qwenlong.learner.linear import take_onednn
 from qwenlong.learner.logprobs import TokenStats
 from qwenlong.learner.lora import add_adapters, merged_tensors, without_adapters
 from qwenlong.learner.objectives import Responses, Totals, find_objective, objective_loss
@@ -75,6 +76,7 @@ class GrpoLearner:
         model = load_policy(self.path, masters, attention=SHARED_PROMPT).to(device)
         if trained and config.lora_rank:
             add_adapters(model, config.lora_rank, config.lora_alpha)
+        take_onednn(model)
         if config.activation_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         model.train(trained)

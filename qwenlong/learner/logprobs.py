@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from qwenlong.learner.linear import product
+
 CHUNK_LOGITS = 2**25
 """Logits held at once: 128 MiB in fp32, whatever the vocabulary."""
 
@@ -77,7 +79,7 @@ class _Chunked(torch.autograd.Function):
             of_logits = logits.sub_(norm[some, None]).exp_().mul_(-scaled)
             of_logits.scatter_add_(-1, tokens[some, None], scaled.to(of_logits.dtype))
             of_logits = of_logits.to(hidden.dtype)
-            of_hidden[some] = of_logits @ weight
+            of_hidden[some] = product(of_logits, weight.T)
             if of_head.dtype == hidden.dtype:
                 of_head.addmm_(of_logits.T, hidden[some])
             else:
@@ -87,7 +89,7 @@ class _Chunked(torch.autograd.Function):
 
 def _logits(hidden: Tensor, head: Tensor, temperature: float) -> Tensor:
     """[chunk, V], in fp32 at least."""
-    logits = hidden @ head.T
+    logits = product(hidden, head)
     return logits.to(torch.promote_types(logits.dtype, torch.float32)).div_(temperature)
 
 

@@ -129,12 +129,12 @@ def sharded_attention(attend: Attend, shards: Shards, tokens: int) -> Attend:
     if n == 1:
         return attend
 
-    def sharded(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    def sharded(query: Tensor, key: Tensor, value: Tensor, scale: float, last: bool) -> Tensor:
         heads, kv_heads = query.shape[1], key.shape[1]
         repeats = math.lcm(n, kv_heads) // kv_heads
         key, value = (x.repeat_interleave(repeats, dim=1) for x in (key, value))
         q, k, v = (_tokens_for_heads(x, n, group)[:, :, :tokens] for x in (query, key, value))
-        out = attend(q, k, v, scale)
+        out = attend(q, k, v, scale, last)
         padded = torch.nn.functional.pad(out, (0, 0, 0, query.shape[2] * n - tokens))
         return _heads_for_tokens(padded, n, group, heads)
 

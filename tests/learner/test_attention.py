@@ -74,7 +74,8 @@ def drawn(layout: Layout, heads: tuple[int, int], dtype: torch.dtype) -> list[Te
 
 
 def gap(got: Tensor, expected: Tensor) -> float:
-    return ((got.double() - expected).norm() / expected.norm()).item()
+    """Relative to what is expected; zeros have to be zeros."""
+    return ((got.double() - expected).norm() / (expected.norm() or 1)).item()
 
 
 @pytest.mark.parametrize(("layout", "heads", "dtype"), CASES)
@@ -83,11 +84,34 @@ def test_a_backend_and_its_gradients_are_the_dense_mask(
     backend: str, layout: Layout, heads: tuple[int, int], dtype: torch.dtype
 ) -> None:
     *inputs, of_out = drawn(layout, heads, dtype)
+    read = torch.ones(layout.tokens, dtype=torch.bool)
+    check(backend, layout, inputs, of_out, read, last_layer=False)
+
+
+@pytest.mark.parametrize(("layout", "heads", "dtype"), CASES)
+@pytest.mark.parametrize("backend", ["sdpa", "plain"])
+def test_in_the_last_layer_what_is_read_is_the_dense_mask(
+    backend: str, layout: Layout, heads: tuple[int, int], dtype: torch.dtype
+) -> None:
+    *inputs, of_out = drawn(layout, heads, dtype)
+    read = torch.zeros(layout.tokens, dtype=torch.bool)
+    read[layout.predictors()] = True
+    of_out[:, :, ~read] = 0
+    check(backend, layout, inputs, of_out, read, last_layer=True)
+
+
+def check(
+    backend: str, layout: Layout, inputs: list[Tensor], of_out: Tensor, read: Tensor,
+    last_layer: bool,
+) -> None:  # fmt: skip
+    """Results where they are read, and all gradients; elsewhere results are finite."""
+    dtype = of_out.dtype
     q, k, v = ours = [x.requires_grad_() for x in inputs]
     theirs = [x.detach().double().requires_grad_() for x in inputs]
-    got, expected = ALL[backend](layout, "cpu")(q, k, v, SCALE), dense(layout, *theirs)
-    assert got.dtype == dtype and got.shape == expected.shape
-    assert gap(got, expected) < TOLERANCES[dtype]
+    got = ALL[backend](layout, "cpu")(q, k, v, SCALE, last_layer)
+    expected = dense(layout, *theirs)
+    assert got.dtype == dtype and got.shape == expected.shape and got.isfinite().all()
+    assert gap(got[:, :, read], expected[:, :, read]) < TOLERANCES[dtype]
     of_ours = torch.autograd.grad(got, ours, of_out)
     of_theirs = torch.autograd.grad(expected, theirs, of_out.double())
     for name, a, b in zip(("query", "key", "value"), of_ours, of_theirs, strict=True):
@@ -104,7 +128,7 @@ def test_flex_attention_is_the_dense_mask(
     query, key, value, _ = drawn(layout, heads, dtype)
     with torch.no_grad():
         expected = dense(layout, *(x.double() for x in (query, key, value)))
-        got = BACKENDS["flex"](layout, "cpu")(query, key, value, SCALE)
+        got = BACKENDS["flex"](layout, "cpu")(query, key, value, SCALE, False)
     assert got.dtype == dtype and got.shape == query.shape
     assert gap(got, expected) < TOLERANCES[dtype]
 
@@ -115,7 +139,7 @@ def test_a_backend_keeps_to_bf16(backend: str) -> None:
     row = LAYOUTS["empty ends"]
     query, key, value, _ = drawn(row, HEADS["grouped"], torch.bfloat16)
     with torch.no_grad():
-        got = ALL[backend](row, "cpu")(query, key, value, SCALE)
+        got = ALL[backend](row, "cpu")(query, key, value, SCALE, False)
         expected = dense(row, *(x.double() for x in (query, key, value)))
     assert got.dtype == torch.bfloat16
     assert gap(got, expected) < 0.01
@@ -124,10 +148,10 @@ def test_a_backend_keeps_to_bf16(backend: str) -> None:
 def test_on_the_cpu_auto_is_sdpa() -> None:
     row = LAYOUTS["one group"]
     q, k, v, _ = (x.requires_grad_() for x in drawn(row, HEADS["grouped"], torch.float32))
-    auto, sdpa = (backend_for(name, "cpu")(row)(q, k, v, SCALE) for name in ("auto", "sdpa"))
+    auto, sdpa = (backend_for(name, "cpu")(row)(q, k, v, SCALE, False) for name in ("auto", "sdpa"))
     assert torch.equal(auto, sdpa)
     # It is one node of autograd, where plain SDPA is several.
-    kinds = [type(out.grad_fn) for out in (auto, sdpa, plain(row, "cpu")(q, k, v, SCALE))]
+    kinds = [type(out.grad_fn) for out in (auto, sdpa, plain(row, "cpu")(q, k, v, SCALE, False))]
     assert kinds[0] is kinds[1] is not kinds[2]
 
 

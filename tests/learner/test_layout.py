@@ -81,19 +81,32 @@ def test_parts_by_hand() -> None:
 @CASES
 @given(GROUPS)
 def test_parts_are_what_owners_may_see(groups: list[tuple[int, list[int]]]) -> None:
-    """Every pair of query and key that a response's own row would have, and each one once."""
+    """Every pair of query and key that a response's own row would have, and each one once.
+
+    In the last layer for responses and the last token of each prompt, no query else.
+    """
     layout = Layout(tuple((prompt, tuple(responses)) for prompt, responses in groups))
-    seen = torch.zeros(layout.tokens, layout.tokens, dtype=torch.int)
-    for part in layout.parts():
-        block = torch.ones(
-            part.queries.stop - part.queries.start, part.keys.stop - part.keys.start
-        ).int()
-        seen[part.queries, part.keys] += block.tril() if part.causal else block
+    seen, seen_last = pairs_of(layout, False), pairs_of(layout, True)
     group, response = layout.owners()
     positions = layout.positions()[0]
     related = (response[None] == 0) | (response[None] == response[:, None])
     sees = (group[None] == group[:, None]) & related & (positions[None] <= positions[:, None])
     assert torch.equal(seen, sees.int())
+    read = response > 0
+    for (prompt, _), (start, _) in zip(layout.groups, layout.starts(), strict=True):
+        read[start + prompt - 1] = True
+    assert torch.equal(seen_last, sees.int() * read[:, None])
+
+
+def pairs_of(layout: Layout, last_layer: bool) -> torch.Tensor:
+    """How often a query sees a key [T, T] over the layout's parts."""
+    seen = torch.zeros(layout.tokens, layout.tokens, dtype=torch.int)
+    for part in layout.parts(last_layer):
+        block = torch.ones(
+            part.queries.stop - part.queries.start, part.keys.stop - part.keys.start
+        ).int()
+        seen[part.queries, part.keys] += block.tril() if part.causal else block
+    return seen
 
 
 # The packing.

@@ -1,0 +1,52 @@
+"""fp32 matrix products on the CPU through oneDNN.
+
+PyTorch takes MKL for them, which runs at half the width on processors that are not Intel's:
+109 beside 244 GFLOP/s on one core of an AMD EPYC with AVX-512 (experiments/LOG.md). oneDNN comes
+with PyTorch, too; bf16 goes through it anyway.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """a @ b.T for a [..., k] and b [n, k]; not differentiable."""
+    if a.device.type == "cpu" and a.dtype == b.dtype == torch.float32 and a.numel():
+        return torch.ops.mkldnn._linear_pointwise(a, b.contiguous(), None, "none", [], "")
+    return a @ b.T
+
+
+def take_onednn(model: nn.Module) -> None:
+    """Lets the linear layers of a model on the CPU compute with oneDNN; Qwen3's have no bias."""
+    for module in model.modules():
+        without_bias = len(list(module.parameters())) == 1
+        if type(module) is nn.Linear and without_bias and module.weight.device.type == "cpu":
+            module.__class__ = OneDnnLinear
+
+
+class OneDnnLinear(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+            return super().forward(x)
+        return _Product.apply(x, self.weight)
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return product(x, weight)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        of_x = product(grad, weight.T) if ctx.needs_input_grad[0] else None
+        of_weight = None
+        if ctx.needs_input_grad[1]:
+            of_weight = product(grad.flatten(0, -2).T.contiguous(), x.flatten(0, -2).T)
+        return of_x, of_weight
