@@ -19,7 +19,7 @@ from qwenlong.experiment import check_rope, load_config
 from qwenlong.loggers import check_loggers, open_loggers
 from qwenlong.model.policy import native_rope
 from qwenlong.prepare import TINY, Prepared, prepare
-from qwenlong.progress import Progress
+from qwenlong.progress import Progress, StagePlan
 from qwenlong.report.report import write_report
 from qwenlong.report.table import print_summary
 from qwenlong.run import Checkpoint, RunDir, refuse_taken
@@ -93,10 +93,10 @@ def _run(
     from qwenlong.train import Run, train
 
     config = prepared.config
-    steps = sum(prepared.steps(name) for name in config.stages)
+    plan = {name: StagePlan(prepared.steps(name), prepared.tokens(name)) for name in config.stages}
     with ExitStack() as stack:
         log = open_loggers(config, directory, stack)
-        progress = stack.enter_context(Progress(steps, console))
+        progress = stack.enter_context(Progress(plan, console))
         rope, longest = prepared.ropes[-1], prepared.longest_row
         workers = stack.enter_context(
             start_workers(config, group, prepared.policy, rope, longest, directory.logs)

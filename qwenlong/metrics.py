@@ -65,10 +65,17 @@ def summarised(
     kind: str,
     accuracy: Mapping[str, Mapping[str, float]],
     logged: Sequence[Mapping[str, Any]],
+    evaluation_seconds: float,
 ) -> dict[str, Any]:
     """``summary`` with one more stage; its seconds are those of the steps it logged."""
     seconds = sum(line.get("seconds_step", 0.0) for line in logged if line["stage"] == name)
-    stage = {"name": name, "kind": kind, "seconds": seconds, "accuracy": accuracy}
+    stage = {
+        "name": name,
+        "kind": kind,
+        "seconds": seconds,
+        "evaluation_seconds": evaluation_seconds,
+        "accuracy": accuracy,
+    }
     kl = [line["engine_learner_kl"] for line in logged if "engine_learner_kl" in line]
     memory = [line["peak_memory_gb"] for line in logged if "peak_memory_gb" in line]
     return {

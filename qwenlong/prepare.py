@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -73,6 +74,15 @@ class Prepared:
         if isinstance(stage, RlStage):
             return stage.steps
         return math.ceil(stage.epochs * math.ceil(len(self.sft_rows[name]) / stage.batch))
+
+    def tokens(self, name: str) -> float:
+        """Tokens of a step, in the mean; responses of RL are taken to be as long as they may."""
+        stage = self.config.stages[name]
+        if isinstance(stage, SftStage):
+            rows = self.sft_rows[name]
+            return stage.batch * fmean(len(prompt) + len(answer) for prompt, answer in rows)
+        prompt = fmean(len(prompt.ids) for prompt in self.phase_prompts[name])
+        return stage.batch / stage.group * prompt + stage.batch * stage.response
 
 
 def prepare(config: Config, scratch: Path) -> Prepared:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -16,6 +16,14 @@ from rich.text import Text
 UNKNOWN = "…"
 
 
+@dataclass(frozen=True)
+class StagePlan:
+    """How many steps a stage has, and about how many tokens each of them takes."""
+
+    steps: int
+    tokens: float
+
+
 @dataclass
 class Pace:
     """Seconds a step, by stage, from updates within the stage alone.
@@ -23,6 +31,7 @@ class Pace:
     What happens between stages (evaluation, a restart) therefore counts in none of them.
     """
 
+    plan: Mapping[str, StagePlan]
     first: dict[str, tuple[float, int]] = field(default_factory=dict)
     known: dict[str, float] = field(default_factory=dict)
 
@@ -31,37 +40,42 @@ class Pace:
         if step > first_step:
             self.known[stage] = (now - began) / (step - first_step)
 
-    def left(self, stage: str, in_stage: int, later: int) -> str:
-        """Time for the steps left in this stage and those of later ones.
+    def left(self, stage: str, step: int) -> str:
+        """Time for the steps left in this stage and in later ones.
 
-        Later stages are taken to be as fast as the slowest so far; since contexts grow, that is
-        a lower bound and shown as ``3:10+``.
+        Later stages are taken to need as long for a token as the slowest so far; that is a guess
+        and shown as ``~3:10``.
         """
         pace = self.known.get(stage)
         if pace is None:
             return UNKNOWN
-        seconds = in_stage * pace + later * max(self.known.values())
-        return clock_time(seconds) + ("+" if later else "")
+        seconds = (self.plan[stage].steps - step) * pace
+        order = list(self.plan)
+        later = [self.plan[name] for name in order[order.index(stage) + 1 :]]
+        a_token = max(pace / self.plan[name].tokens for name, pace in self.known.items())
+        seconds += sum(each.steps * each.tokens for each in later) * a_token
+        return ("~" if later else "") + clock_time(seconds)
 
 
 class Progress:
-    """``with Progress(total_steps) as progress``: update() after each step, say() for the rest.
+    """``with Progress(plan) as progress``: update() after each step, say() for the rest.
 
-    ``interval_s`` is the least time between two plain lines of update(); say() always prints.
+    ``plan`` is by stage, in their order. ``interval_s`` is the least time between two plain lines
+    of update(); say() always prints.
     """
 
     def __init__(
         self,
-        total_steps: int,
+        plan: Mapping[str, StagePlan],
         console: Console | None = None,
         interval_s: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.total_steps = total_steps
+        self.plan = plan
         self.console = console or Console()
         self.interval_s = interval_s
         self.clock = clock
-        self.pace = Pace()
+        self.pace = Pace(plan)
         self.began = clock()
         self.printed = float("-inf")
         self.unprinted = ""
@@ -72,7 +86,8 @@ class Progress:
     def __enter__(self) -> Self:
         self.began = self.clock()
         if self.live:
-            self.task = self.live.add_task("", total=self.total_steps, line="starting", left="")
+            total = sum(each.steps for each in self.plan.values())
+            self.task = self.live.add_task("", total=total, line="starting", left="")
             self.live.start()
         return self
 
@@ -92,26 +107,32 @@ class Progress:
         *,
         stage: str,
         step: int,
-        of: int,
         reward: float | None = None,
         tokens_per_s: float | None = None,
-        done: int,
     ) -> None:
-        """Shows a finished step: the ``step``-th of ``of`` in its stage, ``done``-th of all."""
+        """Shows a finished step, the ``step``-th of its stage."""
         now = self.clock()
         self.pace.observe(stage, step, now)
-        in_stage = max(of - step, 0)
-        left = self.pace.left(stage, in_stage, max(self.total_steps - done - in_stage, 0))
-        line = f"{stage}  step {step}/{of}"
+        left = self.pace.left(stage, step)
+        line = f"{stage}  step {step}/{self.plan[stage].steps}"
         line += "" if reward is None else f"  reward {reward:.2f}"
         line += "" if tokens_per_s is None else f"  {tokens_per_s:,.0f} tokens/s"
         if self.live:
-            self.live.update(self.task, completed=done, line=line, left=f"left {left}")
+            order = list(self.plan)
+            before = sum(self.plan[name].steps for name in order[: order.index(stage)])
+            self.live.update(self.task, completed=before + step, line=line, left=f"left {left}")
             return
         self.unprinted = f"{line}  elapsed {clock_time(now - self.began)}  left {left}"
         if now - self.printed >= self.interval_s:
             self._print(self.unprinted)
             self.printed, self.unprinted = now, ""
+
+    def doing(self, text: str) -> None:
+        """Shows what goes on between steps: in place of the live line, or as a line of its own."""
+        if self.live:
+            self.live.update(self.task, line=text, left="")
+        else:
+            self.say(text)
 
     def say(self, text: str) -> None:
         """Prints a line of its own, above the live line if there is one."""

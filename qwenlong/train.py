@@ -32,7 +32,7 @@ POLL_S = 0.5
 
 @dataclass
 class Run:
-    """A run under way: its parts, the RoPE and weights it is at, and how many steps are done."""
+    """A run under way: its parts, and the RoPE and weights it is at."""
 
     prepared: Prepared
     directory: RunDir
@@ -41,7 +41,6 @@ class Run:
     log: Log
     rope: Rope
     version: int = 0
-    done: int = 0
 
 
 def train(run: Run, last: Checkpoint | None) -> None:
@@ -56,7 +55,6 @@ def train(run: Run, last: Checkpoint | None) -> None:
         resumed = last if last and name == last.stage else None
         run.rope = run.prepared.rope_of(stage)
         if position < begun:
-            run.done += run.prepared.steps(name)
             continue
         if isinstance(stage, SftStage):
             fine_tune(run, name, stage, resumed)
@@ -75,7 +73,6 @@ def phase(run: Run, name: str, stage: RlStage, resumed: Checkpoint | None) -> No
     curriculum = UniformSampler(run.prepared.phase_prompts[name], f"{config.seed} {name}")
     if resumed:
         curriculum.restore(resumed.curriculum)
-        run.done += resumed.step
     elif run.prepared.phase_number(name) == 1:
         run.workers.learn("keep_reference")
     run.workers.stretch(run.rope)
@@ -96,9 +93,8 @@ def phase(run: Run, name: str, stage: RlStage, resumed: Checkpoint | None) -> No
         clock.lap("load")
         records = group_records(name, step, groups, advantages)
         run.directory.log_rollouts(f"{name}-{step:05d}", records)
-        run.done += 1
         metrics = phase_metrics(groups, learned, clock.taken(), run.workers.peak_memory_gb())
-        report(run, name, "rl", step, stage.steps, metrics)
+        report(run, name, "rl", step, metrics)
         if step % config.checkpoint.every == 0 or step == stage.steps:
             save(run, name, step, curriculum)
         clock.lap("checkpoint")
@@ -107,25 +103,21 @@ def phase(run: Run, name: str, stage: RlStage, resumed: Checkpoint | None) -> No
 def fine_tune(run: Run, name: str, stage: SftStage, resumed: Checkpoint | None) -> None:
     """Supervised fine-tuning on worked solutions; its one checkpoint here is its end."""
     if resumed:
-        run.done += run.prepared.steps(name)
         return
     rows = run.prepared.sft_rows[name]
     folder = run.directory.trainer(name)
     own = run.directory.trainer_checkpoint(name)
     seed = run.prepared.config.seed
     training = run.workers.start_learning("sft", name, rows, stage, run.rope, folder, own, seed)
-    before, seen, running = run.done, 0, training
+    seen, running = 0, training
     while running:
         _, running = ray.wait(training, num_returns=len(training), timeout=POLL_S)
         memory = {"peak_memory_gb": run.workers.peak_memory_gb()}
         for logged in ray.get(run.workers.learners[0].sft_progress.remote(name, seen)):
             seen += 1
             logged |= memory
-            step = int(logged.pop("step"))
-            run.done = before + step
-            report(run, name, "sft", step, int(logged.pop("of")), logged)
+            report(run, name, "sft", int(logged.pop("step")), logged)
     ray.get(training)
-    run.done = before + run.prepared.steps(name)
     publish(run, run.version + 1)
     save(run, name, run.prepared.steps(name), None)
     if folder.exists():
@@ -141,17 +133,21 @@ def assess(run: Run, name: str, kind: str) -> None:
     longest = config.response or run.prepared.config.longest_response
     sampling = Sampling(1, longest, config.temperature, config.top_p)
     evaluations = {}
+    clock = Clock()
     for context, prompts in run.prepared.held_out.items():
+        run.progress.doing(f"{name}: evaluating {len(prompts)} questions at {context:,} tokens")
         run.workers.stretch(run.prepared.rope_for(context + longest, run.rope))
         seeds = request_seeds(prompts, run.prepared.config.seed, "evaluation")
         answers = run.workers.collect(prompts, sampling, seeds)
         groups = [judged(*answered) for answered in zip(prompts, answers, strict=True)]
         evaluations[context] = groups
+    clock.lap("evaluation")
     run.directory.log_rollouts(f"{name}-eval", evaluation_records(name, evaluations))
     accuracy = accuracies(evaluations)
-    summary = summarised(summary, name, kind, accuracy, run.directory.logged())
+    seconds = clock.taken()["evaluation"]
+    summary = summarised(summary, name, kind, accuracy, run.directory.logged(), seconds)
     run.directory.write_summary(summary)
-    told = "  ".join(f"{context}: {at['value']:.2f}" for context, at in accuracy.items())
+    told = "  ".join(f"{context}: {at['value']:.3f}" for context, at in accuracy.items())
     run.progress.say(f"{name}: accuracy by context  {told}")
 
 
@@ -197,13 +193,11 @@ def publish(run: Run, version: int) -> None:
     run.workers.publish(version)
 
 
-def report(run: Run, name: str, kind: str, step: int, of: int, metrics: dict[str, float]) -> None:
+def report(run: Run, name: str, kind: str, step: int, metrics: dict[str, float]) -> None:
     where = {"stage": name, "kind": kind, "phase": run.prepared.phase_number(name)}
     run.log({**where, "step": step, "version": run.version, **metrics})
     reward, tokens = metrics.get("reward_mean"), metrics.get("tokens_per_s")
-    run.progress.update(
-        stage=name, step=step, of=of, reward=reward, tokens_per_s=tokens, done=run.done
-    )
+    run.progress.update(stage=name, step=step, reward=reward, tokens_per_s=tokens)
 
 
 def save(run: Run, name: str, step: int, curriculum: UniformSampler | None) -> None:

@@ -5,7 +5,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from qwenlong.progress import Progress, clock_time
+from qwenlong.progress import Progress, StagePlan, clock_time
 
 
 class Clock:
@@ -21,71 +21,72 @@ def written(console: Console) -> str:
     return console.file.getvalue()
 
 
-def plain(total: int, interval_s: float = 5.0) -> tuple[Progress, Console, Clock]:
+def plain(interval_s: float = 5.0, **plan: StagePlan) -> tuple[Progress, Console, Clock]:
     clock, console = Clock(), Console(file=StringIO(), width=60)
-    return Progress(total, console=console, interval_s=interval_s, clock=clock), console, clock
+    return Progress(plan, console=console, interval_s=interval_s, clock=clock), console, clock
 
 
 def test_plain_lines_are_few() -> None:
-    progress, console, clock = plain(20)
+    progress, console, clock = plain(phase1=StagePlan(20, 100))
     with progress:
         for step in range(1, 21):
             clock.now += 1
-            progress.update(stage="phase1", step=step, of=20, reward=0.41, done=step)
+            progress.update(stage="phase1", step=step, reward=0.41)
     lines = written(console).splitlines()
     assert [line.split()[2] for line in lines] == ["1/20", "6/20", "11/20", "16/20", "20/20"]
 
 
 def test_a_plain_line_tells_everything() -> None:
-    progress, console, clock = plain(57, interval_s=0)
+    progress, console, clock = plain(0, sft=StagePlan(17, 50), phase2=StagePlan(40, 100))
     with progress:
         clock.now += 2
-        progress.update(stage="phase2", step=2, of=40, reward=None, tokens_per_s=None, done=17)
+        progress.update(stage="phase2", step=2, reward=None, tokens_per_s=None)
         clock.now += 3
-        progress.update(stage="phase2", step=3, of=40, reward=0.414, tokens_per_s=5312.4, done=57)
+        progress.update(stage="phase2", step=3, reward=0.414, tokens_per_s=5312.4)
     first, second = written(console).splitlines()
     assert first == "phase2  step 2/40  elapsed 0:02  left …"
     assert second == ("phase2  step 3/40  reward 0.41  5,312 tokens/s  elapsed 0:05  left 1:51")
 
 
 def test_said_lines_always_appear_and_in_order() -> None:
-    progress, console, clock = plain(4, interval_s=60)
+    progress, console, clock = plain(60, sft=StagePlan(2, 10))
     with progress:
         progress.say("sft begins [bold]as it is[/bold]")
         for step in (1, 2):
             clock.now += 1
-            progress.update(stage="sft", step=step, of=2, done=step)
+            progress.update(stage="sft", step=step)
+        progress.doing("sft: evaluating")
         progress.say("accuracy at 2,048: 0.31")
     lines = written(console).splitlines()
     assert lines[0] == "sft begins [bold]as it is[/bold]"
     assert lines[1].startswith("sft  step 1/2")
     assert lines[2].startswith("sft  step 2/2")
-    assert lines[3] == "accuracy at 2,048: 0.31"
-    assert len(lines) == 4
+    assert lines[3:] == ["sft: evaluating", "accuracy at 2,048: 0.31"]
 
 
 def test_time_left_follows_each_stage() -> None:
-    progress, console, clock = plain(13, interval_s=0)
+    """A later stage is guessed from its tokens: 10 steps of 25 s, where 100 tokens take 10 s."""
+    progress, console, clock = plain(0, phase1=StagePlan(3, 100), phase2=StagePlan(10, 250))
     with progress:
         for step in (1, 2, 3):
             clock.now += 10
-            progress.update(stage="phase1", step=step, of=3, done=step)
+            progress.update(stage="phase1", step=step)
         clock.now += 500  # evaluation, which is no stage's pace
         for step in (1, 2):
             clock.now += 30
-            progress.update(stage="phase2", step=step, of=10, done=3 + step)
+            progress.update(stage="phase2", step=step)
     left = [line.split()[-1] for line in written(console).splitlines()]
-    assert left == ["…", "1:50+", "1:40+", "…", "4:00"]
+    assert left == ["…", "~4:20", "~4:10", "…", "4:00"]
 
 
 def test_in_a_terminal_there_is_one_live_line() -> None:
     console = Console(file=StringIO(), force_terminal=True, width=120, _environ={"TERM": "xterm"})
     clock = Clock()
-    with Progress(10, console=console, clock=clock) as progress:
+    with Progress({"phase1": StagePlan(10, 9)}, console=console, clock=clock) as progress:
         progress.say("phase1 begins")
-        progress.update(stage="phase1", step=1, of=10, reward=0.25, tokens_per_s=900.0, done=1)
+        progress.update(stage="phase1", step=1, reward=0.25, tokens_per_s=900.0)
         clock.now += 4
-        progress.update(stage="phase1", step=2, of=10, reward=0.5, tokens_per_s=1000.0, done=2)
+        progress.update(stage="phase1", step=2, reward=0.5, tokens_per_s=1000.0)
     text = written(console)
     last = text.splitlines()[-1]
     assert "phase1 begins" in text
@@ -95,7 +96,7 @@ def test_in_a_terminal_there_is_one_live_line() -> None:
 
 
 def test_errors_pass_through() -> None:
-    progress, console, _ = plain(1)
+    progress, console, _ = plain(sft=StagePlan(1, 1))
     with pytest.raises(KeyboardInterrupt), progress:
         raise KeyboardInterrupt
     assert written(console) == ""

@@ -34,7 +34,7 @@ def fine_tune(
 
     Args:
         resume_from: a checkpoint of the trainer's own to go on from.
-        on_log: called after every update with ``step``, ``of`` and metrics.
+        on_log: called after every update with ``step`` and metrics.
     """
     from datasets import Dataset
     from trl import SFTTrainer
@@ -129,7 +129,6 @@ def _reporter(on_log: Callable[[dict[str, float]], None]) -> TrainerCallback:
             on_log(
                 {
                     "step": state.global_step,
-                    "of": state.max_steps,
                     **{name: logs[name] for name in ("loss", "grad_norm", "learning_rate")},
                     "entropy": logs["entropy"],
                     "token_accuracy": logs["mean_token_accuracy"],

@@ -23,6 +23,7 @@ PARTS = {
     "learn": "hue-1",
     "load": "hue-2",
     "checkpoint": "hue-3",
+    "evaluate": "hue-4",
     "other": "untrained",
 }
 CURVES = {
@@ -218,9 +219,8 @@ def _number(value: Any) -> float:
 
 def time_parts(run: Run) -> dict[str, dict[str, float]]:
     """Seconds by part, by stage; ``other`` is what a stage took beyond its timed parts."""
-    totals = {stage.name: stage.seconds or 0.0 for stage in run.stages}
     kinds = {stage.name: stage.kind for stage in run.stages}
-    parts: dict[str, dict[str, float]] = {name: dict.fromkeys(PARTS, 0.0) for name in totals}
+    parts: dict[str, dict[str, float]] = {name: dict.fromkeys(PARTS, 0.0) for name in kinds}
     for step in run.steps:
         name = str(step.get("stage"))
         timed = parts.setdefault(name, dict.fromkeys(PARTS, 0.0))
@@ -230,8 +230,10 @@ def time_parts(run: Run) -> dict[str, dict[str, float]]:
         seconds["other"] = max(0.0, (step.get("seconds_step") or 0.0) - sum(seconds.values()))
         for part, value in seconds.items():
             timed[part] += value
-    for name, total in totals.items():
-        parts[name]["other"] += max(0.0, total - sum(parts[name].values()))
+    for stage in run.stages:
+        timed = parts[stage.name]
+        timed["other"] += max(0.0, (stage.seconds or 0.0) - sum(timed.values()))
+        timed["evaluate"] = stage.evaluation_seconds or 0.0
     return {name: of for name, of in parts.items() if sum(of.values()) > 0}
 
 

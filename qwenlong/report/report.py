@@ -104,7 +104,7 @@ def headline(run: Run) -> Headline:
         after_sft=at([stage for stage in before_rl if stage.kind == "sft"]),
         final=at(trained),
         final_stage=trained[-1].name if trained else "",
-        seconds=run.summary.get("seconds") or sum(stage.seconds or 0 for stage in run.stages),
+        seconds=sum((each.seconds or 0) + (each.evaluation_seconds or 0) for each in run.stages),
         kl_max=run.summary.get("engine_learner_kl_max"),
         peak_memory_gb=max(memory, default=None),
     )

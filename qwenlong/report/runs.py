@@ -44,11 +44,15 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Stage:
-    """A finished stage. ``seconds`` is null where unknown; accuracy is by context in tokens."""
+    """A finished stage: seconds of its steps and of its evaluation, null where unknown.
+
+    Accuracy is by context in tokens.
+    """
 
     name: str
     kind: str
     seconds: float | None
+    evaluation_seconds: float | None
     accuracy: Mapping[int, Accuracy]
 
 
@@ -77,6 +81,7 @@ def stages_of(summary: Mapping[str, Any]) -> tuple[Stage, ...]:
             name=str(stage["name"]),
             kind=str(stage.get("kind", "")),
             seconds=stage.get("seconds"),
+            evaluation_seconds=stage.get("evaluation_seconds"),
             accuracy={
                 int(context): Accuracy(float(cell["value"]), int(cell["n"]))
                 for context, cell in (stage.get("accuracy") or {}).items()

@@ -46,5 +46,5 @@ def _cell(stage: Stage, context: int, with_n: bool) -> Text:
     cell = stage.accuracy.get(context)
     if cell is None:
         return Text("–", style="dim")
-    text = Text(f"{cell.value:.2f}")
+    text = Text(f"{cell.value:.3f}")
     return text.append(f" (n={cell.n})", style="dim") if with_n else text

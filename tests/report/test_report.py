@@ -72,6 +72,7 @@ def write_run(folder: Path, rollouts: int = 4, response: str = HOSTILE) -> Path:
             "name": name,
             "kind": kinds[name],
             "seconds": 61.5,
+            "evaluation_seconds": 3.5,
             "accuracy": {"256": {"value": short, "n": 100}, "2048": {"value": long, "n": 200}},
         }
         for name, (short, long) in ACCURACY.items()
@@ -278,8 +279,8 @@ def test_table_of_a_summary(tmp_path: Path) -> None:
     text = table(json.loads((write_run(tmp_path / "run") / "summary.json").read_text()))
     rows = [line.split() for line in text.splitlines()]
     assert ["stage", "n=100", "n=200", "seconds"] in rows
-    assert ["untrained", "0.00", "0.00", "61.5"] in rows
-    assert ["phase1", "0.97", "0.87", "61.5"] in rows
+    assert ["untrained", "0.000", "0.000", "61.5"] in rows
+    assert ["phase1", "0.970", "0.870", "61.5"] in rows
     assert "3.0e-07" in text
 
 
@@ -289,7 +290,7 @@ def test_table_of_partial_summaries() -> None:
     text = table(
         {"stages": [{"name": f"[b]{i}", "accuracy": {"64": c}} for i, c in enumerate(cells)]}
     )
-    assert "0.50 (n=10)" in text and "0.25 (n=20)" in text and "[b]1" in text
+    assert "0.500 (n=10)" in text and "0.250 (n=20)" in text and "[b]1" in text
     assert "not measured yet" in text
 
 
