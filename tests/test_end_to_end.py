@@ -222,6 +222,7 @@ def test_the_summary(whole: tuple[Path, str]) -> None:
         assert stage["accuracy"].keys() == set(CONTEXTS)
         assert all(at["n"] == 8 and 0 <= at["value"] <= 1 for at in stage["accuracy"].values())
         assert stage["name"] == "untrained" or stage["seconds"] > 0
+        assert stage["evaluation_seconds"] > 0
     kl = [line.get("engine_learner_kl", 0.0) for line in lines(whole[0] / "metrics.jsonl")]
     assert summary["engine_learner_kl_max"] == max(kl)
 
@@ -294,3 +295,29 @@ def test_a_run_killed_and_interrupted_ends_as_if_it_had_not_been(
     ]
     for file in ("model.safetensors", "config.json", "tokenizer.json"):
         assert (run / "policy" / file).read_bytes() == (whole[0] / "policy" / file).read_bytes()
+
+
+def test_adapters_dapo_and_a_reference_in_a_whole_run(
+    experiment: Path, start: Callable[..., Command]
+) -> None:
+    """The engine has the adapters merged in, in every step; so has the policy that is saved."""
+    run = experiment.parent / "adapted"
+    command = start(
+        "train", str(experiment), f"run_dir={run}", "learner.lora_rank=4", "learner.lora_alpha=8",
+        "learner.objective=dapo", "learner.kl_coefficient=0.05", "learner.overlong_buffer=8",
+        "learner.importance_cap=2", "learner.max_tokens=600", "stages.sft.epochs=1",
+    )  # fmt: skip
+    assert command.ended() == 0, command.output.read_text()
+    rl = [line for line in lines(run / "metrics.jsonl") if line["kind"] == "rl"]
+    assert len(rl) == 6
+    for line in rl:
+        assert line["engine_learner_kl"] < 1e-5 and line["kl"] >= 0
+        assert line["importance_weight"] == pytest.approx(1, abs=1e-3)
+    assert rl[-1]["kl"] > 0 and any(line["grad_norm"] > 0 for line in rl)
+    first, last = (
+        AutoModelForCausalLM.from_pretrained(run / name).state_dict()
+        for name in ("initial_policy", "policy")
+    )
+    assert first.keys() == last.keys()
+    changed = {name for name in first if not torch.equal(first[name], last[name])}
+    assert changed == {name for name in first if name.endswith("_proj.weight")}
