@@ -16,7 +16,13 @@ class WorkerExtension:
 
     def load_policy_weights(self, weights: list[tuple[str, torch.Tensor]]) -> None:
         self.model_runner.reload_weights(weights_iterator=weights)
-        head = self.model_runner.get_model().lm_head
+        model = self.model_runner.get_model()
+        for module in model.modules():
+            # vLLM packs a layer's experts for the CPU the first time only.
+            kernel = getattr(getattr(module, "quant_method", None), "moe_kernel", None)
+            if kernel is not None:
+                kernel.fused_experts.process_weights_after_loading(module)
+        head = model.lm_head
         # A tied head keeps the packed copy it made of older weights; have it packed anew.
         head.quant_method.process_weights_after_loading(head)
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+import torch
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+)
 
 from qwenlong.config import SourceConfig, TinyConfig
 from qwenlong.data import facts
@@ -29,6 +36,28 @@ def tiny_policy(tmp_path_factory: pytest.TempPathFactory, examples: list[Example
     """Two layers of 64 with a native window of 256, tied, as it is drawn."""
     folder = tmp_path_factory.mktemp("policy")
     build_tiny(folder, training_texts(examples), TINY, WINDOW, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_moe_policy(tmp_path_factory: pytest.TempPathFactory, tiny_policy: Path) -> Path:
+    """As the tiny policy, but each of its layers has four experts, of which a token takes two."""
+    folder = tmp_path_factory.mktemp("moe")
+    dense = AutoConfig.from_pretrained(tiny_policy).to_dict()
+    dropped = {
+        "model_type",
+        "architectures",
+        "layer_types",
+        "max_window_layers",
+        "use_sliding_window",
+    }
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
+    settings = {key: value for key, value in dense.items() if key not in dropped}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Qwen3MoeForCausalLM(Qwen3MoeConfig(**settings, **experts, norm_topk_prob=True))
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_policy).save_pretrained(folder)
     return folder
 
 

@@ -105,11 +105,12 @@ def prompts(tokenizer: PreTrainedTokenizerBase, examples: list[Example]) -> list
     return chosen[:: len(chosen) // 11]
 
 
-@pytest.fixture(scope="module")
-def only_pair(tiny_policy: Path, prompts: list[Prompt]) -> Iterator[Pair]:
+@pytest.fixture(scope="module", params=["tiny_policy", "tiny_moe_policy"])
+def only_pair(request: pytest.FixtureRequest, prompts: list[Prompt]) -> Iterator[Pair]:
+    """Dense, then a mixture of experts: one engine after the other."""
     os.environ.setdefault("OMP_NUM_THREADS", "2")
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-    pair = Pair(tiny_policy, prompts)
+    pair = Pair(request.getfixturevalue(request.param), prompts)
     yield pair
     pair.engine.close()
 
