@@ -115,7 +115,7 @@ def our_step(
 ) -> dict[str, float]:
     """One turn of the loop in ``qwenlong.train.phase``, without its files."""
     from qwenlong.rollout.collector import request_seeds
-    from qwenlong.train import advantages_of, packed
+    from qwenlong.train import advantages_of, batch_of
 
     stage = RlStage(
         context=point.prompt, response=point.response, steps=1, batch=point.group,
@@ -130,7 +130,7 @@ def our_step(
     groups = [Group(prompt, rollouts, scores)]
     advantages = [advantages_of(group, stage, config.learner) for group in groups]
     clock.lap("score")
-    workers.learn("step", packed(groups, advantages, stage, sampling))
+    workers.learn("step", batch_of(groups, advantages, stage, sampling))
     clock.lap("learn")
     workers.publish(number + 1)
     clock.lap("load")

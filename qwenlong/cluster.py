@@ -159,8 +159,10 @@ def _reserve(config: Config) -> Any:
         need = sum(bundle.get(name, 0) for bundle in bundles)
         if need > have.get(name, 0):
             raise InputError(
-                f"rollout.actors={config.rollout.actors}: learner and actors need {need:g} {name}s,"
-                f" but Ray has {have.get(name, 0):g}; lower rollout.actors or their resources"
+                f"rollout.actors={config.rollout.actors}: they and the learner's"
+                f" {config.learner.processes} processes need {need:g} {name}s, but Ray has"
+                f" {have.get(name, 0):g}; take fewer of either (learner.data_ranks,"
+                f" learner.sequence_ranks) or let each have less"
             )
     group = placement_group(bundles, strategy="PACK")
     ray.get(group.ready(), timeout=PLACEMENT_TIMEOUT_S)

@@ -125,7 +125,7 @@ class LearnerConfig:
     cpus: float = 1.0
     gpus: float = 0.0
     threads: int | None = None
-    """CPU threads; the machine's cores if null."""
+    """CPU threads of a process; if null, the cores shared by all of the learner's."""
     objective: str = "grpo"
     """grpo, dapo, dr_grpo, gspo or cispo."""
     clip_low: float | None = None
@@ -154,7 +154,7 @@ class LearnerConfig:
     """Trains adapters of that rank (LoRA) and leaves the policy's weights; 0 trains the weights."""
     lora_alpha: float = 32.0
     data_ranks: int = 1
-    """Learner processes that take different groups, times the next key; each has cpus and gpus."""
+    """Take different groups; times the next key it is the learner's processes, of gpus each."""
     sequence_ranks: int = 1
     """Learner processes that share a row (Ulysses); must divide the policy's query heads."""
 

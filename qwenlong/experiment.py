@@ -229,7 +229,6 @@ def _check_values(config: Config, require: Require) -> None:
     for key, top_p in (("rollout", rollout.top_p), ("evaluation", evaluation.top_p)):
         require(0 < top_p <= 1, f"{key}.top_p", top_p, "must be above 0 and at most 1")
     _check_learner(config, require)
-    _check_learner(config, require)
 
 
 def _check_learner(config: Config, require: Require) -> None:
@@ -242,9 +241,15 @@ def _check_learner(config: Config, require: Require) -> None:
         fits = learner.max_tokens is None or learner.max_tokens >= longest
         right = f"must hold a prompt and a response of stages.{name} ({longest} tokens)"
         require(fits, "learner.max_tokens", learner.max_tokens, right)
-    for key in ("clip_low", "clip_high", "kl_coefficient", "overlong_buffer", "lora_rank"):
+    options = ("clip_low", "clip_high", "kl_coefficient", "overlong_buffer", "lora_rank")
+    for key in (*options, "weight_decay"):
         amount = getattr(learner, key) or 0
         require(amount >= 0, f"learner.{key}", amount, "must be at least 0")
+    require(learner.lora_alpha > 0, "learner.lora_alpha", learner.lora_alpha, "must be above 0")
+    on_gpu = learner.gpus > 0 or learner.attention in ("auto", "sdpa")
+    require(on_gpu, "learner.attention", learner.attention, "needs a GPU (learner.gpus is 0)")
+    half = learner.attention != "flash" or config.policy.dtype == "bfloat16"
+    require(half, "learner.attention", learner.attention, "needs policy.dtype=bfloat16")
     cap = learner.importance_cap
     require(cap is None or cap > 0, "learner.importance_cap", cap, "must be above 0")
     ratio = learner.mask_ratio

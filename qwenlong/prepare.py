@@ -16,7 +16,7 @@ from qwenlong.data.load import read_examples, render
 from qwenlong.data.prompts import Renderer, training_texts
 from qwenlong.experiment import check_rope
 from qwenlong.learner.sft import SftRow
-from qwenlong.model.policy import check_heads, native_rope
+from qwenlong.model.policy import check_policy, native_rope
 from qwenlong.model.tiny import build_tiny
 from qwenlong.rewards.registry import verifier
 from qwenlong.types import Example, InputError, Prompt, Rope, Split
@@ -95,7 +95,7 @@ def prepare(config: Config, scratch: Path) -> Prepared:
         check_rope(config, config.policy.window)
     policy = _policy(config, scratch)
     rope = native_rope(policy, config.policy.window)
-    check_heads(policy, config.learner.sequence_ranks)
+    check_policy(policy, config.learner.sequence_ranks)
     check_rope(config, rope.window)
     renderer = Renderer(_tokenizer(policy))
     notes: list[str] = []

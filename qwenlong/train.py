@@ -86,7 +86,7 @@ def phase(run: Run, name: str, stage: RlStage, resumed: Checkpoint | None) -> No
         curriculum.observe(groups)
         advantages = [advantages_of(group, stage, config.learner) for group in groups]
         clock.lap("score")
-        batch = packed(groups, advantages, stage, sampling)
+        batch = batch_of(groups, advantages, stage, sampling)
         learned = run.workers.learn("step", batch)
         clock.lap("learn")
         publish(run, run.version + 1)
@@ -165,7 +165,7 @@ def advantages_of(group: Group, stage: RlStage, learner: LearnerConfig) -> tuple
     return group_advantages(rewards, OBJECTIVES[learner.objective].scales_advantages)
 
 
-def packed(
+def batch_of(
     groups: list[Group], advantages: list[tuple[float, ...]], stage: RlStage, sampling: Sampling
 ) -> Batch:
     rows = tuple(

@@ -138,6 +138,8 @@ BAD = {
     "top-p beyond 1": (["rollout.top_p=3"], ["rollout.top_p=3"]),
     "unknown objective": (["learner.objective=grop"], ["learner.objective=grop", "grpo?"]),
     "unknown attention": (["learner.attention=fast"], ["learner.attention=fast", "flex"]),
+    "attention of a GPU": (["learner.attention=flex"], ["learner.attention=flex", "learner.gpus"]),
+    "a weight decay below 0": (["learner.weight_decay=-1"], ["learner.weight_decay=-1"]),
     "a clip range below 0": (["learner.clip_low=-1"], ["learner.clip_low=-1"]),
     "weights of nothing": (["learner.importance_cap=0"], ["learner.importance_cap=0", "above 0"]),
     "a mask of everything": (["learner.mask_ratio=1"], ["learner.mask_ratio=1", "above 1"]),

@@ -34,7 +34,7 @@ class LearnerActor:
 
     def address(self) -> str:
         """Where this process can be met by the others: host and a free port."""
-        host = socket.gethostbyname(socket.gethostname())
+        host = own_address()
         with socket.socket() as free:
             free.bind((host, 0))
             return f"{host}:{free.getsockname()[1]}"
@@ -101,7 +101,7 @@ class LearnerActor:
         return None
 
     def save_state(self, folder: Path) -> None:
-        state = self.learner.state()
+        state = self.learner.state(keep=self.first)
         if self.first:
             torch.save(state, folder / "learner.pt")
 
@@ -119,3 +119,13 @@ class LearnerActor:
         if torch.cuda.is_available():
             return torch.cuda.max_memory_allocated() / 2**30
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def own_address() -> str:
+    """This machine's address as others reach it; a host's name may stand for the loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: it only chooses the interface
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])

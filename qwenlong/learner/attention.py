@@ -48,13 +48,22 @@ def shared_prompt_attention(
 AttentionInterface.register(SHARED_PROMPT, shared_prompt_attention)
 
 
-def backend_for(name: str, device: str) -> Callable[[Layout], Attend]:
-    """The backend of that name; ``auto`` takes the fastest that the device has."""
+def backend_for(name: str, device: str, dtype: torch.dtype) -> Callable[[Layout], Attend]:
+    """The backend of that name; ``auto`` takes the fastest for the device and the dtype.
+
+    Raises:
+        ValueError: a backend that is not there or cannot work on these.
+    """
+    half = dtype in (torch.bfloat16, torch.float16)
     if name == "auto":
-        on_gpu = "flash" if find_spec("flash_attn") else "flex"
+        on_gpu = "flash" if half and find_spec("flash_attn") else "flex"
         name = "sdpa" if device == "cpu" else on_gpu
     if name == "flash" and not find_spec("flash_attn"):
         raise ValueError("learner.attention=flash: flash-attn is not installed; take flex or sdpa")
+    if name == "flash" and not half:
+        raise ValueError(f"learner.attention=flash: takes bfloat16, not {dtype}; take flex or sdpa")
+    if name in ("flex", "flash") and device == "cpu":
+        raise ValueError(f"learner.attention={name}: trains on a GPU only; take sdpa on the CPU")
     return lambda layout: BACKENDS[name](layout, device)
 
 
@@ -72,6 +81,10 @@ def plain(layout: Layout, device: str) -> Attend:
         def call(queries: slice, keys: list[slice]) -> Tensor:
             k, v = (torch.cat([x[:, :, s] for s in keys], dim=2) for x in (key, value))
             q = query[:, :, queries]
+            if len(keys) == 1:
+                return scaled_dot_product_attention(
+                    q, k, v, is_causal=True, scale=scale, enable_gqa=True
+                )
             mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device)
             mask = mask.tril(k.shape[2] - q.shape[2])
             return scaled_dot_product_attention(
@@ -102,8 +115,11 @@ def flex(layout: Layout, device: str) -> Attend:
         related = (response[key] == 0) | (response[key] == response[query])
         return (query >= key) & (group[query] == group[key]) & related
 
-    mask = create_block_mask(sees, None, None, layout.tokens, layout.tokens, device=device)
-    kernel: Any = _compiled_flex() if device != "cpu" else flex_attention
+    # Compiled, neither the mask nor the scores ever stand whole.
+    compiled = _compiled if device != "cpu" else lambda function: function
+    make: Any = compiled(create_block_mask)
+    kernel: Any = compiled(flex_attention)
+    mask = make(sees, None, None, layout.tokens, layout.tokens, device=device)
 
     def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, _last: bool) -> Tensor:
         return kernel(query, key, value, block_mask=mask, scale=scale, enable_gqa=True)
@@ -112,10 +128,8 @@ def flex(layout: Layout, device: str) -> Attend:
 
 
 @cache
-def _compiled_flex() -> Any:
-    from torch.nn.attention.flex_attention import flex_attention
-
-    return torch.compile(flex_attention, dynamic=True)
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    return torch.compile(function, dynamic=True)
 
 
 def flash(layout: Layout, device: str) -> Attend:
@@ -171,7 +185,7 @@ class _Merged(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, out, lse = ctx.saved_tensors
-        grads = [torch.zeros_like(x) for x in (query, key, value)]
+        grads = [_total(x) for x in (query, key, value)]
         for part in ctx.parts:
             q, k, v = _taken(part, query, key, value)
             where = part.queries
@@ -183,7 +197,12 @@ class _Merged(torch.autograd.Function):
                 grads, partial, (where, part.keys, part.keys), strict=True
             ):
                 total[:, :, place] += share
-        return *grads, None, None, None
+        return *(grad.to(query.dtype) for grad in grads), None, None, None
+
+
+def _total(x: Tensor) -> Tensor:
+    """Zeros in fp32 at least: many shares are added up in them."""
+    return torch.zeros_like(x, dtype=torch.promote_types(x.dtype, torch.float32))
 
 
 def _taken(part: Part, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -217,7 +236,7 @@ class _CPU:
         """Causal attention goes in blocks of queries: the kernel itself skips too little."""
         if not causal:
             return cls._backward(grad, q, k, v, out, lse, False, scale)
-        grads = [torch.zeros_like(x) for x in (q, k, v)]
+        grads = [_total(x) for x in (q, k, v)]
         for first in range(0, q.shape[2], CAUSAL_BLOCK):
             block = slice(first, min(first + CAUSAL_BLOCK, q.shape[2]))
             for keys, masked in ((slice(0, first), False), (block, True)):

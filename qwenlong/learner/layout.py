@@ -13,7 +13,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from qwenlong.types import Row
+from qwenlong.types import Batch, Row
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,6 @@ class Layout:
     @property
     def tokens(self) -> int:
         return sum(prompt + sum(responses) for prompt, responses in self.groups)
-
-    @property
-    def responses(self) -> tuple[int, ...]:
-        """Lengths of all responses."""
-        return tuple(n for _, responses in self.groups for n in responses)
 
     def starts(self) -> list[tuple[int, list[int]]]:
         """Where each group's prompt and each of its responses begin."""
@@ -121,6 +116,29 @@ class Piece:
     @property
     def tokens(self) -> int:
         return len(self.row.prompt_ids) + sum(map(len, self.responses))
+
+
+def check_batch(batch: Batch) -> None:
+    """Raises ValueError for rows that would be trained on wrongly, or not at all."""
+    if not batch.rows or batch.mini_batch < 1:
+        raise ValueError(
+            f"batch: has {len(batch.rows)} rows and mini_batch={batch.mini_batch};"
+            " must be at least 1 each"
+        )
+    for i, row in enumerate(batch.rows):
+        if not row.prompt_ids:
+            raise ValueError(f"batch.rows.{i}.prompt_ids: empty; must hold a token at least")
+        n = len(row.responses)
+        if not n == len(row.advantages) == len(row.logprobs):
+            raise ValueError(
+                f"batch.rows.{i}: {n} responses, {len(row.logprobs)} logprobs and"
+                f" {len(row.advantages)} advantages; must be as many"
+            )
+        lengths, known = list(map(len, row.responses)), list(map(len, row.logprobs))
+        if lengths != known:
+            raise ValueError(
+                f"batch.rows.{i}.logprobs: of {known} tokens; must be of the responses' {lengths}"
+            )
 
 
 MicroBatch = tuple[Piece, ...]

@@ -15,14 +15,14 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from qwenlong.config import LearnerConfig
 from qwenlong.learner.attention import SHARED_PROMPT, backend_for
-from qwenlong.learner.layout import MicroBatch, packed
+from qwenlong.learner.layout import MicroBatch, check_batch, packed
 from qwenlong.learner.linear import take_onednn
 from qwenlong.learner.logprobs import TokenStats
-from qwenlong.learner.lora import add_adapters, merged_tensors, without_adapters
+from qwenlong.learner.lora import add_adapters, holding, merged_tensors
 from qwenlong.learner.objectives import Responses, Totals, find_objective, objective_loss
 from qwenlong.learner.policy import PackedPolicy
 from qwenlong.learner.sharding import Shards, summed, whole
-from qwenlong.model.policy import hub_tensors, load_policy, save_policy, stretch
+from qwenlong.model.policy import check_policy, hub_tensors, load_policy, save_policy, stretch
 from qwenlong.types import Batch, Rope, Row
 
 MEANS = {"clipped": "clip_share", "masked": "masked_share", "truncated": "truncated_weight_share"}
@@ -52,10 +52,18 @@ class GrpoLearner:
         self, path: str, dtype: str, config: LearnerConfig, shards: Shards | None = None
     ) -> None:
         self.path, self.config, self.shards = path, config, shards or Shards()
+        check_policy(path, config.sequence_ranks)
+        if (self.shards.data, self.shards.sequence) != (config.data_ranks, config.sequence_ranks):
+            raise ValueError(
+                f"learner.data_ranks={config.data_ranks}, learner.sequence_ranks="
+                f"{config.sequence_ranks}: the mesh has {self.shards.data} and"
+                f" {self.shards.sequence}"
+            )
         self.dtype = getattr(torch, dtype)
         self.objective = find_objective(config.objective)
         self.policy = self._load(trained=True)
         self.reference: PackedPolicy | None = None
+        self.reference_adapters: dict[str, Tensor] = {}
         self.parameters = {
             name: each for name, each in self.model.named_parameters() if each.requires_grad
         }
@@ -73,23 +81,32 @@ class GrpoLearner:
         config, bf16 = self.config, self.dtype == torch.bfloat16
         device = "cuda" if torch.cuda.is_available() else "cpu"
         masters = "float32" if bf16 else str(self.dtype).removeprefix("torch.")
-        model = load_policy(self.path, masters, attention=SHARED_PROMPT).to(device)
+        model = load_policy(self.path, masters, attention=SHARED_PROMPT)
+        if self.shards.mesh is None:  # else each process's share is moved, the whole may not fit
+            model = model.to(device)
         if trained and config.lora_rank:
             add_adapters(model, config.lora_rank, config.lora_alpha)
-        take_onednn(model)
+        if device == "cpu":
+            take_onednn(model)
         if config.activation_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         model.train(trained)
-        backend = backend_for(config.attention, device)
+        backend = backend_for(config.attention, device, self.dtype)
         return PackedPolicy(model, backend, self.shards, bf16, config.offload_activations)
 
     def step(self, batch: Batch) -> dict[str, float]:
         """Trains once on every row, ``batch.mini_batch`` rows an optimizer update.
 
+        An update whose rows have no gradient at all, all their groups being flat, moves nothing.
+
         Returns:
-            Means over the step's response tokens (nats) and over its updates; tokens a second
-            count a shared prompt once.
+            Means over the step's response tokens (nats), the KL's over those it is taken off, and
+            over its updates; tokens a second count a shared prompt once.
+
+        Raises:
+            ValueError: rows whose parts do not fit together, or one beyond learner.max_tokens.
         """
+        check_batch(batch)
         started = time.perf_counter()
         for group in self.optimizer.param_groups:
             group["lr"] = batch.learning_rate
@@ -154,8 +171,8 @@ class GrpoLearner:
         return stats, reference
 
     def _reference_logprobs(self, work: Work, batch: Batch) -> Tensor:
-        if self.config.lora_rank:
-            with without_adapters(self.model):
+        if self.reference_adapters:
+            with holding(self.parameters, self.reference_adapters):
                 return self.policy(work.pieces, batch.temperature, 1.0).logprobs
         if self.reference is None:
             raise RuntimeError("keep_reference() comes before a step with learner.kl_coefficient")
@@ -202,6 +219,7 @@ class GrpoLearner:
             **metrics,
             "loss": loss.item(),
             "tokens": len(engine),
+            "trained_tokens": len(engine) * work.trained,
             "entropy": start.entropy.sum().item(),
             "engine_learner_kl": engine_kl(start, engine_logprobs).sum().item(),
         }
@@ -218,8 +236,12 @@ class GrpoLearner:
             stretch(policy.model, rope)
 
     def keep_reference(self) -> None:
-        """Takes the policy as it is for the reference of the KL penalty."""
-        if self.config.kl_coefficient and not self.config.lora_rank:
+        """Takes the weights as they are for the KL's reference; its RoPE is the next stretch's."""
+        if not self.config.kl_coefficient:
+            return
+        if self.config.lora_rank:
+            self.reference_adapters = {n: p.detach().clone() for n, p in self.parameters.items()}
+        else:
             self.reference = self._load(trained=False)
             held = dict(self.reference.model.named_parameters())
             with torch.no_grad():
@@ -238,20 +260,27 @@ class GrpoLearner:
         if write:
             save_policy(self.model, kept, self.dtype, folder)
 
-    def state(self) -> dict[str, Any]:
-        """All that a later ``restore`` needs, on any number of processes: whole tensors."""
-        state = {
-            "model": {name: whole(each.detach()).cpu() for name, each in self.parameters.items()},
+    def state(self, keep: bool = True) -> dict[str, Any]:
+        """All that a later ``restore`` needs, on any number of processes: whole tensors.
+
+        Every process gathers; those that do not ``keep`` have a state without tensors.
+        """
+
+        def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            wholes = ((name, whole(each.detach())) for name, each in tensors.items())
+            return {name: each.cpu() for name, each in wholes if keep}
+
+        reference = self.reference_adapters
+        if self.reference:
+            reference = dict(self.reference.model.named_parameters())
+        return {
+            "model": gathered(self.parameters),
             "optimizer": {
-                name: {key: whole(x).cpu() for key, x in self.optimizer.state[each].items()}
-                for name, each in self.parameters.items()
+                name: gathered(self.optimizer.state[each]) for name, each in self.parameters.items()
             },
+            "reference": gathered(reference),
             "random": torch.get_rng_state(),
         }
-        if self.reference:
-            held = self.reference.model.named_parameters()
-            state["reference"] = {name: whole(each.detach()).cpu() for name, each in held}
-        return state
 
     def restore(self, state: Mapping[str, Any]) -> None:
         _fill(self.parameters, state["model"])
@@ -261,9 +290,12 @@ class GrpoLearner:
                     key: _like(x, parameter) if x.dim() else x.clone()
                     for key, x in state["optimizer"][name].items()
                 }
-        if "reference" in state:
-            self.reference = self._load(trained=False)
-            _fill(dict(self.reference.model.named_parameters()), state["reference"])
+        if state["reference"]:
+            self.keep_reference()
+            kept = self.reference_adapters
+            if self.reference:
+                kept = dict(self.reference.model.named_parameters())
+            _fill(kept, state["reference"])
         torch.set_rng_state(state["random"])
 
 
@@ -297,9 +329,12 @@ def _summary(
     sums: dict[str, float], norms: list[float], batch: Batch, seconds: float
 ) -> dict[str, float]:
     tokens = max(sums.pop("tokens"), 1)
+    trained_tokens = max(sums.pop("trained_tokens"), 1)
     loss = sums.pop("loss") / len(norms)
     row_tokens = sum(len(row.prompt_ids) + sum(map(len, row.responses)) for row in batch.rows)
     summary = {MEANS.get(name, name): value / tokens for name, value in sums.items()}
+    if "kl" in sums:
+        summary["kl"] = sums["kl"] / trained_tokens
     return {
         "loss": loss,
         **summary,

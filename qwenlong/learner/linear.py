@@ -7,15 +7,22 @@ with PyTorch, too; bf16 goes through it anyway.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+# oneDNN and PyTorch's layer over it keep a kernel with its scratch memory for each shape they saw,
+# 1,024 of them by default; rows have ever new lengths, which came to 2 GB in the quickstart.
+for _cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+    os.environ.setdefault(_cache, "16")
+
 
 def product(a: Tensor, b: Tensor) -> Tensor:
     """a @ b.T for a [..., k] and b [n, k]; not differentiable."""
-    if a.device.type == "cpu" and a.dtype == b.dtype == torch.float32 and a.numel():
+    single = a.device.type == "cpu" and a.dtype == b.dtype == torch.float32
+    if single and a.numel() and torch.backends.mkldnn.is_available():
         return torch.ops.mkldnn._linear_pointwise(a, b.contiguous(), None, "none", [], "")
     return a @ b.T
 
@@ -23,8 +30,7 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 def take_onednn(model: nn.Module) -> None:
     """Lets the linear layers of a model on the CPU compute with oneDNN; Qwen3's have no bias."""
     for module in model.modules():
-        without_bias = len(list(module.parameters())) == 1
-        if type(module) is nn.Linear and without_bias and module.weight.device.type == "cpu":
+        if type(module) is nn.Linear and "bias" not in dict(module.named_parameters()):
             module.__class__ = OneDnnLinear
 
 

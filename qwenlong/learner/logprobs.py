@@ -70,7 +70,8 @@ class _Chunked(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         """d logprob / d logit_v = ([v was sampled] - p_v) / temperature."""
         hidden, head, tokens, norm = ctx.saved_tensors
-        of_hidden, of_head = torch.empty_like(hidden), torch.zeros_like(head)
+        of_hidden = torch.empty_like(hidden)
+        of_head = torch.zeros_like(head) if ctx.needs_input_grad[1] else None
         weight = head.to(hidden.dtype)
         for first in range(0, len(hidden), ctx.chunk):
             some = slice(first, first + ctx.chunk)
@@ -79,7 +80,9 @@ class _Chunked(torch.autograd.Function):
             of_logits = logits.sub_(norm[some, None]).exp_().mul_(-scaled)
             of_logits.scatter_add_(-1, tokens[some, None], scaled.to(of_logits.dtype))
             of_logits = of_logits.to(hidden.dtype)
-            of_hidden[some] = product(of_logits, weight.T)
+            of_hidden[some] = of_logits @ weight
+            if of_head is None:
+                continue
             if of_head.dtype == hidden.dtype:
                 of_head.addmm_(of_logits.T, hidden[some])
             else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,16 +30,20 @@ def add_adapters(model: PreTrainedModel, rank: int, alpha: float) -> None:
 
 
 @contextmanager
-def without_adapters(model: torch.nn.Module) -> Iterator[None]:
-    """The policy as it was before the adapters."""
-    layers: list[Any] = [module for module in model.modules() if hasattr(module, "lora_A")]
-    for layer in layers:
-        layer.enable_adapters(False)
+def holding(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Iterator[None]:
+    """The parameters with other values for a while, sharded as they are."""
+    own = {name: each.detach().clone() for name, each in parameters.items()}
+    _set(parameters, values)
     try:
         yield
     finally:
-        for layer in layers:
-            layer.enable_adapters(True)
+        _set(parameters, own)
+
+
+@torch.no_grad()
+def _set(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    for name, parameter in parameters.items():
+        parameter.copy_(values[name])
 
 
 def merged_tensors(model: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -187,13 +187,13 @@ OBJECTIVES: dict[str, Objective] = {
 }
 
 
-def find_objective(name: str, key: str = "learner.objective") -> Objective:
-    """The objective of the name that the user set at ``key``; an InputError if there is none."""
+def find_objective(name: str) -> Objective:
+    """The objective that ``learner.objective`` names; an InputError if there is none."""
     if name in OBJECTIVES:
         return OBJECTIVES[name]
     near = get_close_matches(name, OBJECTIVES, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    raise InputError(f"{key}={name}: one of {', '.join(OBJECTIVES)}{hint}")
+    raise InputError(f"learner.objective={name}: one of {', '.join(OBJECTIVES)}{hint}")
 
 
 def objective_loss(

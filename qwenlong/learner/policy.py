@@ -36,7 +36,7 @@ class PackedPolicy:
         self.model, self.backend, self.shards = model, backend, shards
         self.bf16, self.offload = bf16, offload
         model.packed_stats = self._stats
-        shard_parameters(model, shards, bf16, forward="packed_stats")
+        shard_parameters(model, shards, forward="packed_stats")
 
     def __call__(self, pieces: MicroBatch, temperature: float, top_p: float) -> TokenStats:
         """One pass over the pieces' row.

@@ -11,10 +11,24 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from qwenlong.types import InputError, Rope
 
+ARCHITECTURES = ("qwen3", "qwen3_moe", "qwen2")
 
-def check_heads(path: str, sequence_ranks: int) -> None:
-    """Raises InputError if the policy's query heads cannot be shared by so many processes."""
-    heads = AutoConfig.from_pretrained(path).num_attention_heads
+
+def check_policy(path: str, sequence_ranks: int) -> None:
+    """Refuses a policy that the learner would compute wrongly.
+
+    Raises:
+        InputError: another architecture, whose attention may have more to it; a sliding window;
+            query heads that cannot be shared by so many processes.
+    """
+    config = AutoConfig.from_pretrained(path)
+    if config.model_type not in ARCHITECTURES:
+        raise InputError(
+            f"policy.path={path}: a {config.model_type}; must be one of {', '.join(ARCHITECTURES)}"
+        )
+    if getattr(config, "use_sliding_window", False):
+        raise InputError(f"policy.path={path}: use_sliding_window=true; must be false")
+    heads = config.num_attention_heads
     if heads % sequence_ranks:
         raise InputError(
             f"learner.sequence_ranks={sequence_ranks}: must divide the policy's {heads} query heads"

@@ -35,7 +35,7 @@ CASES = [
     if name != "long" or kind == "grouped"
 ]
 SCALE = 0.4
-TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-5}
+TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 0.01}
 ALL = {**BACKENDS, "plain": plain}
 needs_no_flash = pytest.mark.skipif(bool(find_spec("flash_attn")), reason="flash-attn is there")
 uncompiled = pytest.mark.filterwarnings(
@@ -84,6 +84,15 @@ def test_a_backend_and_its_gradients_are_the_dense_mask(
     backend: str, layout: Layout, heads: tuple[int, int], dtype: torch.dtype
 ) -> None:
     *inputs, of_out = drawn(layout, heads, dtype)
+    read = torch.ones(layout.tokens, dtype=torch.bool)
+    check(backend, layout, inputs, of_out, read, last_layer=False)
+
+
+@pytest.mark.parametrize("backend", ["sdpa", "plain"])
+def test_gradients_of_bf16_are_added_up_in_fp32(backend: str) -> None:
+    """Of a prompt's keys: over its blocks of queries, and its responses."""
+    layout = Layout(((1500, (300, 200)),))
+    *inputs, of_out = drawn(layout, HEADS["grouped"], torch.bfloat16)
     read = torch.ones(layout.tokens, dtype=torch.bool)
     check(backend, layout, inputs, of_out, read, last_layer=False)
 
@@ -148,7 +157,10 @@ def test_a_backend_keeps_to_bf16(backend: str) -> None:
 def test_on_the_cpu_auto_is_sdpa() -> None:
     row = LAYOUTS["one group"]
     q, k, v, _ = (x.requires_grad_() for x in drawn(row, HEADS["grouped"], torch.float32))
-    auto, sdpa = (backend_for(name, "cpu")(row)(q, k, v, SCALE, False) for name in ("auto", "sdpa"))
+    auto, sdpa = (
+        backend_for(name, "cpu", torch.float32)(row)(q, k, v, SCALE, False)
+        for name in ("auto", "sdpa")
+    )
     assert torch.equal(auto, sdpa)
     # It is one node of autograd, where plain SDPA is several.
     kinds = [type(out.grad_fn) for out in (auto, sdpa, plain(row, "cpu")(q, k, v, SCALE, False))]
@@ -159,6 +171,11 @@ def test_on_the_cpu_auto_is_sdpa() -> None:
 def test_flash_without_flash_attn_is_refused_by_name(policies: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=r"^learner.attention=flash: flash-attn is not installed"):
         GrpoLearner(policies["tied"], "float32", LearnerConfig(attention="flash"))
+
+
+def test_flex_which_trains_on_a_gpu_only_is_refused_on_the_cpu() -> None:
+    with pytest.raises(ValueError, match=r"^learner.attention=flex: trains on a GPU only"):
+        backend_for("flex", "cpu", torch.bfloat16)
 
 
 # In the policy.

@@ -200,3 +200,23 @@ def test_small_updates_of_a_bf16_policy_are_kept(policies, batch_of, parameters_
     assert not any(still)
     assert all(weight.dtype == torch.float32 for weight in after.values())
     assert all(tensor.dtype == torch.bfloat16 for _, tensor in learner.weights())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompt_ids": ()}, r"^batch.rows.1.prompt_ids: empty"),
+        ({"advantages": (1.0,)}, r"^batch.rows.1: 3 responses, 3 logprobs and 1 advantages"),
+        ({"logprobs": ((), (), ())}, r"^batch.rows.1.logprobs: of \[0, 0, 0\] tokens"),
+    ],
+)
+def test_rows_that_do_not_fit_together_are_refused(
+    policies, batch_of, changes: dict[str, Any], message: str
+) -> None:
+    learner, batch = GrpoLearner(policies["tied"], "float32", LearnerConfig()), batch_of()
+    first, second, *rest = batch.rows
+    with pytest.raises(ValueError, match=message):
+        learner.step(replace(batch, rows=(first, replace(second, **changes), *rest)))
+    for nothing in (replace(batch, rows=()), replace(batch, mini_batch=0)):
+        with pytest.raises(ValueError, match=r"^batch: has \d rows and mini_batch=\d"):
+            learner.step(nothing)

@@ -17,7 +17,6 @@ import torch.multiprocessing as mp
 from qwenlong.config import LearnerConfig
 from qwenlong.learner.learner import GrpoLearner
 from qwenlong.learner.sharding import form_mesh, whole
-from qwenlong.model.policy import check_heads
 from qwenlong.types import Batch, InputError, Row
 
 CONFIG = LearnerConfig(beta2=0.95, weight_decay=0.01, max_tokens=90)
@@ -29,11 +28,19 @@ LENGTHS = [
 """Prompt and responses of each group; the fourth is larger than the budget, the last is flat."""
 
 MESHES = [(1, 2), (2, 1), (1, 4), (2, 2), (4, 1)]
-OPTIONS: dict[str, dict[str, Any]] = {
-    "adapters": {"lora_rank": 4, "kl_coefficient": 0.1},
-    "gspo": {"objective": "gspo", "kl_coefficient": 0.1, "activation_checkpointing": True},
-    "dapo": {"objective": "dapo", "importance_cap": 2.0, "mask_ratio": 3.0},
+OPTIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "adapters": ("untied", "float32", {"lora_rank": 4, "kl_coefficient": 0.1}),
+    "gspo": (
+        "untied",
+        "float32",
+        {"objective": "gspo", "kl_coefficient": 0.1, "activation_checkpointing": True},
+    ),
+    "dapo": ("untied", "float32", {"objective": "dapo", "importance_cap": 2.0, "mask_ratio": 3.0}),
+    "experts": ("moe", "float32", {}),
+    "bf16": ("tied", "bfloat16", {"kl_coefficient": 0.1}),
 }
+"""Policy, dtype and what is not as in CONFIG."""
+TOLERANCES = {"float32": 1e-5, "bfloat16": 0.02}
 Job = tuple[Any, ...]
 """A function and its arguments."""
 
@@ -98,14 +105,18 @@ def together(processes: int, jobs: dict[str, Job], folder: Path) -> dict[str, An
     return torch.load(out, weights_only=False)
 
 
-def learner_on(mesh: tuple[int, int], path: str, config: LearnerConfig) -> GrpoLearner:
+def learner_on(
+    mesh: tuple[int, int], path: str, config: LearnerConfig, dtype: str = "float32"
+) -> GrpoLearner:
     torch.manual_seed(0)  # adapters begin at random
     config = replace(config, data_ranks=mesh[0], sequence_ranks=mesh[1])
-    return GrpoLearner(path, "float32", config, form_mesh(*mesh, "cpu"))
+    return GrpoLearner(path, dtype, config, form_mesh(*mesh, "cpu"))
 
 
-def steps_on(mesh: tuple[int, int], path: str, config: LearnerConfig) -> dict[str, Any]:
-    learner = learner_on(mesh, path, config)
+def steps_on(
+    mesh: tuple[int, int], path: str, config: LearnerConfig, dtype: str = "float32"
+) -> dict[str, Any]:
+    learner = learner_on(mesh, path, config, dtype)
     learner.keep_reference()
     return trained(learner)
 
@@ -127,6 +138,8 @@ def resumed_on(
 def joined_wrongly() -> str:
     with pytest.raises(ValueError, match=r"learner.data_ranks=3") as error:
         form_mesh(3, 1, "cpu")
+    with pytest.raises(ValueError, match=r"need 1 processes, not 2"):
+        form_mesh(1, 1, "cpu")
     return str(error.value)
 
 
@@ -141,8 +154,8 @@ def sharded(policies, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
         "resumed": (resumed_on, (1, 2), untied, CONFIG, state),
     }
     four: dict[str, Job] = {
-        name: (steps_on, (2, 2), untied, replace(CONFIG, **changed))
-        for name, changed in OPTIONS.items()
+        name: (steps_on, (2, 2), policies[policy], replace(CONFIG, **changed), dtype)
+        for name, (policy, dtype, changed) in OPTIONS.items()
     }
     for mesh in MESHES:
         jobs = two if mesh[0] * mesh[1] == 2 else four
@@ -171,8 +184,9 @@ def test_every_split_is_one_process(policies, sharded, mesh: tuple[int, int]) ->
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_options_hold_on_several_processes(policies, sharded, name: str) -> None:
-    config = replace(CONFIG, **OPTIONS[name])
-    assert_same(steps_on((1, 1), policies["untied"], config), sharded[name])
+    policy, dtype, changed = OPTIONS[name]
+    alone = steps_on((1, 1), policies[policy], replace(CONFIG, **changed), dtype)
+    assert_same(alone, sharded[name], TOLERANCES[dtype])
 
 
 def test_a_state_goes_on_at_another_number_of_processes(policies, sharded) -> None:
@@ -185,7 +199,12 @@ def test_a_state_goes_on_at_another_number_of_processes(policies, sharded) -> No
 
 def test_sequence_ranks_must_divide_the_heads(policies) -> None:
     with pytest.raises(InputError, match=r"learner.sequence_ranks=3: must divide .* 4 query heads"):
-        check_heads(policies["tied"], 3)
+        GrpoLearner(policies["tied"], "float32", LearnerConfig(sequence_ranks=3))
+
+
+def test_a_learner_needs_its_mesh(policies) -> None:
+    with pytest.raises(ValueError, match=r"learner.data_ranks=2, .* the mesh has 1 and 1"):
+        GrpoLearner(policies["tied"], "float32", LearnerConfig(data_ranks=2))
 
 
 def test_a_mesh_needs_its_processes(sharded) -> None:

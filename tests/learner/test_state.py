@@ -134,18 +134,30 @@ def test_the_next_step_after_a_restore_is_the_same_to_the_bit(
         assert all(".lora_" in name for name in state["model"])
 
 
-def test_a_reference_is_restored_as_it_was_kept(policies, batch_of) -> None:
+@pytest.mark.parametrize("kind", ["weights and a reference", "adapters and a reference"])
+def test_a_reference_is_restored_as_it_was_kept(policies, batch_of, kind: str) -> None:
     """It is neither the policy on disk nor the one that the state was taken of."""
-    learner = GrpoLearner(policies["tied"], "float32", KINDS["weights and a reference"])
+    learner = GrpoLearner(policies["tied"], "float32", KINDS[kind])
     learner.keep_reference()
     learner.step(batch_of())
     learner.keep_reference()
-    kept = weights_of(learner)
+    kept = {name: each.detach().clone() for name, each in learner.parameters.items()}
     learner.step(batch_of(seed=1))
     state = learner.state()
-    fresh = GrpoLearner(policies["tied"], "float32", KINDS["weights and a reference"])
+    fresh = GrpoLearner(policies["tied"], "float32", KINDS[kind])
     fresh.restore(state)
-    assert fresh.reference is not None
-    for name, parameter in fresh.reference.model.named_parameters():
+    held = fresh.reference_adapters
+    if fresh.reference:
+        held = dict(fresh.reference.model.named_parameters())
+    assert held.keys() == kept.keys()
+    for name, parameter in held.items():
         assert torch.equal(parameter, kept[name]), name
         assert not torch.equal(parameter, state["model"][name]), name
+
+
+def test_a_process_that_does_not_keep_has_no_tensors(policies, batch_of) -> None:
+    learner = GrpoLearner(policies["tied"], "float32", KINDS["weights and a reference"])
+    learner.keep_reference()
+    learner.step(batch_of())
+    state = learner.state(keep=False)
+    assert not state["model"] and not state["reference"] and not any(state["optimizer"].values())
