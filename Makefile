@@ -16,7 +16,7 @@ TORCH := $(shell grep '^torch==' $(LOCK))
 INSTALLED := .venv/.installed-$(shell cat $(LOCK) pyproject.toml | cksum | cut -d' ' -f1)
 
 help:
-	@echo "make quickstart   train and evaluate a tiny policy, about 11 minutes expected on two idle cores"
+	@echo "make quickstart   train and evaluate a tiny policy, about 10 minutes on two idle cores"
 	echo "make test         run the tests"
 	echo "make lint         ruff and mypy"
 	echo "make install      only build .venv, which the three above do if need be"

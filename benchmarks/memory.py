@@ -10,7 +10,7 @@ memory in proportion to T, and time a T + b T² with the a, b >= 0 that fit best
 The log-probabilities: 16,384 response tokens over Qwen3's vocabulary of 151,936. What counts is
 the resident memory that their forward and backward add to hidden states, head and token ids, less
 the head's own gradient [V, D], which any method has to hold and which is given on its own. The
-hidden width is 64: a wider one makes the head and hidden states larger, but not what counts.
+hidden width is Qwen3-0.6B's.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from qwenlong.types import Batch
 PROMPTS = "1024,4096,16384,65536,131072"
 RESPONSE, GROUP = 64, 8
 LAYERS = 2
-VOCABULARY, TOKENS, WIDTH = 151_936, 16_384, 64
+VOCABULARY, TOKENS, WIDTH = 151_936, 16_384, 1024
 LIMIT_GB = 1.5
 """Most that the log-probabilities may add."""
 GB = 1000
