@@ -75,7 +75,8 @@ def model_flops(shape: Shape, point: Point, shared: bool) -> float:
 
     Forward: 2 for each weight of the blocks' matrices and token, 2 V D for each response token's
     logits, and 4 heads head_dim for each pair of a query and a key that it sees, in each layer.
-    Pairs are P²/2 in a prompt, and R P + R²/2 for a response. Backward is twice that. With
+    Pairs are P²/2 in a prompt, in all layers but the last, where nobody reads what they give, and
+    R P + R²/2 for a response. Backward is twice that. With
     ``shared`` the prompt counts once for the group (ours), else with each response (TRL).
     """
     p, r, g = point.prompt, point.response, point.group
@@ -84,8 +85,9 @@ def model_flops(shape: Shape, point: Point, shared: bool) -> float:
     block = attention + 3 * shape.hidden * shape.intermediate
     weights = 2 * shape.layers * block * (prompts * p + g * r)
     logits = 2 * VOCABULARY * shape.hidden * g * r
-    pairs = prompts * p * p / 2 + g * (r * p + r * r / 2)
-    scores = 4 * shape.heads * shape.head_dim * shape.layers * pairs
+    of_prompts, of_responses = prompts * p * p / 2, g * (r * p + r * r / 2)
+    pairs = (shape.layers - 1) * of_prompts + shape.layers * of_responses
+    scores = 4 * shape.heads * shape.head_dim * pairs
     return 3.0 * (weights + logits + scores)
 
 

@@ -186,6 +186,7 @@ class GrpoLearner:
         old: TokenStats | None,
         reference: Tensor | None,
     ) -> dict[str, float]:
+        """Forward, and backward where the work is trained; returns sums over its tokens."""
         with torch.set_grad_enabled(work.trained):
             stats = self.policy(work.pieces, batch.temperature, batch.top_p)
         start = old or stats
