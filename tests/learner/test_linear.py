@@ -7,8 +7,10 @@ import copy
 import pytest
 import torch
 from torch import nn
+from transformers import Qwen3Config
+from transformers.models.qwen3.modeling_qwen3 import Qwen3MLP
 
-from qwenlong.learner.linear import OneDnnLinear, product, take_onednn
+from qwenlong.learner.linear import OneDnnLinear, OneDnnMLP, product, take_onednn
 
 
 @pytest.mark.parametrize("shape", [(7, 16), (1, 300, 16), (2, 3, 5, 16), (0, 16)])
@@ -54,6 +56,30 @@ def test_frozen_weights_get_no_gradient() -> None:
     layer(x).sum().backward()
     assert layer[0].weight.grad is None
     torch.testing.assert_close(x.grad, layer[0].weight.sum(0).expand(2, 4))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_an_mlp_and_its_gradients_are_transformers(dtype: torch.dtype, frozen: bool) -> None:
+    torch.manual_seed(0)
+    plain = nn.Sequential(Qwen3MLP(Qwen3Config(hidden_size=16, intermediate_size=40))).double()
+    ours = copy.deepcopy(plain).to(dtype).requires_grad_(not frozen)
+    take_onednn(ours)
+    assert type(ours[0]) is OneDnnMLP
+    x = torch.randn(2, 7, 16, dtype=dtype, requires_grad=True)
+    y = x.detach().double().requires_grad_()
+    of_out = torch.randn(2, 7, 16, dtype=torch.float64)
+    got, expected = ours(x), plain(y)
+    assert type(got.grad_fn).__name__ == "_GatedProductBackward"
+    got.backward(of_out.to(dtype))
+    expected.backward(of_out)
+    tolerance = 1e-6 if dtype == torch.float32 else 1e-14
+    trained = [] if frozen else list(zip(ours.parameters(), plain.parameters(), strict=True))
+    for a, b in [(x, y), *trained]:
+        assert a.grad is not None and b.grad is not None
+        assert ((a.grad.double() - b.grad).norm() / b.grad.norm()).item() < tolerance
+    assert ((got.double() - expected).norm() / expected.norm()).item() < tolerance
+    assert all(each.grad is None for each in ours.parameters()) is frozen
 
 
 def test_under_autocast_a_layer_computes_in_bf16() -> None:
