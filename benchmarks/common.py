@@ -47,8 +47,10 @@ class Point:
     @classmethod
     def read(cls, text: str) -> Point:
         """From ``prompt/response/group``."""
-        prompt, response, group = map(int, text.split("/"))
-        return cls(prompt, response, group)
+        numbers = text.split("/")
+        if len(numbers) != 3 or not all(n.isdecimal() and int(n) for n in numbers):
+            raise SystemExit(f"point {text}: must be prompt/response/group, such as 4096/128/8")
+        return cls(*map(int, numbers))
 
     def __str__(self) -> str:
         return f"{self.prompt}/{self.response}/{self.group}"

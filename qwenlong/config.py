@@ -151,7 +151,7 @@ class LearnerConfig:
     offload_activations: bool = False
     """Keeps what the backward pass needs in host memory."""
     lora_rank: int = 0
-    """Trains adapters of that rank (LoRA) and leaves the policy's weights; 0 trains the weights."""
+    """Trains adapters of that rank (LoRA), in SFT too, and leaves the weights; 0 trains these."""
     lora_alpha: float = 32.0
     data_ranks: int = 1
     """Take different groups; times the next key it is the learner's processes, of gpus each."""

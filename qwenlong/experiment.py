@@ -245,6 +245,8 @@ def _check_learner(config: Config, require: Require) -> None:
     for key in (*options, "weight_decay"):
         amount = getattr(learner, key) or 0
         require(amount >= 0, f"learner.{key}", amount, "must be at least 0")
+    low = 0.0 if learner.clip_low is None else learner.clip_low
+    require(low <= 1, "learner.clip_low", low, "must be at most 1: no ratio is below 0")
     require(learner.lora_alpha > 0, "learner.lora_alpha", learner.lora_alpha, "must be above 0")
     on_gpu = learner.gpus > 0 or learner.attention in ("auto", "sdpa")
     require(on_gpu, "learner.attention", learner.attention, "needs a GPU (learner.gpus is 0)")

@@ -141,6 +141,7 @@ BAD = {
     "attention of a GPU": (["learner.attention=flex"], ["learner.attention=flex", "learner.gpus"]),
     "a weight decay below 0": (["learner.weight_decay=-1"], ["learner.weight_decay=-1"]),
     "a clip range below 0": (["learner.clip_low=-1"], ["learner.clip_low=-1"]),
+    "a clip range below every ratio": (["learner.clip_low=2"], ["learner.clip_low=2", "at most 1"]),
     "weights of nothing": (["learner.importance_cap=0"], ["learner.importance_cap=0", "above 0"]),
     "a mask of everything": (["learner.mask_ratio=1"], ["learner.mask_ratio=1", "above 1"]),
     "a micro-batch that holds no group's prompt and response": (

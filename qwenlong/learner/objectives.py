@@ -193,7 +193,7 @@ def find_objective(name: str) -> Objective:
         return OBJECTIVES[name]
     near = get_close_matches(name, OBJECTIVES, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    raise InputError(f"learner.objective={name}: one of {', '.join(OBJECTIVES)}{hint}")
+    raise InputError(f"learner.objective={name}: must be one of {', '.join(OBJECTIVES)}{hint}")
 
 
 def objective_loss(

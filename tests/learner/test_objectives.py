@@ -493,11 +493,13 @@ def test_an_objective_of_ones_own() -> None:
     ("given", "hint"), [("grop", "grpo"), ("dr-grpo", "dr_grpo"), ("gsp", "gspo"), ("ppo2", "")]
 )
 def test_an_unknown_objective_is_named(given: str, hint: str) -> None:
-    with pytest.raises(ValueError, match=f"^learner.objective={given}: one of grpo, dapo") as error:
+    with pytest.raises(
+        ValueError, match=f"^learner.objective={given}: must be one of grpo, dapo"
+    ) as error:
         find_objective(given)
     assert str(error.value).endswith(f"cispo; did you mean {hint}?" if hint else "cispo")
     assert "\n" not in str(error.value)
-    with pytest.raises(ValueError, match=f"={given}: one of"):
+    with pytest.raises(ValueError, match=f"={given}: must be one of"):
         objective_loss(given, by_ratio([[1.0]], [1.0]), Totals(1, 1, LIMIT), 0.2, 0.2)
 
 
