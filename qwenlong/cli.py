@@ -1,4 +1,4 @@
-"""The command line: train, resume, report."""
+"""The command line: train, resume, report, score."""
 
 from __future__ import annotations
 
@@ -61,6 +61,34 @@ def report(
 
     own = run_dirs[0] if len(run_dirs) == 1 else Path()
     print(write_report(run_dirs, out or own / "report.html"))
+
+
+@app.command()
+def score(
+    file: Annotated[
+        Path, typer.Argument(help="Lines of kind, question, answers, response (JSONL).")
+    ],
+    kind: Annotated[
+        str | None, typer.Option(help="Of all lines, whatever they say; or module:callable.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write the lines; else stdout.")] = None,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="Print accuracy by kind and source.")
+    ] = False,
+    thinking: Annotated[
+        bool,
+        typer.Option("--thinking", help="Only responses that close their thinking count."),
+    ] = False,
+) -> None:
+    """Scores a file of model answers: the same lines, each with its score and why.
+
+    A malformed line is reported with its number and left out, and the exit code is 1 then.
+    """
+    from qwenlong.scoring import score_file
+
+    outcome = score_file(file, kind, out, summary, thinking)
+    if outcome.malformed:
+        raise typer.Exit(1)
 
 
 def main() -> None:

@@ -1,44 +1,201 @@
-"""Extractive and multi-hop question answering: exact match of the final answer."""
+"""Extractive and multi-hop question answering: exact match of the final answer.
+
+Right is an answer that equals a gold answer or an alias after ``normalise``, or that differs
+from it only in
+
+- a plain frame: "It is X", "Es ist X", "是X", "Xです", "in X", citation marks behind it;
+- an article, in Spanish or German, where the question is in that language;
+- the spelling of a number that is the whole answer: four and 4, 1954年 and 1954, in 1985 and 1985;
+- a second gold answer in brackets behind it: "UN (United Nations)" where both are gold.
+
+What is left must be the gold answer and nothing else: "not X", "X or Y", a list, "X, the capital
+of Y" and "X (Z)" are wrong. ``f1`` and ``contains`` in the breakdown are figures of their own:
+how many tokens of the answer and the gold are the same (the best of the gold answers, each
+Chinese, Japanese or Korean character a token), and whether the answer has a gold answer in it.
+Neither is ever paid.
+"""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Iterable
+from functools import lru_cache
+
 from qwenlong.rewards.answer import extract
-from qwenlong.rewards.normalise import normalise
-from qwenlong.types import Example, Score
+from qwenlong.rewards.normalise import language_of, normalise, tokens
+from qwenlong.types import Example, InputError, Score
 
 NAME = "extractive"
 _SHOWN = 200
-# Unicode normalisation is quadratic in a run of combining marks, so long answers are not tried.
+# Far longer than the gold is no answer, however it begins, and need not be read.
 _LONGER = 1000
 
 
-def score(example: Example, response: str, thinking: bool = True) -> Score:
-    """1 if the normalised final answer equals one of the normalised gold answers, else 0.
+def check(example: Example) -> None:
+    """Raises InputError, a ValueError, where an example has no gold answer or a blank one."""
+    blank = [gold for gold in example.answers if not normalise(gold)]
+    if not example.answers or blank:
+        raise InputError(
+            f"answers={list(example.answers)!r} of example {example.id!r}:"
+            " must be one text or more, none of them blank"
+        )
 
-    Equality, because containment pays for a list of all candidates and for "not Paris". A
-    response without a final answer scores 0. ``thinking``: see ``answer.extract``.
+
+def score(example: Example, response: str, thinking: bool = True) -> Score:
+    """1 if the final answer is one of the gold answers, else 0; see the module for what is equal.
+
+    A response without a final answer scores 0. ``thinking``: see ``answer.extract``.
     """
     extraction = extract(response, thinking)
     answer = extraction.answer or ""
-    golds = [normalise(gold) for gold in example.answers]
+    language = language_of(example.question)
+    golds = [_gold_forms(gold, language) for gold in example.answers]
     breakdown = {
         "extracted": _shown(answer),
         "rule": extraction.how,
-        "compared_with": _shown(" | ".join(golds)),
+        "compared_with": _shown(" | ".join(forms[0] for forms in golds)),
     }
     if extraction.answer is None:
-        return Score(0.0, NAME, {**breakdown, "why": extraction.how})
+        return _verdict(0.0, extraction.how, breakdown, 0.0, False)
     if len(answer) > _LONGER + 8 * max(map(len, example.answers), default=0):
         why = f"wrong: {len(answer)} characters, far longer than any gold answer"
-        return Score(0.0, NAME, {**breakdown, "why": why})
-    answer = normalise(answer)
-    if answer and answer in golds:
-        gold = example.answers[golds.index(answer)]
-        why = f"right: {_shown(answer)!r} equals the gold answer {_shown(gold)!r}"
-        return Score(1.0, NAME, {**breakdown, "why": why})
-    why = f"wrong: {_shown(answer)!r} equals no gold answer"
-    return Score(0.0, NAME, {**breakdown, "why": why})
+        return _verdict(0.0, why, breakdown, 0.0, False)
+    plain = normalise(answer)
+    for said in _readings(answer, plain, language):
+        for gold, forms in zip(example.answers, golds, strict=True):
+            # One side may give up its article, not both: el capital is not la capital.
+            if said[0] and (said[0] in forms or forms[0] in said):
+                why = f"right: {_shown(said[0])!r} equals the gold answer {_shown(gold)!r}"
+                return _verdict(1.0, why, breakdown, 1.0, True)
+    if both := _with_alias(plain, golds):
+        why = f"right: {_shown(both[0])!r} and {_shown(both[1])!r} both equal gold answers"
+        return _verdict(1.0, why, breakdown, 1.0, True)
+    why = f"wrong: {_shown(plain)!r} equals no gold answer"
+    said_tokens = tokens(plain)
+    gold_tokens = [_tokens(forms[0]) for forms in golds]
+    f1 = max((token_f1(said_tokens, gold) for gold in gold_tokens), default=0.0)
+    contains = f1 > 0 and any(_has(said_tokens, gold) for gold in gold_tokens)
+    return _verdict(0.0, why, breakdown, f1, contains)
+
+
+def token_f1(said: list[str], gold: list[str]) -> float:
+    """Harmonic mean of precision and recall over tokens (Rajpurkar et al., arXiv 1606.05250)."""
+    if set(said).isdisjoint(gold):
+        return 0.0
+    same = (Counter(said) & Counter(gold)).total()
+    return 2 * same / (len(said) + len(gold))
+
+
+def _verdict(value: float, why: str, breakdown: dict[str, str], f1: float, contains: bool) -> Score:
+    figures = {"f1": f"{f1:.3f}", "contains": str(int(contains))}
+    return Score(value, NAME, {**breakdown, "why": why, **figures})
+
+
+@lru_cache(maxsize=8192)
+def _tokens(gold: str) -> list[str]:
+    return tokens(gold)
+
+
+def _has(said: list[str], gold: list[str]) -> bool:
+    return bool(gold) and f" {' '.join(gold)} " in f" {' '.join(said)} "
 
 
 def _shown(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"
+
+
+# Frames say no more than that what they hold is the answer.
+_FRAME = re.compile(
+    r"(?:(?:it|he|she|they|this|that|these|those)(?:['’]s| is| was| are| were)"
+    r"|(?:es|er|sie|das) (?:ist|war|sind|waren)|es|fue|era|son|fueron|eran"
+    r"|هو|هي|هم|إنه|إنها|كان|كانت)\s+|(?:[它他她这這那]?是|为|為)",
+    re.IGNORECASE,
+)
+_PREPOSITION = re.compile(r"(?:in|on|at|en|im|am|um)\s+|[在于於]", re.IGNORECASE)
+_COPULA = re.compile(
+    r"(?:です|でした|である|であった|입니다|이다|이었다|였습니다|예요|이에요|\s(?:है|हैं|था|थी|थे))[.。।]?\s*$"
+)
+_CITATIONS = re.compile(r"\s{0,2}(?:(?:\[\^?\d{1,3}\]|【\d{1,3}】)[ ,]{0,2}){1,20}\.?$")
+_AROUND = ((_CITATIONS, True), (_COPULA, True), (_FRAME, False), (_PREPOSITION, False))
+_BRACKETED = re.compile(r"(.{1,400}?) ?\(([^()]{1,400})\)$")
+
+
+def _readings(answer: str, plain: str, language: str) -> Iterable[tuple[str, ...]]:
+    """Forms of the answer as it stands, then without citation, copula, frame and preposition."""
+    yield tuple(_forms(answer, plain, language))
+    bare = answer.strip()
+    for pattern, at_end in _AROUND:
+        match = pattern.search(bare, max(0, len(bare) - 200)) if at_end else pattern.match(bare)
+        if match:
+            bare = (bare[: match.start()] + bare[match.end() :]).strip()
+            yield tuple(_forms(bare, normalise(bare), language))
+
+
+_ARTICLES = {
+    "es": re.compile(r"(el|la|los|las|un|una|unos|unas)\s+(\S.*)$", re.IGNORECASE | re.DOTALL),
+    "de": re.compile(
+        r"(der|die|das|des|dem|den|ein|eine|einen|einem|einer|eines)\s+(\S.*)$",
+        re.IGNORECASE | re.DOTALL,
+    ),
+}
+_DATED = re.compile(r"(?:in|on|at|en|im|am) (?=\d)")
+_YEAR = re.compile(r"\d{4}年")
+_ONES = {
+    "": "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
+    " fifteen sixteen seventeen eighteen nineteen",
+    "es": "cero uno dos tres cuatro cinco seis siete ocho nueve diez once doce trece catorce"
+    " quince dieciséis diecisiete dieciocho diecinueve",
+    "de": "null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn"
+    " fünfzehn sechzehn siebzehn achtzehn neunzehn",
+}
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+
+
+def _number_words() -> dict[str, dict[str, str]]:
+    table = {
+        language: {word: str(number) for number, word in enumerate(words.split())}
+        for language, words in _ONES.items()
+    }
+    for ten, word in enumerate(_TENS.split(), start=2):
+        table[""][word] = str(10 * ten)
+        for one, small in enumerate(_ONES[""].split()[1:10], start=1):
+            table[""][f"{word}-{small}"] = str(10 * ten + one)
+    table["es"] |= {"un": "1", "una": "1", "veinte": "20"}
+    table["de"] |= {"ein": "1", "eine": "1", "zwanzig": "20"}
+    return table
+
+
+_NUMBER_WORDS = _number_words()
+
+
+@lru_cache(maxsize=8192)
+def _gold_forms(gold: str, language: str) -> tuple[str, ...]:
+    return tuple(_forms(gold, normalise(gold), language))
+
+
+def _forms(text: str, plain: str, language: str) -> Iterable[str]:
+    """``plain``, the normalised ``text``, and other spellings of the same."""
+    yield plain
+    if number := _NUMBER_WORDS[""].get(plain) or _NUMBER_WORDS.get(language, {}).get(plain):
+        yield number
+    if dated := _DATED.match(plain):
+        yield plain[dated.end() :]
+    if _YEAR.fullmatch(plain):
+        yield plain[:-1]
+    if language and (article := _ARTICLES[language].match(text.strip())):
+        word, rest = article[1], article[2]
+        # "El Salvador" and "Los Ángeles" are names; "La Segunda Guerra Mundial" begins a line.
+        named = word[0].isupper() and rest[0].isupper() and " " not in rest.strip()
+        if language == "de" or not named:
+            yield normalise(rest)
+
+
+def _with_alias(plain: str, golds: list[tuple[str, ...]]) -> tuple[str, str] | None:
+    """The two parts of "X (Y)" where both are gold answers."""
+    match = _BRACKETED.match(plain)
+    if not match:
+        return None
+    first, second = normalise(match[1]), normalise(match[2])
+    known = {form for forms in golds for form in forms}
+    return (first, second) if first in known and second in known else None

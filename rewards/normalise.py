@@ -1,43 +1,139 @@
-"""Folds away what does not distinguish two answers, and nothing that does."""
+"""Folds away what does not distinguish two answers, and nothing that does.
+
+What is folded, whatever the language: Unicode compatibility forms (NFKC, Unicode Standard Annex
+15) with the exceptions below, case, white space, typographic quotes and dashes, invisible marks,
+decimal digits of every script, thousands separators in whole groups (``8,515``).
+
+By language, beyond that:
+
+- English: one leading article. Spanish and German articles depend on the question's language,
+  for "Die Hard" and "La La Land" are English answers, too: see ``forms``.
+- Chinese, Japanese: the spaces beside a character, the kinds of comma, quote and middle dot, and
+  whole numbers written in numerals (十五, 壹佰, 二〇〇八), in sections of four digits, so that
+  五百万 is 500万. Where a numeral may be part of a word (三国, 统一) or means "a few" (三四) it
+  stays. Traditional and simplified characters are not made one beyond that.
+- Korean: the spaces beside a syllable block.
+- Arabic: vowel signs, tatweel, and the forms of alef. The article ال is part of its word: many
+  words begin with the same two letters (المانيا). ى and ي, ة and ه distinguish words and stay.
+- Hindi: the digits and the danda.
+
+Accents and umlauts stay (``Café``); ß is ss, as case folding has it.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _ARTICLES = ("a", "an", "the")
-_QUOTES = {'"': '"', "'": "'", "«": "»", "»": "«", "「": "」", "『": "』", "《": "》", "`": "`"}
+_QUOTES = {'"': '"', "'": "'", "«": "»", "»": "«", "‹": "›", "›": "‹", "《": "》", "〈": "〉"}
+_QUOTES["`"] = "`"
 # A leading full stop, a sign, % or # makes another answer (.5, -5, 5%, C#), so these stay.
-_LEADING, _TRAILING = ",;:!?¿¡、", ".,;:!?。、"
+_LEADING, _TRAILING = ",;:!?¿¡", ".,;:!?"
+_NATIVE_ZEROS = "٠۰०০੦૦୦௦౦೦൦๐໐༠"
+_INVISIBLE = (
+    "\u00ad\u200b\u200c\u200e\u200f\u061c\u202a\u202b\u202c\u2060\u2066\u2067\u2068\u2069\ufeff"
+)
+
+
+def _exceptions_of_nfkc() -> dict[str, str]:
+    """What NFKC alone would make another answer: 4½ the number 41/2, ①② the number 12."""
+    table = {chr(0x2460 + n): f"({n + 1})" for n in range(20)}
+    for code in (0xBC, 0xBD, 0xBE, *range(0x2150, 0x215F), 0x2189):
+        table[chr(code)] = " " + unicodedata.normalize("NFKC", chr(code)).replace("⁄", "/")
+    for code in range(0x339F, 0x33A7):  # ㎟ to ㎦
+        letters = unicodedata.normalize("NFKC", chr(code))
+        table[chr(code)] = f"{letters[:-1]}^{letters[-1]}"
+    return {**table, "º": "°", "˚": "°"}
+
+
 _FOLDED = str.maketrans(
     {
-        **dict.fromkeys("‘’‚‛ʼ", "'"),
-        **dict.fromkeys("“”„‟", '"'),
-        **dict.fromkeys("‐‑‒–−", "-"),
-        # NFKC alone would make 10² the number 102.
-        **{superscript: f"^{digit}" for digit, superscript in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
+        **dict.fromkeys("‘’‚‛ʼ′´", "'"),
+        **dict.fromkeys("“”„‟″「」『』〝〟", '"'),
+        **dict.fromkeys("‐‑‒–—―−", "-"),
+        **dict.fromkeys("、،", ","),
+        **dict.fromkeys("。।", "."),
+        **dict.fromkeys("・•‧∙", "·"),
+        **dict.fromkeys("【〔〖", "["),
+        **dict.fromkeys("】〕〗", "]"),
+        **dict.fromkeys(_INVISIBLE + "™®℠", ""),
+        "؛": ";", "؟": "?", "٪": "%", "٫": ".", "٬": ",", "〜": "~", "⁄": "/", "∕": "/",
+        "İ": "I", "ک": "ك", "ی": "ي",
+        **dict.fromkeys("أإآٱ", "ا"),
+        # Arabic vowel signs and tatweel.
+        **dict.fromkeys(map(chr, (*range(0x64B, 0x653), 0x670, 0x640)), ""),
+        **{chr(ord(zero) + n): str(n) for zero in _NATIVE_ZEROS for n in range(10)},
+        **_exceptions_of_nfkc(),
     }
+)  # fmt: skip
+_SUPERSCRIPTS = str.maketrans("⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "+-0123456789")
+_SUPERSCRIPT = re.compile(r"[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,20}")
+_NARROW_SPACE = re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))")
+# Han with its iteration mark and zero, kana, Hangul.
+_CJK = "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff"
+_ANY_CJK = re.compile(f"[{_CJK}]")
+_BESIDE_CJK = re.compile(f" (?=[{_CJK}])|(?<=[{_CJK}]) |(?<=[{_CJK}][,;:!?.]) ")
+# Tokenised sets such as OTT-QA write "Roanoke , Virginia", "Aristotle 's Poetics", "$ 236".
+_LOOSE = re.compile(
+    r" (?=[,;:!?)%]|\.(?: |$)|(?:'s|n't)(?!\w))|(?<=\() |(?<=[$€£¥#]) (?=\d)"
+    r"|(?<=\d) (?=- \d)|(?<=\d -) (?=\d)|(?<=\d-) (?=\d)"
 )
-# Tokenised sets such as OTT-QA write "Roanoke , Virginia" and "Aristotle 's Poetics".
-_LOOSE = re.compile(r" (?=[,;:!?)%]|\.(?: |$)|(?:'s|n't)(?!\w))|(?<=\() ")
+_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3}){1,8}(?![\d,])")
+_POWER = re.compile(r"\^\{([+-]?\w{1,20})\}")
+_AREA = re.compile(r"(?<![^\W\d_])([kcm]m)([23])(?!\w)")
+_CHUNK = 256
 
 
 def normalise(text: str) -> str:
-    """``text`` as it is compared for equality.
+    """``text`` as it is compared for equality; see the module for what is folded.
 
-    Folds Unicode compatibility forms (NFKC), case, white space and typographic quotes and
-    dashes; strips punctuation and paired quotes around the whole; drops one leading English
-    article. An answer that is nothing but an article or punctuation stays as it is: no text
-    with a visible character becomes empty.
+    Strips punctuation and paired quotes around the whole. An answer that is nothing but an
+    article or punctuation stays as it is: no text with a visible character becomes empty.
     """
-    text = unicodedata.normalize("NFKC", text.translate(_FOLDED))
-    text = unicodedata.normalize("NFKC", text.casefold()).translate(_FOLDED)
-    text = _LOOSE.sub("", " ".join(text.split()))
+    if not text.isascii():
+        text = _folded(text)
+    text = _LOOSE.sub("", " ".join(text.casefold().split()))
+    if not text.isascii() and _ANY_CJK.search(text):
+        text = _BESIDE_CJK.sub("", text)
     text = _strip(text) or text
+    text = _POWER.sub(r"^\1", text) if "^" in text else text
+    text = _AREA.sub(r"\1^\2", text) if "m2" in text or "m3" in text else text
+    if "," in text:
+        text = _THOUSANDS.sub(lambda number: number[0].replace(",", ""), text)
+    if not text.isascii():
+        text = _with_digits(text)
     article, _, rest = text.partition(" ")
-    if article in _ARTICLES and rest not in _ARTICLES:
+    if article in _ARTICLES and rest not in _ARTICLES and not _is_name(article, rest):
         return _strip(rest) or text
     return text
+
+
+def tokens(normalised: str) -> list[str]:
+    """Words of a normalised text, and each Chinese, Japanese or Korean character by itself."""
+    return _TOKEN.findall(normalised)
+
+
+_TOKEN = re.compile(
+    f"[{_CJK}]|[^\\s{_CJK}" + re.escape("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~«»‹›《》〈〉·") + "]+"
+)
+
+
+def _folded(text: str) -> str:
+    text = _SUPERSCRIPT.sub(lambda run: "^" + run[0].translate(_SUPERSCRIPTS), text)
+    text = _NARROW_SPACE.sub("", text).translate(_FOLDED)
+    # Unicode normalisation is quadratic in a run of combining marks, so not all in one.
+    chunks = (text[at : at + _CHUNK] for at in range(0, len(text), _CHUNK))
+    return "".join(
+        unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", chunk).casefold())
+        for chunk in chunks
+    ).translate(_FOLDED)
+
+
+def _is_name(article: str, rest: str) -> bool:
+    """Whether "a" is no article but a letter, as in the motorway A 7 or the pair A B."""
+    return article == "a" and (rest.isdigit() or len(rest) < 2)
 
 
 def _strip(text: str) -> str:
@@ -48,3 +144,99 @@ def _strip(text: str) -> str:
             break
         text = text[1:-1]
     return text
+
+
+# Chinese numerals, the forms of bank notes included.
+_DIGITS = {
+    numeral: digit
+    for digit, numerals in enumerate(
+        "〇零○ 一壹 二贰貳弐 三叁參 四肆 五伍 六陆陸 七柒 八捌 九玖".split()
+    )
+    for numeral in numerals
+}
+_UNITS = {"十": 10, "拾": 10, "百": 100, "佰": 100, "千": 1000, "仟": 1000}
+_COUNTERS = "年月日号號个個人次名位岁歲种種倍天时時届屆章条條件本歳回つ"
+_NUMERAL = re.compile(f"[{''.join(_DIGITS)}{''.join(_UNITS)}]{{1,24}}")
+_PAIR = re.compile(
+    f"(?<![\\d{''.join(_DIGITS)}{''.join(_UNITS)}万亿])[两兩](?=[百千万亿{_COUNTERS}])"
+)
+_LARGE = str.maketrans("萬億", "万亿")
+_LARGE_UNIT = re.compile("(?<=[\\d" + "".join(_DIGITS) + "十百千拾佰仟两])[萬億]")
+_PERCENT = re.compile(r"百分之(\d{1,9}(?:\.\d{1,9})?)(?!\d)")
+
+
+def _with_digits(text: str) -> str:
+    """``text`` with its Chinese whole numbers in digits."""
+    if text in ("两", "兩"):
+        return "2"
+    text = _LARGE_UNIT.sub(lambda unit: unit[0].translate(_LARGE), text)
+    text = _NUMERAL.sub(_digits_of, _PAIR.sub("二", text))
+    return _PERCENT.sub(r"\1%", text)
+
+
+def _digits_of(match: re.Match[str]) -> str:
+    """A numeral in digits; as it stands where it may be no number."""
+    numeral, text = match[0], match.string
+    before = text[match.start() - 1] if match.start() else ""
+    after = text[match.end() : match.end() + 1]
+    if len(numeral) == 1:
+        counted = after in _COUNTERS + "万亿" if after else not before
+        if before.isdigit() or before in tuple("万亿") or not (counted or before in ("第", "之")):
+            return numeral
+        return str(_DIGITS.get(numeral, 10)) if numeral in _DIGITS or numeral in "十拾" else numeral
+    if all(character in _DIGITS for character in numeral):
+        plain = "".join(str(_DIGITS[character]) for character in numeral)
+        # 三四 is "three or four"; 二〇 and 一九九八 are read digit by digit.
+        return plain if len(plain) > 2 or plain[1] == "0" else numeral
+    number = _section(numeral)
+    return numeral if number is None else str(number)
+
+
+def _section(numeral: str) -> int | None:
+    """A number of up to four digits, 一千零五 or 千九百 or 十五; None where it is not clear."""
+    total, digit, last, zero = 0, None, 10_000, False
+    bare = {10} if _DIGITS.keys().isdisjoint(numeral) else set(_UNITS.values())
+    for character in numeral:
+        unit = _UNITS.get(character)
+        if unit is None:
+            if digit is not None:
+                return None
+            if _DIGITS[character] == 0:
+                zero = True
+            else:
+                digit = _DIGITS[character]
+        elif unit < last and (digit is not None or unit in bare):
+            total, digit, last, zero = total + (digit or 1) * unit, None, unit, False
+        else:
+            return None
+    # 一百五 is 150 to some and 105 to nobody: left alone.
+    if digit is not None and last > 10 and not zero:
+        return None
+    return total + (digit or 0)
+
+
+_LANGUAGES = {
+    "en": "the of what which who whom when where how many was were did does is are in to and",
+    "es": "el la los las de del que qué cuál cuáles quién quiénes cuándo dónde cómo cuánto"
+    " cuántos cuántas por en una un fue es se y",
+    "de": "der die das den dem des wer was wann wo wie welche welcher welches welchen warum ist"
+    " wurde und von im ein eine einer nicht mit für auf viele hat",
+}
+_WORD_LANGUAGES: dict[str, tuple[str, ...]] = {}
+for _language, _words in _LANGUAGES.items():
+    for _word in _words.split():
+        _WORD_LANGUAGES[_word] = (*_WORD_LANGUAGES.get(_word, ()), _language)
+_WORD = re.compile(r"[^\W\d_]{1,12}")
+
+
+@lru_cache(maxsize=4096)
+def language_of(question: str) -> str:
+    """``"es"`` or ``"de"`` where the question's small words are mostly of it, else ``""``."""
+    if "¿" in question:
+        return "es"
+    counts = dict.fromkeys(_LANGUAGES, 0)
+    for word in _WORD.findall(question[:400].casefold()):
+        for language in _WORD_LANGUAGES.get(word, ()):
+            counts[language] += 1
+    best = max(("es", "de"), key=lambda language: counts[language])
+    return best if counts[best] >= 2 and counts[best] > counts["en"] else ""

@@ -7,10 +7,11 @@ import sys
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from qwenlong.rewards import registry
-from qwenlong.rewards.answer import extract
-from qwenlong.rewards.extractive import score
+from qwenlong.rewards.extractive import check, score
 from qwenlong.rewards.normalise import normalise
 from qwenlong.types import Example, InputError
 
@@ -98,82 +99,6 @@ def test_accepts(answer: str, gold: str) -> None:
     assert said(answer, "Another", gold) == 1.0
 
 
-@pytest.mark.parametrize(
-    "final",
-    [
-        "Therefore, the answer is Paris",
-        "therefore the answer is Paris.",
-        "**Therefore, the answer is Paris.**",
-        "**Therefore, the answer is:** Paris",
-        "Therefore, **the answer is** Paris.",
-        "**Therefore, the answer is**: Paris.\r\n\nHope that helps!",
-        "Therefore, the answer is London.\nWait. Therefore, the answer is Paris.",
-        "Therefore, the answer is London. No: therefore, the answer is Paris.",
-        "\\boxed{London} and yet\nTherefore, the answer is Paris.\n\\boxed{Rome}\nAnswer: Rome",
-        "**Therefore, the answer is:**\n\n\\boxed{Paris}",
-        "So it is $\\boxed{Paris}$.",
-        "Answer: Rome\n\\boxed{London}, rather \\boxed{Paris}",
-        "\\boxed{\\boxed{Paris}}",
-        "\\boxed{\\text{Paris}}",
-        "Answer: London\nAnswer: Paris.",
-        "**Final Answer:** Paris",
-        "**Answer**: Paris",
-    ],
-)
-def test_reads_the_final_answer(final: str) -> None:
-    assert value(final, "Paris") == 1.0
-
-
-@pytest.mark.parametrize(
-    "final",
-    [
-        "Paris",
-        "",
-        "The answer isn't \\boxed{Paris",
-        "Therefore, the answer is not known.\n\\boxed{Paris}",
-        "Therefore, the answer is Paris.\nTherefore, the answer is London.",
-        "\\boxed{London, \\boxed{Paris}}",
-        "A wrong answer: Paris",
-        "Therefore, the answer isParis.",
-    ],
-)
-def test_no_or_another_final_answer(final: str) -> None:
-    assert value(final, "Paris") == 0.0
-
-
-def test_rules_in_their_order() -> None:
-    every = "Answer: C\n\\boxed{B}\nTherefore, the answer is A"
-    assert extract(every, thinking=False).answer == "A"
-    assert extract(every, thinking=False).how == "Therefore, the answer is …"
-    assert extract("Answer: C\n\\boxed{B}", thinking=False).answer == "B"
-    assert extract("Answer: C", thinking=False).answer == "C"
-    assert extract("Answer: C", thinking=False).how == "Answer: …"
-    assert extract("\\boxed{a_{1} \\} b}", thinking=False).answer == "a_{1} \\} b"
-
-
-CLAIM = "Therefore, the answer is Paris."
-
-
-@pytest.mark.parametrize(
-    ("response", "thinking", "right"),
-    [
-        (f"<think>Well.</think>{CLAIM}", True, 1.0),
-        (f"Well.</think>\n\n{CLAIM}", True, 1.0),
-        (f"<think></think>{CLAIM}", False, 1.0),
-        (CLAIM, False, 1.0),
-        (CLAIM, True, 0.0),
-        (f"<think>{CLAIM}", True, 0.0),
-        (f"<think>{CLAIM}", False, 0.0),
-        (f"<think>{CLAIM}</think>", True, 0.0),
-        (f"<think>{CLAIM}</think>I do not know.", False, 0.0),
-        (f"{CLAIM}</think>one more</think>nothing", True, 0.0),
-        (f"Well.</think><think>{CLAIM}", True, 0.0),
-    ],
-)
-def test_only_what_follows_the_thinking_counts(response: str, thinking: bool, right: float) -> None:
-    assert score(example("Paris"), response, thinking).value == right
-
-
 def test_breakdown_says_why() -> None:
     right = score(example("The Seine", "Seine"), "</think>Therefore, the answer is Seine.")
     assert right.verifier == "extractive"
@@ -182,6 +107,8 @@ def test_breakdown_says_why() -> None:
         "rule": "Therefore, the answer is …",
         "compared_with": "seine | seine",
         "why": "right: 'seine' equals the gold answer 'The Seine'",
+        "f1": "1.000",
+        "contains": "1",
     }
     wrong = score(example("Seine"), "</think>Answer: Rhine")
     assert wrong.breakdown["why"] == "wrong: 'rhine' equals no gold answer"
@@ -189,6 +116,58 @@ def test_breakdown_says_why() -> None:
     assert "never closed" in unclosed.breakdown["why"]
 
 
+def test_f1_and_contains_are_figures_of_their_own() -> None:
+    wrong = score(example("Seine", "the river Seine"), "</think>Answer: the long river Seine")
+    assert wrong.value == 0.0
+    assert wrong.breakdown["f1"] == "0.800"
+    assert wrong.breakdown["contains"] == "1"
+    part = score(example("Seine"), "</think>Answer: Seineufer")
+    assert (part.breakdown["f1"], part.breakdown["contains"]) == ("0.000", "0")
+    # Each Chinese character is a token.
+    chinese = score(example("北京大学"), "</think>答案：北京")
+    assert (chinese.value, chinese.breakdown["f1"]) == (0.0, "0.667")
+    spelled = score(example("four"), "</think>Answer: 4")
+    assert (spelled.value, spelled.breakdown["f1"]) == (1.0, "1.000")
+    none = score(example("Seine"), "Answer: Seine")
+    assert (none.breakdown["f1"], none.breakdown["contains"]) == ("0.000", "0")
+
+
+@pytest.mark.parametrize("answers", [(), ("",), ("Paris", "  ")])
+def test_check_refuses_an_unreadable_gold(answers: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match=r"answers=.* of example '1': must be one text or more"):
+        check(example(*answers))
+    check(example("Paris", "!"))
+
+
+PIECES = st.sampled_from(
+    "Therefore, the answer is |\\boxed{|}|Answer: |\n|\n\n|</think>|<think>|Paris|the |not |. |**"
+    "|$|\\(|`|\u200f|\ud800|\x00|\u0301|一百|亿|ﷺ|½|① | [1]|(|)|It is |です|«|1,000|<answer>".split(
+        "|"
+    )
+)
+RESPONSES = st.one_of(st.text(max_size=200), st.lists(PIECES, max_size=30).map("".join))
+
+
+@settings(max_examples=500, deadline=None)
+@given(RESPONSES, st.booleans())
+def test_any_response_has_one_verdict(response: str, thinking: bool) -> None:
+    for final in (response, f"</think>Therefore, the answer is {response}"):
+        verdict = score(example("Paris", "一百"), final, thinking)
+        assert verdict == score(example("Paris", "一百"), final, thinking)
+        assert verdict.value in (0.0, 1.0)
+        assert 0.0 <= float(verdict.breakdown["f1"]) <= 1.0
+        assert verdict.breakdown["why"].startswith("right:") == bool(verdict.value)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(st.characters(categories=("L", "N")), min_size=1, max_size=40))
+def test_a_gold_answer_is_right_and_its_negation_wrong(gold: str) -> None:
+    assert said(gold, gold) == 1.0
+    assert said(f"not {gold}", gold) == 0.0
+    assert said(f"{gold} or not {gold}", gold) == 0.0
+
+
+@pytest.mark.parametrize("prefix", ["", "Therefore, the answer is ", "\\boxed{", "Answer:", "\n\n"])
 @pytest.mark.parametrize(
     "piece",
     [
@@ -197,26 +176,36 @@ def test_breakdown_says_why() -> None:
         "Therefore, the answer is ",
         "Therefore, the answer is Paris.\n",
         "\\boxed{",
+        "\\text{",
         "{",
         "}",
+        "(",
         "\\",
         "*",
         "\n****",
         "Answer: ",
         "\nAnswer:",
+        "\nThe final answer",
         "\n" + " " * 7,
+        "\n-",
+        "So the answer is ",
         "<think>",
         "a ",
         "'",
+        "[1] ",
+        "一",
+        "1,000,",
         "\u0301\u0316",
     ],
 )
-@pytest.mark.parametrize("prefix", ["", "Therefore, the answer is ", "\\boxed{", "Answer:"])
 def test_long_responses_are_quick(piece: str, prefix: str) -> None:
     response = "</think>" + prefix + piece * (200_000 // len(piece)) + "}"
     start = time.process_time()
     score(example("Paris"), response)
-    assert time.process_time() - start < 0.5
+    assert time.process_time() - start < 0.25  # measured below 0.05, on a machine that does more
+
+
+CLAIM = "Therefore, the answer is Paris."
 
 
 def test_registry_dispatches_by_kind() -> None:

@@ -1,0 +1,304 @@
+"""Scores a file of model answers: what ``qwenlong score`` does, line by line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from qwenlong.rewards import registry
+from qwenlong.rewards.hybrid import load_rule
+from qwenlong.types import Example, InputError, Score
+
+_OWN = {"id", "kind", "question", "answers", "response", "source", "metadata", "thinking", "score"}
+_ANSWERLESS = {"format"}
+"""Kinds that compare with no gold answer."""
+_BIG = 8 * 2**20
+"""Bytes of a file that takes long enough for progress to be shown."""
+_AS_IT_IS: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
+_EVERY = 2**20
+"""Bytes between two updates of it."""
+
+
+class MalformedError(ValueError):
+    """A line cannot be scored, and why."""
+
+
+@dataclass
+class Tally:
+    """Lines of one kind and source."""
+
+    lines: int = 0
+    right: int = 0
+    total: float = 0.0
+
+    def add(self, value: float) -> None:
+        self.lines += 1
+        self.right += value == 1.0
+        self.total += value
+
+
+@dataclass
+class Outcome:
+    """What became of a file's lines."""
+
+    by_kind: dict[tuple[str, str], Tally] = field(default_factory=dict)
+    """By kind and source."""
+    malformed: int = 0
+
+    def add(self, kind: str, source: str, value: float) -> None:
+        self.by_kind.setdefault((kind, source), Tally()).add(value)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A line, read: the example, the response to it, and the line's own fields."""
+
+    record: dict[str, Any]
+    example: Example
+    response: str
+    thinking: bool
+
+
+def score_file(
+    path: Path,
+    kind: str | None = None,
+    out: Path | None = None,
+    summary: bool = False,
+    thinking: bool = False,
+) -> Outcome:
+    """Writes every line of ``path`` that can be scored, with its score, to ``out`` or stdout.
+
+    ``kind`` is that of all lines, whatever they say of themselves, or a ``module:callable``.
+    ``thinking`` is for lines that do not say whether the response must close its thinking.
+    Memory does not grow with the file.
+
+    Raises:
+        InputError: the file, ``kind`` or ``out`` is wrong; nothing has been written then.
+    """
+    if kind is not None:
+        load_rule(kind)
+    stderr = Console(stderr=True)
+    outcome = Outcome()
+    with _opened(path) as file, _written(out, path) as sink:
+        shown = stderr.is_terminal and (out is not None or not sys.stdout.isatty())
+        with _progress(path, stderr, shown) as advance:
+            for number, raw in enumerate(file, start=1):
+                try:
+                    line = _scored(raw, number, path.stem, kind, thinking, outcome)
+                except MalformedError as error:
+                    outcome.malformed += 1
+                    stderr.print(f"{path}:{number}: {error}", **_AS_IT_IS)
+                else:
+                    sink.write(line)
+                advance(len(raw))
+    if summary:
+        # Lines on stdout stay alone there, so that they can be piped.
+        console = Console() if out else stderr
+        console.print(summarised(outcome))
+    return outcome
+
+
+def summarised(outcome: Outcome) -> Table:
+    """Accuracy (the share of a score of 1) and mean score, by kind and source."""
+    table = Table("kind", box=None, pad_edge=False)
+    table.add_column("source", overflow="fold")
+    for column in ("lines", "accuracy", "mean score"):
+        table.add_column(column, justify="right")
+    every = Tally()
+    for (kind, source), tally in sorted(outcome.by_kind.items()):
+        table.add_row(kind, source, *_figures(tally))
+        every.lines += tally.lines
+        every.right += tally.right
+        every.total += tally.total
+    if len(outcome.by_kind) > 1:
+        table.add_row("all", "", *_figures(every), style="bold")
+    if outcome.malformed:
+        table.add_row("malformed", "", f"{outcome.malformed:,}", "", "", style="red")
+    return table
+
+
+def _figures(tally: Tally) -> tuple[str, str, str]:
+    accuracy, mean = tally.right / tally.lines, tally.total / tally.lines
+    return f"{tally.lines:,}", f"{accuracy:.4f}", f"{mean:.4f}"
+
+
+def _scored(
+    raw: bytes, number: int, stem: str, kind: str | None, thinking: bool, outcome: Outcome
+) -> bytes:
+    """The line with its score; nothing for a blank one."""
+    text = _decoded(raw, number)
+    if not text.strip():
+        return b""
+    answered = _read(_parsed(text), number, stem, kind, thinking)
+    score = _score(answered)
+    outcome.add(answered.example.kind, answered.example.source, score.value)
+    given = {"value": score.value, "verifier": score.verifier, "breakdown": dict(score.breakdown)}
+    return _encoded({**answered.record, "score": given})
+
+
+def _score(answered: Answered) -> Score:
+    example = answered.example
+    try:
+        rule = load_rule(example.kind) if ":" in example.kind else registry.verifier(example)
+        return rule(example, answered.response, answered.thinking)
+    except InputError as error:
+        raise MalformedError(str(error)) from None
+    except Exception as error:  # One line must not lose the others; it is reported.
+        raise MalformedError(f"{example.kind} failed: {type(error).__name__}: {error}") from error
+
+
+def _decoded(raw: bytes, number: int) -> str:
+    try:
+        return raw.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise MalformedError(f"not UTF-8 (byte {error.start + 1} of the line)") from None
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        record = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise MalformedError(f"not JSON: {error.msg} at column {error.colno}") from None
+    except (ValueError, RecursionError) as error:
+        raise MalformedError(f"not JSON that can be read: {error}") from None
+    if not isinstance(record, dict):
+        raise MalformedError("must be a JSON object")
+    return record
+
+
+def _read(
+    record: dict[str, Any], number: int, stem: str, kind: str | None, thinking: bool
+) -> Answered:
+    """As ``data/jsonl.py`` reads an example: keys without a meaning here are its metadata."""
+    own_kind = _text(record, "kind", "extractive" if kind else None)
+    if kind is None and ":" in own_kind:
+        # A file of data does not choose what is imported.
+        raise MalformedError(f"kind={own_kind!r}: only --kind takes a module:callable")
+    kind = kind or own_kind
+    metadata = record.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise MalformedError(f"metadata={_shown(metadata)}: must be an object")
+    thinks = record.get("thinking")
+    if thinks is not None and not isinstance(thinks, bool):
+        raise MalformedError(f"thinking={_shown(thinks)}: must be true or false")
+    example = Example(
+        id=str(record.get("id") or f"line {number}"),
+        source=_text(record, "source", stem) or stem,
+        question=_text(record, "question"),
+        documents=(),
+        answers=_answers(record, kind),
+        kind=kind,
+        metadata={**{k: v for k, v in record.items() if k not in _OWN}, **metadata},
+    )
+    return Answered(
+        record, example, _text(record, "response"), thinking if thinks is None else thinks
+    )
+
+
+def _answers(record: dict[str, Any], kind: str) -> tuple[str, ...]:
+    answers = record.get("answers")
+    if answers is None and kind in _ANSWERLESS:
+        return ()
+    if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
+        given = " is missing" if answers is None else f"={_shown(answers)}"
+        raise MalformedError(f"answers{given}: must be a list of texts")
+    if kind not in _ANSWERLESS and not any(answer.strip() for answer in answers):
+        raise MalformedError(f"answers={_shown(answers)}: at least one text is needed")
+    return tuple(answers)
+
+
+def _text(record: dict[str, Any], key: str, default: str | None = None) -> str:
+    value = record.get(key)
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, str):
+        given = " is missing" if key not in record else f"={_shown(value)}"
+        raise MalformedError(f"{key}{given}: must be a text")
+    return value
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"
+
+
+def _encoded(record: dict[str, Any]) -> bytes:
+    try:
+        return json.dumps(record, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return json.dumps(record).encode() + b"\n"
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BufferedReader]:
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    with file:
+        yield file
+
+
+@contextmanager
+def _written(out: Path | None, source: Path) -> Iterator[BinaryIO]:
+    """Stdout, or a file beside ``out`` that is renamed to it when all lines are in it."""
+    if out is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    if out.exists() and out.samefile(source):
+        raise InputError(f"--out {out}: is the file to be scored; name another")
+    if out.exists() and not out.is_file():
+        raise InputError(f"--out {out}: is no file; name one")
+    partial = out.with_name(f"{out.name}.partial")
+    try:
+        file = partial.open("wb")
+    except OSError as error:
+        raise InputError(f"--out {out}: cannot be written: {error.strerror}") from None
+    try:
+        with file:
+            yield file
+        os.replace(partial, out)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _progress(path: Path, console: Console, shown: bool) -> Iterator[Callable[[int], None]]:
+    """A bar for a big file in a terminal; it vanishes at the end."""
+    size = path.stat().st_size
+    bar = Progress(
+        TextColumn(f"scoring {path.name} ({decimal(size)})", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+    with bar if shown and size >= _BIG else nullcontext():
+        task = bar.add_task("", total=size)
+        seen = drawn = 0
+
+        def advance(read: int) -> None:
+            nonlocal seen, drawn
+            seen += read
+            if seen - drawn >= _EVERY:
+                bar.update(task, completed=seen)
+                drawn = seen
+
+        yield advance

@@ -1,0 +1,115 @@
+"""What the question says about how its answer is written: scale, percent, sign, unit, language."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+from qwenlong.rewards.numbers import read
+from qwenlong.rewards.units import DIMENSION, MEANINGS
+
+_LONGEST = 4000
+
+_SCALE = re.compile(
+    r"\b(?:in|en|how many)(?: the| of)? ?(?:u\.?s\.? ?\$?|usd|eur|[$€£₹]|rs\.?)? ?"
+    r"(thousands?|millions?|billions?|trillions?|lakhs?|crores?|tausend|millionen|milliarden"
+    r"|mi[lo]\b|mrd\b|miles de millones|miles|millones)\b"
+    r"|(?:单位|單位|単位|단위|多少|以|几|幾|何|몇) ?[:：]? ?([十百千万亿萬億兆십백천만억조]{1,3})",
+    re.IGNORECASE,
+)
+_PERCENT = re.compile(
+    r"(?<!\d)(?<!\d[ -])(?:\bper ?cent|\bpct\b|prozent|porcentaje|por ?cien|百分|パーセント|퍼센트"
+    r"|प्रतिशत|مئوية)"
+    r"|\bwhat (?:is|was|were|are|would be) (?:the )?(?:[a-z]{1,20} ){0,3}"
+    r"(?:rate|margin|yield|growth)\b"
+    r"|比例|比率|利率|増加率|成長率|增长率|비율|증가율|성장률|दर क्या|معدل|نسبة",
+    re.IGNORECASE,
+)
+_DOWN = re.compile(
+    r"\b(?:decreas\w+|declin\w+|fall|fell|drop\w*|reduc\w+|loss(?:es)?|disminu\w+|baj[oó]|ca[ií]da"
+    r"|ca[yí]\w+|p[eé]rdidas?|r[uü]ckgang|gesunken|sank|abnahme|verlust\w*|कमी|गिरावट|घाटा)\b"
+    r"|减少|減少|下降|下跌|降低|亏损|虧損|低下|損失|赤字|감소|하락|손실|انخفاض|انخفض|تراجع|خسارة",
+    re.IGNORECASE,
+)
+_LOSS = re.compile(
+    r"\bloss|p[eé]rdida|verlust|घाटा|हानि|خسارة|خسائر|亏损|虧損|損失|赤字|손실|적자", re.I
+)
+_EITHER_WAY = re.compile(
+    r"\b(?:increas\w+|chang\w+|growth|gr[eo]w|r[io]se|gains?|incomes?|profits?|variation|differences?"
+    r"|cambi\w+|aument\w+|ver[aä]nder\w+|[aä]nder\w+|zunahme)\b"
+    r"|变化|變化|変化|增减|增減|変動|变动|증감|변화|बदलाव|تغير|التغير",
+    re.IGNORECASE,
+)
+_YEAR = re.compile(
+    r"\b(?:which|what|in what|in which)(?: fiscal| financial| calendar)? years?\b(?! over)"
+    r"|[哪何]一?年|어느 해|몇 년도|qu[eé] año|welche[ms] jahr|किस (?:वर्ष|साल)|أي (?:عام|سنة)",
+    re.IGNORECASE,
+)
+_UNIT = re.compile(
+    r"\b(?:in|how many|wie viele|cu[aá]nt[oa]s)"
+    r"(?: (?:the|us|u\.s\.|of|thousands?|millions?|billions?)){0,3} ([^\W\d_]{1,20})",
+    re.IGNORECASE,
+)
+_METRES = re.compile(
+    r"\b(?:met(?:re|er)s?|heights?|lengths?|widths?|depths?|distances?|elevation|altitude"
+    r"|how (?:long|tall|high|far|deep|wide))\b",
+    re.IGNORECASE,
+)
+_GERMAN = re.compile(
+    r"\b(?:wie|wieviele?|welche[rsnm]?|beträgt|betrug|wurden?|und|der|das)\b", re.I
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a question wants."""
+
+    scale: Fraction | None = None
+    """"in millions": how a number without a scale is to be read."""
+    percent: bool = False
+    """It asks for a percentage, if by another name: a growth rate, a margin."""
+    down: bool = False
+    """It asks how much something fell, so that "a decrease of 5" is 5."""
+    loss: bool = False
+    """It speaks of losses, so that an answer that does, too, says nothing by it."""
+    year: bool = False
+    metres: bool = False
+    measures: frozenset[str] = frozenset()
+    style: str = "."
+    """The decimal sign of its language; empty where that differs from country to country."""
+
+
+@lru_cache(maxsize=4096)
+def asked_by(question: str) -> Asked:
+    question = question[:_LONGEST]
+    scale = _SCALE.search(question)
+    measures: set[str] = set()
+    for match in _UNIT.finditer(question):
+        word = match[1].lower()
+        meaning = MEANINGS.get(word)
+        if meaning and meaning.kind == "measure" and word != "second":
+            measures |= meaning.measures
+    return Asked(
+        scale=_factor(scale[1] or scale[2]) if scale else None,
+        percent=not scale and bool(_PERCENT.search(question)),
+        down=bool(_DOWN.search(question)) and not _EITHER_WAY.search(question),
+        loss=bool(_LOSS.search(question)),
+        year=bool(_YEAR.search(question)),
+        metres=bool(_METRES.search(question)),
+        measures=frozenset(measures),
+        style="" if "¿" in question else "," if len(_GERMAN.findall(question)) > 1 else ".",
+    )
+
+
+def _factor(words: str) -> Fraction | None:
+    words = {"miles de millones": "mil millones"}.get(words.lower(), words)
+    claims = read(f"1 {words}").claims
+    return claims[0].value if claims else None
+
+
+def same_dimension(units: frozenset[str], others: frozenset[str]) -> bool:
+    """Whether the first are some, and each of them measures what one of the others does."""
+    dimensions = {DIMENSION.get(other) for other in others}
+    return bool(units) and all(DIMENSION.get(unit) in dimensions for unit in units)

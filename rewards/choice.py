@@ -1,0 +1,291 @@
+"""Multiple choice: exactly one option claimed, by letter, by letter and text, or by text alone.
+
+``metadata["options"]`` is a list of texts, which may carry their letters ("A. text"), or a mapping
+from letter to text. A gold answer is a letter, an option's text, or both ("B. text"); all of them
+name the same option. Without options the gold answer is a letter, and only letters are read.
+
+What counts as a claim, in this order:
+
+1. a letter that is the whole answer, but for brackets, markdown, a lead-in ("option B", "选项B",
+   "the correct answer is B") or a closing "is correct"; upper or lower case, full width;
+2. a text that equals exactly one option after normalisation;
+3. an upper-case letter, or a bracketed or named lower-case one, with the option's text, part of
+   it, or a reason ("B, because …") in which no other option appears.
+
+A letter with another text, two letters, a denied letter and a letter beyond the options are
+wrong: in "The correct answer is Apple" no letter is claimed, in "A company" neither.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from qwenlong.rewards.answer import extract
+from qwenlong.rewards.normalise import normalise
+from qwenlong.types import Example, Score
+
+NAME = "choice"
+_SHOWN = 200
+# A letter, its text and a reason: more is no claim of one option, and costs time.
+_LONGER = 1000
+
+_LEADS = re.compile(
+    r"^(?:(?:so|thus|hence|therefore|由此|因此|所以|综上|綜上|故)[,，]?\s?)?(?:"
+    r"i (?:would |will )?(?:choose|pick|select)\s"
+    r"|(?:the |my )?(?:(?:final|correct|right|best|most accurate)\s){0,2}"
+    r"(?:answer|option|choice)\s?(?:(?:is|would be|must be)\b\s?:?|:)"
+    r"|(?:正确|正確|最佳|最终|最終)?的?(?:答案|选项|選項)(?:应该|應該|应|應)?(?:是|为|為|选|選|:)"
+    r"|(?:本题|本題|此题|此題)?(?:应|應|故)?(?:选择|選擇|选|選)(?!项|項|択)"
+    r"|【答案】|答:|(?:正解|正答|正しい答え|答え)は|(?:정답|답)[은:]"
+    r"|(?:الإجابة|الجواب)(?: الصحيحة| الصحيح)?(?: هي| هو)"
+    r"|la (?:respuesta|opción)(?: correcta)? es(?: la)?\b"
+    r"|die (?:richtige |korrekte )?(?:antwort|option) (?:ist|lautet)\b"
+    r"|la (?:bonne )?réponse(?: correcte)? est\b|सही (?:उत्तर|विकल्प)(?! है)"
+    r")\s{0,3}",
+    re.IGNORECASE,
+)
+_TAILS = re.compile(
+    r"(?:\s(?:is|would be)(?: the)? (?:correct|right|best)(?: (?:answer|option|choice|one))?"
+    r"|\s?(?:是|为|為)?(?:正确|正確)的?(?:答案|选项|選項)?|\s?が(?:正解|正しい)(?:です|である)?"
+    r"|\s?(?:입니다|이다|です|だ|है)"
+    r"|\s(?:es|ist|est) (?:la )?(?:correcta|richtig|correcte))[.。]?$",
+    re.IGNORECASE,
+)
+_NAMED = (
+    r"(?:option|choice|answer|letter|alternative|opción|respuesta|antwort|réponse)(?![^\W\d_])|"
+    r"选项|選項|選択肢|보기|الخيار|الإجابة|विकल्प"
+)
+_LATEX = re.compile(r"\\(?:boxed|text(?:bf|it)?|math(?:rm|bf|sf))\s?\{([^{}]{0,500})\}")
+_LETTER_LAST = re.compile(rf"(.{{1,2000}}?)\s?[(\[](?:(?i:{_NAMED})\s)?([A-Z])[)\]]\.?")
+_LABELLED = re.compile(r"\s{0,9}[(\[]?([A-Z])\s?[)\].:、)．:](?!\d)\s*")
+_WORD = re.compile(r"\w+")
+_LETTERS = re.compile(
+    r"(?<![\w'-])[B-HJ-Z](?![\w'-])|(?<![\w'-])[AI](?=\s?[).,:;/&+\]]|$|\s(?:and|or|is|are)\b)"
+    r"|(?<=\()[AI](?=\))|(?:(?<=option )|(?<=choice )|(?<=answer )|(?<=选项))[A-Z](?!\w)"
+)
+_REASONS = re.compile(
+    r"(?:because|since|as|given|for|due to|according to|based on|this is|it is|which|in the"
+    r"|the (?:passage|text|document|author|article|table|paper|report|context|speaker)s?"
+    r"|porque|ya que|pues|weil|denn|da|parce que|car|क्योंकि|لأن)\b"
+    r"|因|由于|由於|根据|根據|なぜなら|왜냐하면"
+)
+_DENIED = re.compile(
+    r"^(?:is |are |was |ist |es |est )?(?:not|no|never|nicht|wrong|incorrect|false|falsch)\b"
+    r"|\b(?:incorrect|wrong|false|falsch|isn't|not (?:correct|right|true|the|[a-z]\b))"
+    r"|不是|不对|不對|不正确|不正確|错|錯|并非|並非|有误|排除|ではない|아니|틀|नहीं|गलत|خطأ|ليس"
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of a question: labels as written, texts normalised and raw, in order."""
+
+    labels: tuple[str, ...]
+    texts: tuple[str, ...]
+    raw: tuple[str, ...]
+    claim: re.Pattern[str]
+    """Reads a label at the start of an answer."""
+
+
+def check(example: Example) -> None:
+    """Raises ``ValueError`` unless the gold answers name exactly one of the options."""
+    try:
+        _question(pairs(example), example.answers)
+    except ValueError as error:
+        raise ValueError(f"example {example.id!r}: {error}") from None
+
+
+def score(example: Example, response: str, thinking: bool = True) -> Score:
+    """1 if the final answer claims the gold option and no other, else 0."""
+    options, gold = _question(pairs(example), example.answers)
+    extraction = extract(response, thinking)
+    answer = extraction.answer or ""
+    text = options.texts[options.labels.index(gold)]
+    breakdown = {
+        "extracted": _shown(answer),
+        "rule": extraction.how,
+        "compared_with": _shown(f"{gold}: {text}" if text else gold),
+    }
+    if extraction.answer is None:
+        return Score(0.0, NAME, {**breakdown, "why": extraction.how})
+    if len(answer) > _LONGER + 4 * max(map(len, options.texts)):
+        why = f"wrong: {len(answer)} characters, far longer than an option"
+        return Score(0.0, NAME, {**breakdown, "why": why})
+    label, how = claimed(answer, options)
+    if label is None:
+        return Score(0.0, NAME, {**breakdown, "why": f"wrong: {how}"})
+    if label != gold:
+        why = f"wrong: option {label} is claimed, {how}, not option {gold}"
+        return Score(0.0, NAME, {**breakdown, "claimed": label, "why": why})
+    why = f"right: option {gold} is claimed, {how}"
+    return Score(1.0, NAME, {**breakdown, "claimed": label, "why": why})
+
+
+def claimed(answer: str, options: Options) -> tuple[str | None, str]:
+    """The label of the one option that ``answer`` claims, or None; and how, or why not."""
+    text = unicodedata.normalize("NFKC", answer).strip()
+    for _ in range(2):
+        if "\\" in text:
+            text = _LATEX.sub(r"\1", text).strip()
+    whole = _by_text(answer, options)
+    if whole and not _is_label(text, options):
+        return whole, "by its text"
+    text = _TAILS.sub("", text)
+    text = text[_end(_LEADS.match(text)) :].lstrip(" :")
+    match = options.claim.match(text)
+    if match and not text[match.end() :].strip(" .。!)]}"):
+        return _known(match["label"].upper(), options, "by its letter")
+    led = _by_text(text, options)
+    if led:
+        return led, "by its text"
+    last = _LETTER_LAST.fullmatch(text)
+    if last and _by_text(last[1], options) == last[2]:
+        return last[2], "by its text and letter"
+    if not match:
+        return None, "it is neither one letter nor the text of exactly one option"
+    return _with_text(text, match, options)
+
+
+def _with_text(text: str, match: re.Match[str], options: Options) -> tuple[str | None, str]:
+    """What a letter that something follows claims."""
+    raw = text[match.end() :].strip()
+    if raw.startswith("(") and raw.endswith(")"):
+        raw = raw[1:-1]
+    label, how = _known(match["label"].upper(), options, "by its letter")
+    if label is None:
+        return None, how
+    rest, own = normalise(raw), options.texts[options.labels.index(label)]
+    if own and rest == own:
+        return label, "by its letter and text"
+    if match["label"] in string.ascii_lowercase and not (match["named"] or match["close"]):
+        return None, f"a lower-case {match['label']!r} within a text is no letter"
+    after = rest[len(own) :] if own and _starts(rest, own) else rest
+    taken_back = _taken_back(raw, rest, after, label, options)
+    if taken_back:
+        return None, taken_back
+    if after == rest and not _REASONS.match(rest.lstrip(", ")):
+        if not (match["stop"] or match["close"] or match["named"]):
+            return None, "it is neither one letter nor the text of exactly one option"
+        if own and not _part_of(rest, own):
+            return None, f"letter {label} stands with another text than option {label} has"
+    return label, "by its letter, with more said"
+
+
+def _taken_back(raw: str, rest: str, after: str, label: str, options: Options) -> str:
+    """In words, why what follows the letter takes the claim back; empty where it does not."""
+    at = options.labels.index(label)
+    own = options.texts[at]
+    letters = set(_LETTERS.findall(raw)).intersection(options.labels) - {label}
+    # "Both A and B" may be said with the letter whose text it is.
+    if letters - set(_LETTERS.findall(options.raw[at]) if after != rest else ()):
+        return f"two options are claimed: {label} and {', '.join(sorted(letters))}"
+    if _DENIED.search(after.strip(" .,;:()")):
+        return f"letter {label} is denied or doubted"
+    for other, text in zip(options.labels, options.texts, strict=True):
+        if (
+            other != label
+            and text not in ("", own)
+            and _contains(rest if own and own in text else after, text)
+        ):
+            return f"letter {label} stands with the text of option {other}"
+    return ""
+
+
+def _known(label: str, options: Options, how: str) -> tuple[str | None, str]:
+    for known in options.labels:
+        if known.upper() == label:
+            return known, how
+    return None, f"letter {label} is beyond the options {', '.join(options.labels)}"
+
+
+def _is_label(text: str, options: Options) -> bool:
+    return text.strip("()[]. ") in options.labels
+
+
+def _by_text(text: str, options: Options) -> str | None:
+    """The one option whose text ``text`` is."""
+    wanted = normalise(text)
+    if not wanted or options.texts.count(wanted) != 1:
+        return None
+    label = options.labels[options.texts.index(wanted)]
+    # normalise() takes "A" for an article, yet "A Apple" may claim option A: in doubt, neither.
+    doubtful = text.startswith("A ") and label != "A" and "A" in options.labels
+    raw = options.raw[options.labels.index(label)]
+    return None if doubtful and not raw.casefold().startswith("a ") else label
+
+
+def _starts(text: str, start: str) -> bool:
+    if not text.startswith(start):
+        return False
+    return not (text[len(start) :][:1].isalnum() and start.isascii())
+
+
+def _contains(text: str, part: str) -> bool:
+    if not part.isascii():
+        return part in text
+    words, said = (" ".join(_WORD.findall(words)) for words in (part, text))
+    return bool(words) and f" {words} " in f" {said} "
+
+
+def _part_of(text: str, own: str) -> bool:
+    """Whether ``text`` says the option's text with fewer or with more words."""
+    said, known = set(_WORD.findall(text)), set(_WORD.findall(own))
+    return bool(said) and bool(known) and (said <= known or known <= said)
+
+
+def _end(match: re.Match[str] | None) -> int:
+    return match.end() if match else 0
+
+
+def pairs(example: Example) -> tuple[tuple[str, str], ...]:
+    """Label and text of every option; A to Z without texts where no options are given."""
+    given: Any = example.metadata.get("options")
+    if isinstance(given, Mapping):
+        return tuple((str(label).strip(), str(text)) for label, text in given.items())
+    texts = [str(text) for text in given or ()]
+    if len(texts) > len(string.ascii_uppercase):
+        raise ValueError(f"options: {len(texts)} of them; more than 26 need a mapping with labels")
+    labels = string.ascii_uppercase[: len(texts)] or string.ascii_uppercase
+    starts = [_LABELLED.match(text) for text in texts]
+    own = [_end(m) if m and m[1] == label else 0 for label, m in zip(labels, starts, strict=False)]
+    # A lone "A. Smith" among names is a name.
+    if sum(map(bool, own)) * 2 > len(own):
+        texts = [text[end:] for text, end in zip(texts, own, strict=True)]
+    return tuple(zip(labels, texts or [""] * len(labels), strict=True))
+
+
+@lru_cache(maxsize=1024)
+def _question(pairs: tuple[tuple[str, str], ...], answers: tuple[str, ...]) -> tuple[Options, str]:
+    options = _options(pairs)
+    golds = {claimed(gold, options)[0] for gold in answers}
+    gold = golds.pop() if len(golds) == 1 else None
+    if gold is None:
+        raise ValueError(
+            f"answers={list(answers)!r}: must name exactly one of the options"
+            f" {', '.join(options.labels)}, by its letter or its text"
+        )
+    return options, gold
+
+
+def _options(pairs: tuple[tuple[str, str], ...]) -> Options:
+    labels = tuple(label for label, _ in pairs)
+    known = "|".join(re.escape(label) for label in sorted(labels, key=len, reverse=True))
+    claim = re.compile(
+        rf"(?P<named>(?:(?:the|la|l'|die)\s?)?(?:{_NAMED})\s{{0,3}}:?\s{{0,3}})?[(\[{{<\"'「【“‘*_`$]{{0,4}}\s?"
+        rf"(?P<label>{known}|[A-Z])(?P<item>\s?(?:选项|選項|项|項|번|番))?(?!\w)"
+        rf"[\"'」”’*_`$]{{0,4}}(?P<close>[)\]}}>】]{{0,2}})[\"'*_`$]{{0,4}}"
+        r"(?:(?P<stop>\s?[.:、,;。]|\s[-–—](?=\s))[*_]{0,2}\s{0,3}|\s{1,3}|$|(?<=[)\]】]))",
+        re.IGNORECASE,
+    )
+    texts = tuple(text.strip() for _, text in pairs)
+    return Options(labels, tuple(map(normalise, texts)), texts, claim)
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"

@@ -1,0 +1,177 @@
+"""Citations: F-beta of the passages cited, counted only when the answer itself is right.
+
+``metadata``: ``gold_citations`` is a list of the passages that hold the answer, by number (3, "3",
+"Passage 3") or by label ("P3", "doc-a"); ``beta`` (default 1) weighs recall beta times as much as
+precision: F = (1 + b²)PR / (b²P + R) (van Rijsbergen; as a reward: LongRLVR, arXiv 2603.02146).
+
+Passages are those named after the thinking: in brackets ([1], [2][3], [1, 3], [2-4], [^1], 【5】,
+[Doc 2]), with their noun ((Passage 4), Passages 1 and 3, 文档3, 第3段), or in a line of sources
+("Sources: 1, 3"). What is named twice is cited once; a range counts whole, so citing everything is
+paid by its precision. With labels as gold, whatever stands in square brackets is a citation.
+
+The answer is judged by ``answer``, another verifier (extractive by default), once as it stands and
+once without its citations, and has to have 1 from it: a cited passage pays for no wrong answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from qwenlong.rewards import extractive
+from qwenlong.rewards.answer import THINK_CLOSE
+from qwenlong.rewards.normalise import normalise
+from qwenlong.types import Example, Score
+
+NAME = "citation"
+Verifier = Callable[[Example, str, bool], Score]
+_SHOWN = 200
+# Nobody cites more passages; what follows the thousandth is not expanded.
+_MOST = 1000
+# Nor does an answer with its citations need more characters after the thinking.
+_LONGEST = 30_000
+
+_NOUN = (
+    r"(?:passages?|documents?|docs?|paragraphs?|chunks?|sources?|references?|refs?|pasajes?"
+    r"|dokumente?|段落|文档|文檔|文書|資料|资料|来源|來源|문서|단락|الوثيقة|المقطع|दस्तावेज़|अनुच्छेद)"
+)
+_NUMBERS = r"\d{1,6}(?:\s?(?:[-–—,，、;&]|and|und|y|和)\s?(?:(?:and|&)\s)?\d{1,6}){0,99}"
+_SQUARE = re.compile(r"\[([^\[\]\n]{1,300})\]|【([^【】\n]{1,300})】")
+_ROUND = re.compile(r"[(（]([^()（）\n]{1,300})[)）]")
+_NAMED = re.compile(
+    rf"(?<![a-zA-Z]){_NOUN}\.?\s?(?:no\.?\s?|#)?({_NUMBERS})(?![a-zA-Z\d%])"
+    r"|第\s?(\d{1,6})\s?[段篇章节節]",
+    re.IGNORECASE,
+)
+_LINE = re.compile(
+    r"^[ \t*_#>-]{0,9}(?:sources?|citations?|references?|evidence|cited(?: passages)?|引用|来源"
+    r"|來源|出典|출처|fuentes?|quellen?|المصادر|स्रोत)[*_ ]{0,4}[:：][*_ \t]{0,9}"
+    rf"({_NUMBERS})[.\s]{{0,9}}$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_RANGE = re.compile(r"(\d{1,6})\s?[-–—]\s?(\d{1,6})|\d{1,6}")
+_ONLY_NUMBERS = re.compile(
+    rf"\s?\^?(?:{_NOUN}\.?\s?#?)?\s?({_NUMBERS})(?:†[^\]】]{{0,99}})?\s?", re.IGNORECASE
+)
+_BETWEEN = re.compile(r"(?:\bsee\b|\bcf\b|\band\b|[\s,;&.、，；和])+", re.IGNORECASE)
+_PREFIX = re.compile(rf"^\^?(?:{_NOUN}\.?(?:\s[:#]?\s?|#|(?=\d)))?", re.IGNORECASE)
+_BEFORE_MARK = re.compile(r"[ \t]{1,9}(?=[.,;:!?。，]|$)", re.MULTILINE)
+
+
+def check(example: Example) -> None:
+    """Raises ``ValueError`` unless there are gold citations and answers, and beta is above 0."""
+    where = f"of example {example.id!r}"
+    cited: Any = example.metadata.get("gold_citations")
+    if isinstance(cited, str | bytes) or not hasattr(cited, "__iter__") or not list(cited):
+        raise ValueError(
+            f"gold_citations={cited!r} {where}: must be a list of passage numbers or labels"
+        )
+    beta: Any = example.metadata.get("beta", 1.0)
+    if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 < beta <= 100:
+        raise ValueError(f"beta={beta!r} {where}: must be a number above 0, at most 100")
+    if not any(answer.strip() for answer in example.answers):
+        raise ValueError(f"answers={list(example.answers)!r} {where}: must hold an answer")
+
+
+def score(
+    example: Example,
+    response: str,
+    thinking: bool = True,
+    answer: Verifier = extractive.score,
+) -> Score:
+    """F-beta of the citations where ``answer`` finds the answer right, else 0."""
+    before, closed, final = response.rpartition(THINK_CLOSE)
+    gold = {_key(str(label)) for label in example.metadata["gold_citations"]}
+    judged = answer(example, response, thinking)
+    cited: set[str] = set()
+    if len(final) <= _LONGEST:
+        cited, bare = _cited(final, by_label=not all(label.isdecimal() for label in gold))
+        if judged.value < 1.0 and bare != final:
+            without = answer(example, before + closed + bare, thinking)
+            judged = without if without.value >= judged.value else judged
+    right = len(cited & gold)
+    precision, recall = right / max(1, len(cited)), right / len(gold)
+    beta = float(example.metadata.get("beta", 1.0))
+    f_beta = (1 + beta**2) * precision * recall / (beta**2 * precision + recall) if right else 0.0
+    breakdown = {
+        **judged.breakdown,
+        "answer_value": f"{judged.value:.4g}",
+        "answer_verifier": judged.verifier,
+        "cited": _shown(", ".join(sorted(cited, key=_in_order))),
+        "gold_citations": _shown(", ".join(sorted(gold, key=_in_order))),
+        "f_beta": f"{f_beta:.4g}",
+    }
+    if judged.value < 1.0:
+        told = judged.breakdown.get("why", "")
+        why = (
+            told if told.startswith("no answer") else f"wrong: citations count for nothing: {told}"
+        )
+        return Score(0.0, NAME, {**breakdown, "why": why})
+    if len(final) > _LONGEST:
+        why = f"wrong: {len(final)} characters after the thinking, more than {_LONGEST}: unread"
+        return Score(0.0, NAME, {**breakdown, "why": why})
+    word = "right" if f_beta == 1.0 else "partly" if f_beta else "wrong"
+    why = (
+        f"{word}: the answer is right, {right} of {len(gold)} gold passages among {len(cited)}"
+        f" cited; F{beta:g} {f_beta:.4g}"
+    )
+    return Score(f_beta, NAME, {**breakdown, "why": why})
+
+
+def _cited(final: str, by_label: bool) -> tuple[set[str], str]:
+    """The passages that ``final`` names, and ``final`` without the brackets that name them."""
+    found: set[str] = set()
+
+    def square(match: re.Match[str]) -> str:
+        inner = match[1] or match[2]
+        numbers = _ONLY_NUMBERS.fullmatch(inner)
+        if numbers:
+            found.update(_expanded(numbers[1], len(found)))
+        elif by_label:
+            found.update(_key(label) for label in re.split(r"[,;，；、]", inner) if label.strip())
+        else:
+            return match[0]
+        return ""
+
+    def named(match: re.Match[str]) -> str:
+        found.update(_expanded(match[1] or match[2], len(found)))
+        return ""
+
+    def in_parentheses(match: re.Match[str]) -> str:
+        """Takes "(see Passage 4)" out, for it is no part of an answer."""
+        return match[0] if _BETWEEN.sub("", _NAMED.sub("", match[1])) else ""
+
+    bare = _LINE.sub(named, _SQUARE.sub(square, final))
+    for match in _NAMED.finditer(bare):
+        named(match)
+    bare = _ROUND.sub(in_parentheses, bare)
+    return found, _BEFORE_MARK.sub("", bare) if found else final
+
+
+def _expanded(numbers: str, already: int) -> set[str]:
+    """Every number of "1, 3-5"; no ranges where too many are found ``already``."""
+    found: set[str] = set()
+    for match in _RANGE.finditer(numbers):
+        if match[1] is None:
+            found.add(str(int(match[0])))
+            continue
+        first, last = int(match[1]), int(match[2])
+        found.update((str(first), str(last)))
+        if already + len(found) <= _MOST:
+            found.update(str(number) for number in range(first, min(last, first + _MOST)))
+    return found
+
+
+def _key(label: str) -> str:
+    """A passage as it is compared: its number without noun, or its label in lower case."""
+    bare = _PREFIX.sub("", label.strip(" []【】()")).strip()
+    return str(int(bare)) if bare.isdecimal() else normalise(bare or label)
+
+
+def _in_order(label: str) -> tuple[bool, int, str]:
+    return (not label.isdecimal(), int(label) if label.isdecimal() else 0, label)
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"

@@ -1,0 +1,112 @@
+"""Dates: the gold answer's day, month, quarter or year, however it is written.
+
+How dates are read is in ``dates``. What counts as right:
+
+- **Precision.** The gold answer's: for "March 2021" the fourth of March 2021 is right, for the
+  fourth of March 2021 "March 2021" is not. A month may answer for its quarter.
+- **Order.** 2021-03-04 and names say themselves; 04.03.2021 has the day first. 3/4/2021 and
+  3-4-2021 do not: ``metadata["day_first"]`` (true or false) says, for gold answers and answers,
+  or a weekday beside it does. Where nothing says, an answer is right only if all its readings
+  agree with the gold answer and all of the gold answer's with it: 3/4/2021 for 3/4/2021, or for
+  2021, and not for 2021-03-04.
+- **Two-digit years** are 2000 to 2068 and 1969 to 1999, as POSIX has it. FY2019 is 2019. 令和3年
+  and 民國110年 are 2021.
+- **Weekdays** must fall on the date. A time of day does not count. Several dates must all agree.
+- **Refused**: days that do not exist, a negation, before and after, other numbers beside a date.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from qwenlong.rewards.answer import extract
+from qwenlong.rewards.dates import Date, read
+from qwenlong.types import Example, InputError, Score
+
+NAME = "date"
+_SHOWN = 200
+_LONGEST = 300
+"""No answer that is one date is longer, in characters."""
+
+
+def score(example: Example, response: str, thinking: bool = True) -> Score:
+    """1 if the final answer is a gold answer's date, else 0; see the module."""
+    extraction = extract(response, thinking)
+    breakdown = {
+        "extracted": _shown(extraction.answer or ""),
+        "rule": extraction.how,
+        "compared_with": _shown(" | ".join(example.answers)),
+    }
+    if extraction.answer is None:
+        return Score(0.0, NAME, {**breakdown, "why": extraction.how})
+    wrong = _judged(example, extraction.answer)
+    if wrong:
+        return Score(0.0, NAME, {**breakdown, "why": f"wrong: {wrong}"})
+    return Score(1.0, NAME, {**breakdown, "why": "right: it is the gold answer's date"})
+
+
+def check(example: Example) -> None:
+    """Raises InputError where a gold answer is no date, or the metadata cannot be right."""
+    day_first = example.metadata.get("day_first")
+    if day_first not in (None, True, False):
+        raise InputError(
+            f"example {example.id!r}: metadata day_first={day_first!r}: must be true or false"
+        )
+    if not example.answers:
+        raise InputError(f"example {example.id!r}: answers=[]: must hold a date")
+    try:
+        for answer in example.answers:
+            _gold(answer, day_first)
+    except InputError as error:
+        raise InputError(f"example {example.id!r}: {error}") from None
+
+
+@lru_cache(maxsize=4096)
+def _gold(answer: str, day_first: bool | None) -> tuple[Date, ...]:
+    """The readings of a gold answer."""
+    reading = read(answer, day_first) if len(answer) <= _LONGEST else None
+    if reading is None or len(set(reading.claims)) != 1:
+        why = (reading.problem if reading else "") or "it is no single date"
+        raise InputError(f"answer {_shown(answer)!r}: must be a date such as 2021-03-04; {why}")
+    return reading.claims[0]
+
+
+def _judged(example: Example, answer: str) -> str:
+    """Why the answer is wrong; empty where it is right."""
+    if len(answer) > _LONGEST:
+        return f"{len(answer)} characters, longer than any date"
+    day_first = example.metadata.get("day_first")
+    reading = read(answer, day_first)
+    if reading.problem:
+        return reading.problem
+    wrong = ""
+    for text in example.answers:
+        golds = _gold(text, day_first)
+        differences = [_compared(golds, readings) for readings in reading.claims]
+        if not any(differences):
+            return ""
+        wrong = wrong or next(filter(None, differences))
+    return wrong
+
+
+def _compared(golds: tuple[Date, ...], readings: tuple[Date, ...]) -> str:
+    """How a claim differs from a gold answer, in words; empty where it does not."""
+    every = all(any(_agrees(gold, date) for gold in golds) for date in readings)
+    if every and all(any(_agrees(gold, date) for date in readings) for gold in golds):
+        return ""
+    if len(readings) > 1 or len(golds) > 1:
+        return "day and month may be either way round"
+    if any(mine and not theirs for mine, theirs in zip(golds[0][:3], readings[0][:3], strict=True)):
+        return "it is less precise than the gold answer"
+    return "it is another date than the gold answer"
+
+
+def _agrees(gold: Date, date: Date) -> bool:
+    """The date says all that the gold answer says, and perhaps more."""
+    if gold.quarter and gold.quarter != (date.quarter or (date.month + 2) // 3):
+        return False
+    return all(not mine or mine == theirs for mine, theirs in zip(gold[:3], date[:3], strict=True))
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"

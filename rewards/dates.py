@@ -1,0 +1,260 @@
+"""Reads the dates that a short text claims, full or partial, in the languages of ``months``.
+
+Every pattern has bounded repetition, and callers cut what is too long.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from qwenlong.rewards.months import ERAS, MONTHS, ORDINALS, WEEKDAYS
+from qwenlong.rewards.numerals import read_han
+from qwenlong.rewards.prose import problem_of
+from qwenlong.rewards.tidy import tidy
+
+PIVOT = 69
+"""Two-digit years below it are 20xx, from it on 19xx, as POSIX has it."""
+
+
+class Date(NamedTuple):
+    """A date as far as it is said; 0 where it is not. Years before Christ are negative."""
+
+    year: int = 0
+    month: int = 0
+    day: int = 0
+    quarter: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The dates claimed, each with all its readings: 3/4/2021 has two."""
+
+    claims: tuple[tuple[Date, ...], ...] = ()
+    problem: str = ""
+
+
+def _any_of(names: Iterable[str]) -> str:
+    return "|".join(sorted(map(re.escape, names), key=len, reverse=True))
+
+
+_END = r"(?![a-z\u00c0-\u024f\u0610-\u066f\u0900-\u0963])"
+_MONTH = rf"(?:{_any_of(MONTHS)}){_END}"
+_OF = r"(?:(?:of|de|del|do|في|من|का|के|की) )?"
+_DAY_END = r"(?:st|nd|rd|th|er|[ºªo°](?![a-z])|\.|ème)?"
+_YEAR = r"(?:\d{4}|'\d\d)(?![\d%a-z])"
+_BC = r"b\.?c\.?e?\.?|v\. ?chr\.?|a\. ?c\.?|ق\.م|ई\.? ?पू\.?"
+_QUARTERS = {
+    name: quarter
+    for quarter, names in enumerate(
+        (
+            "first 1st erstes 1. primer 1er पहली الاول",
+            "second 2nd zweites 2. segundo 2º दूसरी الثاني",
+            "third 3rd drittes 3. tercer 3er तीसरी الثالث",
+            "fourth 4th viertes 4. cuarto 4º चौथी الرابع",
+        ),
+        1,
+    )
+    for name in names.split()
+}
+_NAMED_QUARTER = _any_of(_QUARTERS)
+_ALONE = r"(?<![\d.,/-])"
+"""No digit or joint stands before."""
+_COMMA = "[,،]?"
+
+_KINDS = {
+    "bc": (
+        r"(?:公元|西元|紀元|纪元)前 ?(?P<bc_a>\d{1,4}) ?年?"
+        rf"|(?<!\d)(?P<bc_b>\d{{1,4}}) ?(?:{_BC})(?!\w)"
+    ),
+    "iso": (
+        rf"{_ALONE}(?P<iso_y>\d{{4}})(?:(?P<iso_s>[-/.]) ?(?P<iso_m>\d{{1,2}})(?P=iso_s) ?"
+        r"(?P<iso_d>\d{1,2})\.?(?![\d/-])|[-/](?P<iso_n>0[1-9]|1[0-2])(?![\d/.-]))"
+    ),
+    "era": (
+        rf"(?P<era_e>{_any_of(ERAS)})? ?(?P<era_y>(?<!\d)\d{{1,4}}|元) ?[年년]度? ?"
+        r"(?:(?P<era_m>\d{1,2}) ?[月월] ?(?:(?P<era_d>\d{1,2}) ?[日号號일])?"
+        r"|第?(?P<era_q>[1-4]) ?(?:季度?|四半期|분기))?"
+    ),
+    "md": r"(?<!\d)(?P<md_m>\d{1,2}) ?[月월] ?(?P<md_d>\d{1,2}) ?[日号號일]",
+    "num": (
+        rf"{_ALONE}(?P<num_a>\d{{1,2}})(?P<num_s>[-/.]) ?(?P<num_b>\d{{1,2}})(?P=num_s) ?"
+        r"(?P<num_y>\d{4}|\d\d)(?![\d/-])(?!\.\d)"
+    ),
+    "my": rf"{_ALONE}(?P<my_m>\d{{1,2}})[/.-](?P<my_y>\d{{4}})(?![\d/-])(?!\.\d)",
+    "quarter": (
+        rf"(?P<quarter_n>{_NAMED_QUARTER}) ?(?:fiscal )?(?:quarter|quartal|trimestre|तिमाही)"
+        rf"{_COMMA} {_OF}(?:the )?(?:fiscal )?(?:year )?(?P<quarter_y>{_YEAR})"
+        rf"|الربع (?P<quarter_m>{_NAMED_QUARTER}) {_OF}(?:عام )?(?P<quarter_z>{_YEAR})"
+        rf"|(?<![a-z])q(?P<quarter_q>[1-4])[ ,/-]{{0,2}}{_OF}(?:fy ?)?(?P<quarter_x>{_YEAR})"
+        r"|(?<!\d)(?P<quarter_w>\d{4})[ -]?q(?P<quarter_r>[1-4])(?!\d)"
+    ),
+    "dmy": (
+        rf"(?:{_ALONE}(?P<dmy_d>\d{{1,2}}){_DAY_END}|(?<![a-z])(?P<dmy_o>{_any_of(ORDINALS)}))"
+        rf"[ -]?(?:day )?{_OF}(?P<dmy_m>{_MONTH})\.?{_COMMA}"
+        rf"(?:[ -]{_OF}(?P<dmy_y>{_YEAR}|\d\d(?![\d:%a-z])))?"
+    ),
+    "ymd": (
+        rf"{_ALONE}(?P<ymd_y>\d{{4}})[ ,-]{{1,2}}(?P<ymd_m>{_MONTH})\.?[ -](?P<ymd_d>\d{{1,2}})"
+        r"(?![\d:])"
+    ),
+    "mdy": (
+        rf"(?<![a-z\u0600-\u06ff\u0900-\u097f])(?P<mdy_m>{_MONTH})\.?{_COMMA}"
+        rf"(?:[ -](?:the )?(?:(?P<mdy_d>\d{{1,2}}){_DAY_END}(?![\d:%])"
+        rf"|(?P<mdy_o>{_any_of(ORDINALS)})(?![a-z])))?"
+        rf"(?:{_COMMA}[ -]{_OF}(?P<mdy_y>{_YEAR}))?"
+    ),
+    "year": (
+        r"(?:(?<![a-z])fy ?'?(?P<year_f>\d{4}|\d\d)|(?<![\d.,/$€£¥-])(?P<year_y>\d{4}))"
+        r"(?![\d%a-z])(?![.,/-]\d)"
+        r"|(?<![a-z])ad ?(?P<year_a>\d{1,4})(?!\d)"
+        r"|(?<![\d.,/-])(?P<year_c>\d{1,4}) ?(?:a\.?d\.?|c\.?e\.?|n\. ?chr\.?|d\. ?c\.?)(?!\w)"
+    ),
+}
+_DATE = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _KINDS.items()))
+_TIME = re.compile(
+    r"[t ,]{0,2}(?<!\d)\d{1,2}:\d\d(?::\d\d(?:\.\d{1,6})?)? ?"
+    r"(?:[ap]\.? ?m(?:\.|(?!\w))|z(?!\w)|utc|gmt|uhr|[+-]\d\d:?\d\d)?"
+)
+_TWICE = re.compile(rf"({_MONTH}) ?/ ?({_MONTH})")
+_HAN = re.compile(r"[〇零一二三四五六七八九十廿]{1,4}(?= ?[年月日号號季四])")
+_FOOTNOTE = re.compile(r"(?<=\S) ?\[\d{1,3}\]")
+_WEEKDAY = re.compile(rf"(?<![a-z])(?:{_any_of(WEEKDAYS)}){_END}")
+_APART = re.compile(
+    r"\b(?:before|after|prior to|later than|earlier than|vor|nach|antes del?|despu[eé]s del?|avant"
+    r"|après)\b|قبل|بعد|से पहले|के बाद|之前|以前|之后|之後|以后|以後|より前|より後|이전|이후"
+)
+
+
+def read(text: str, day_first: bool | None = None) -> Reading:
+    """The dates that ``text`` claims, or the problem in words for which it claims none safely."""
+    text = _FOOTNOTE.sub("", tidy(text)).casefold()
+    if not text.isascii():
+        text = _TWICE.sub(_once, _HAN.sub(_digits, text))
+    claims: list[tuple[Date, ...]] = []
+    rest, end = [], 0
+    text = _TIME.sub(" ", text)
+    lone_month = None
+    for match in _DATE.finditer(text):
+        readings = _readings(match, day_first)
+        if readings is None:
+            lone_month = match
+            continue
+        if not readings:
+            return Reading(problem=f"{match[0].strip()!r} is no date")
+        claims.append(readings)
+        rest.append(text[end : match.start()])
+        end = match.end()
+    rest.append(text[end:])
+    if (
+        not claims
+        and lone_month
+        and _WEEKDAY.sub("", text).strip(" .") == lone_month[0].strip(" .")
+    ):
+        return Reading(((Date(month=MONTHS[lone_month["mdy_m"]]),),))
+    return _checked(claims, " ".join(rest))
+
+
+def _checked(claims: list[tuple[Date, ...]], rest: str) -> Reading:
+    if not claims:
+        return Reading(problem="there is no date in it")
+    problem = problem_of(rest)
+    if problem or _APART.search(rest):
+        return Reading(problem=problem or "it says before or after, not when")
+    if any(map(str.isdigit, rest)):
+        return Reading(problem="there is another number beside the date")
+    weekday = _WEEKDAY.search(rest)
+    if weekday:
+        claims = [_on(WEEKDAYS[weekday[0]], readings) for readings in claims]
+        if not all(claims):
+            return Reading(problem=f"it was no {weekday[0]}")
+    return Reading(tuple(claims))
+
+
+def _once(match: re.Match[str]) -> str:
+    """آذار/مارس is one month by two names."""
+    return match[1] if MONTHS[match[1]] == MONTHS[match[2]] else match[0]
+
+
+def _digits(match: re.Match[str]) -> str:
+    number = read_han(match[0].replace("廿", "二十"))
+    return str(number.value) if number else match[0]
+
+
+def _on(weekday: int, readings: tuple[Date, ...]) -> tuple[Date, ...]:
+    """The readings that fall on a weekday, or are too imprecise to fall on any."""
+    return tuple(
+        date
+        for date in readings
+        if not (date.year > 0 and date.day)
+        or datetime.date(date.year, date.month, date.day).weekday() == weekday
+    )
+
+
+def _readings(match: re.Match[str], day_first: bool | None) -> tuple[Date, ...] | None:
+    """All valid readings of a match; none where it is no date, None for a lone month."""
+    kind = str(match.lastgroup)
+    parts = {
+        name.removeprefix(f"{kind}_"): text
+        for name, text in match.groupdict().items()
+        if text and name.startswith(f"{kind}_")
+    }
+    if kind == "num":
+        return _numeric(parts, day_first)
+    if kind == "quarter":
+        return (_quarter(parts),)
+    if kind == "mdy" and len(parts) == 1:
+        return None
+    date = Date(-int(parts.get("a") or parts["b"])) if kind == "bc" else _parted(kind, parts)
+    return (date,) if _exists(date) else ()
+
+
+def _parted(kind: str, parts: dict[str, str]) -> Date:
+    month = parts.get("m") or parts.get("n") or "0"
+    day = int(parts.get("d", 0)) or ORDINALS.get(parts.get("o", ""), 0)
+    written = parts.get("y") or parts.get("f") or ""
+    year = 1 if written == "元" else _year(written, kind != "era")
+    year = year or int(parts.get("a") or parts.get("c") or 0)
+    if "e" in parts:
+        year += ERAS[parts["e"]]
+    number = int(month) if month.isdigit() else MONTHS[month]
+    return Date(year, number, day, int(parts.get("q", 0)))
+
+
+def _year(written: str, pivots: bool = True) -> int:
+    digits = written.lstrip("'")
+    if len(digits) == 2 and pivots:
+        return int(digits) + (2000 if int(digits) < PIVOT else 1900)
+    return int(digits or 0)
+
+
+def _quarter(parts: dict[str, str]) -> Date:
+    named = parts.get("n") or parts.get("m") or ""
+    quarter = _QUARTERS.get(named) or int(parts.get("q") or parts.get("r") or 0)
+    years = (parts.get(key, "") for key in "yzxw")
+    return Date(_year(next(filter(None, years), "")), quarter=quarter)
+
+
+def _numeric(parts: dict[str, str], day_first: bool | None) -> tuple[Date, ...]:
+    """04.03.2021 is the fourth of March; 3/4/2021 either, unless ``day_first`` says."""
+    a, b, year = int(parts["a"]), int(parts["b"]), _year(parts["y"])
+    day_then_month, month_then_day = Date(year, b, a), Date(year, a, b)
+    valid = tuple(dict.fromkeys(filter(_exists, (day_then_month, month_then_day))))
+    if len(valid) > 1 and (parts["s"] == "." or day_first is not None):
+        return (day_then_month if parts["s"] == "." or day_first else month_then_day,)
+    return valid
+
+
+def _exists(date: Date) -> bool:
+    if date.month > 12 or (date.day and not date.month):
+        return False
+    if not date.day:
+        return date != Date()
+    try:
+        datetime.date(date.year if date.year > 0 else 2000, date.month, date.day)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,269 @@
+"""Format (kind ``format``): whether a response has the form that was asked for, whatever it says.
+
+``metadata`` asks for one or more of these; every one asked for must hold, else the value is 0:
+
+- ``thinking``: ``present`` (one block, closed by ``</think>``, not empty, nothing before it; the
+  template may have opened it in the prompt) or ``absent`` (no tags, or the empty block that Qwen3
+  writes without thinking). Without this key the ``thinking`` argument says whether a response must
+  close its thinking, as for every other kind.
+- ``json_schema``: what follows the thinking is JSON that fits the schema (draft 2020-12), by
+  itself, in one fenced block, or as the answer after the marker. NaN, repeated keys, more than
+  ``_CHARACTERS`` characters, ``_NODES`` values, ``_DEPTH`` levels or ``_DIGITS`` digits are no JSON
+  here. References to other documents are refused. A ``pattern`` in the schema is run as it is.
+- ``min_characters``, ``max_characters``: of what follows the thinking, without the space around it.
+- ``answer_line``: true: the answer is stated after a marker ("Therefore, the answer is …",
+  ``\\boxed{…}``, "Answer: …"), not only in a last line.
+
+Something has to follow the thinking. Gold answers are not looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]
+import referencing
+import referencing.exceptions
+import referencing.jsonschema
+
+from qwenlong.rewards.answer import THINK_CLOSE, THINK_OPEN, extract
+from qwenlong.types import Example, Score
+
+NAME = "format"
+PARTS = ("thinking", "json_schema", "min_characters", "max_characters", "answer_line")
+_SHOWN = 200
+# What jsonschema validates in some 20 ms.
+_CHARACTERS, _NODES, _DEPTH, _DIGITS = 20_000, 1000, 32, 300
+_FENCED = re.compile(r"```[a-zA-Z]{0,9}[ \t]{0,9}\n(.*?)\n[ \t]{0,9}```", re.DOTALL)
+# jsonschema's own compares every pair, a second for a thousand items.
+_Validator = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    {"uniqueItems": lambda _validator, wanted, items, _schema: _repeated(wanted, items)},
+)
+
+
+def check(example: Example) -> None:
+    """Raises ``ValueError`` unless the metadata asks for a form, and that can be read."""
+    where = f"of example {example.id!r}"
+    asked = {part: example.metadata[part] for part in PARTS if part in example.metadata}
+    if not asked:
+        raise ValueError(f"metadata {where}: must ask for one of {', '.join(PARTS)}")
+    if asked.get("thinking", "present") not in ("present", "absent"):
+        raise ValueError(f"thinking={asked['thinking']!r} {where}: must be present or absent")
+    for part in ("min_characters", "max_characters"):
+        value = asked.get(part, 1)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{part}={value!r} {where}: must be a whole number above 0")
+    least, most = asked.get("min_characters", 1), asked.get("max_characters")
+    if most is not None and most < least:
+        raise ValueError(f"max_characters={most} {where}: must be {least} or more")
+    if asked.get("answer_line", True) is not True:
+        raise ValueError(f"answer_line={asked['answer_line']!r} {where}: must be true or left out")
+    if "json_schema" in asked:
+        _check_schema(asked["json_schema"], where)
+
+
+def score(example: Example, response: str, thinking: bool = True) -> Score:
+    """1 if every part of the form that is asked for holds, else 0."""
+    asked = {part: example.metadata[part] for part in PARTS if part in example.metadata}
+    before, closed, final = response.rpartition(THINK_CLOSE)
+    text = final.strip()
+    must_close = asked["thinking"] == "present" if "thinking" in asked else thinking
+    failed: dict[str, str] = {}
+    if (must_close and not closed) or THINK_OPEN in final:
+        failed["thinking"] = f"it is not closed by {THINK_CLOSE}"
+    elif "thinking" in asked:
+        failed["thinking"] = _thinking(before, bool(closed), asked["thinking"])
+    if not text:
+        failed["answer"] = "nothing follows the thinking"
+    for part, holds in _HOLDS.items():
+        if part in asked:
+            failed[part] = holds(response, text, asked[part])
+    parts = {part: f"fails: {why}" if why else "holds" for part, why in failed.items()}
+    wrong = [f"{part} {told}" for part, told in parts.items() if told != "holds"]
+    breakdown = {
+        "extracted": _shown(text),
+        "rule": "all that follows the thinking",
+        "compared_with": ", ".join(f"{part}={_shown(str(asked[part]))}" for part in asked),
+        **parts,
+    }
+    if wrong:
+        why = ("no answer: " if not text else "wrong: ") + "; ".join(wrong)
+        return Score(0.0, NAME, {**breakdown, "why": why})
+    return Score(1.0, NAME, {**breakdown, "why": f"right: {', '.join(asked)}: each holds"})
+
+
+def _thinking(before: str, closed: bool, wanted: str) -> str:
+    """In words, why the thinking is not as ``wanted``; empty where it is."""
+    _, _, inside = before.partition(THINK_OPEN)
+    opened = THINK_OPEN in before
+    if THINK_CLOSE in before or before.count(THINK_OPEN) > 1:
+        return "more than one block"
+    if opened and before.partition(THINK_OPEN)[0].strip():
+        return f"text before {THINK_OPEN}"
+    thought = (inside if opened else before).strip()
+    if wanted == "present":
+        return "" if thought else "it is empty"
+    if closed and not opened:
+        return f"{THINK_CLOSE} without {THINK_OPEN}"
+    return "there is thinking" if thought else ""
+
+
+def _fits(response: str, text: str, schema: Mapping[str, Any] | bool) -> str:
+    """In words, why there is no JSON that fits; empty where there is."""
+    if len(text) > _CHARACTERS:
+        return f"{len(text)} characters, at most {_CHARACTERS} are read"
+    fenced = _FENCED.findall(text)
+    candidates = [text, *(fenced if len(fenced) == 1 else ())]
+    marked = extract(response, thinking=False)
+    if marked.answer and "last line" not in marked.how:
+        candidates.append(marked.answer)
+    why = "no JSON by itself, in one fenced block or after the answer's marker"
+    for candidate in candidates:
+        try:
+            value = json.loads(
+                candidate,
+                parse_constant=_refuse,
+                parse_float=_float,
+                parse_int=_int,
+                object_pairs_hook=_object,
+            )
+        except (ValueError, RecursionError):
+            continue
+        why = _too_much(value) or _misfit(value, schema)
+        if not why:
+            return ""
+    return why
+
+
+def _misfit(value: Any, schema: Mapping[str, Any] | bool) -> str:
+    """In words, where ``value`` does not fit; empty where it does."""
+    # An empty registry: nothing is fetched over the network.
+    validator = _Validator(schema, registry=referencing.Registry())
+    try:
+        error = next(validator.iter_errors(value), None)
+    except (RecursionError, referencing.exceptions.Unresolvable) as broken:
+        return f"the schema cannot be followed: {_shown(str(broken))}"
+    return "" if error is None else f"{error.json_path}: {_shown(error.message)}"
+
+
+def _too_much(value: Any) -> str:
+    """In words, why ``value`` is too large to be validated in time."""
+    level, nodes = [value], 0
+    for _ in range(_DEPTH):
+        nodes += len(level)
+        if nodes > _NODES:
+            return f"more than {_NODES} values"
+        level = [
+            child
+            for parent in level
+            if isinstance(parent, dict | list)
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+        ]
+        if not level:
+            return ""
+    return f"more than {_DEPTH} levels"
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a key is repeated")
+    return dict(pairs)
+
+
+def _float(digits: str) -> float:
+    if float(digits) in (float("inf"), float("-inf")):
+        raise ValueError("a number is too large")
+    return float(digits)
+
+
+def _int(digits: str) -> int:
+    if len(digits) > _DIGITS:
+        raise ValueError("a number is too large")
+    return int(digits)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _repeated(wanted: bool, items: Any) -> Iterator[jsonschema.ValidationError]:
+    if wanted and isinstance(items, list):
+        keys = {json.dumps(_same(item), sort_keys=True) for item in items}
+        if len(keys) < len(items):
+            yield jsonschema.ValidationError("an item is repeated")
+
+
+def _same(value: Any) -> Any:
+    """1.0 as 1, which are equal in a schema."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _same(child) for key, child in value.items()}
+    return [_same(child) for child in value] if isinstance(value, list) else value
+
+
+def _check_schema(schema: Any, where: str) -> None:
+    if not isinstance(schema, Mapping | bool):
+        raise ValueError(f"json_schema={schema!r} {where}: must be a JSON schema, an object")
+    try:
+        _Validator.check_schema(schema)
+        json.dumps(schema)
+    except (jsonschema.SchemaError, TypeError) as error:
+        told = getattr(error, "message", str(error))
+        raise ValueError(
+            f"json_schema {where}: must be a schema of draft 2020-12; {told}"
+        ) from None
+    contents = referencing.Resource.from_contents(
+        schema, default_specification=referencing.jsonschema.DRAFT202012
+    )
+    resolver = referencing.Registry().with_resource("", contents).resolver()
+    for reference in _references(schema):
+        try:
+            if reference.startswith("#"):
+                resolver.lookup(reference)
+                continue
+        except referencing.exceptions.Unresolvable:
+            pass
+        raise ValueError(f"json_schema {where}: $ref {reference!r} must be to a part of itself")
+
+
+def _references(schema: Any) -> Iterator[str]:
+    if isinstance(schema, Mapping):
+        for key, child in schema.items():
+            if key in ("$ref", "$dynamicRef") and isinstance(child, str):
+                yield child
+            yield from _references(child)
+    elif isinstance(schema, list | tuple):
+        for child in schema:
+            yield from _references(child)
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"
+
+
+def _at_least(_response: str, text: str, wanted: int) -> str:
+    return "" if len(text) >= wanted else f"{len(text)} characters, fewer than {wanted}"
+
+
+def _at_most(_response: str, text: str, wanted: int) -> str:
+    return "" if len(text) <= wanted else f"{len(text)} characters, more than {wanted}"
+
+
+def _answer_line(response: str, _text: str, _wanted: bool) -> str:
+    extraction = extract(response, thinking=False)
+    stated = extraction.answer is not None and "last line" not in extraction.how
+    return "" if stated else "no marker states the answer"
+
+
+_HOLDS: dict[str, Callable[[str, str, Any], str]] = {
+    "json_schema": _fits,
+    "min_characters": _at_least,
+    "max_characters": _at_most,
+    "answer_line": _answer_line,
+}
+"""Each part to a function from response, text after the thinking and what is asked to why not."""

@@ -1,0 +1,303 @@
+"""Finds the items in an answer, for the kinds whose answer is several of them (list, order).
+
+Items are split at line breaks, bullets, semicolons, commas and "and" in the languages of ``_AND``;
+a piece that with its neighbours makes a known item ("Property, plant and equipment") is that item.
+A comma between two digits splits only where every piece is then known, so that 1,550 is no 550.
+"or" never splits: it claims neither. A JSON array's items are as they stand. An item is known by
+equality after normalisation, never by containment.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from qwenlong.rewards.answer import THINK_CLOSE, Extraction, extract
+from qwenlong.rewards.normalise import normalise
+
+ITEM_BREAK = "\u241e"
+"""Between items that stood in lines of their own."""
+_SHOWN = 200
+# An answer this much longer than the known items, or with this many more items, is not read.
+_LONGER, _TIMES = 1000, 8
+_MORE_ITEMS = 64
+_MARKDOWN = " \t\r\n*_`"
+
+_CJK_AND = "以及|及|和|与|與|跟|および|と|및"
+# At the start of an item it may be its first character, as in 和平.
+_AND = (
+    r"\s(?:and|&|und|y|e|et|as well as|और|तथा|एवं|및)\s|\sو(?=\w)|(?<=[가-힣])[와과]\s"
+    rf"|(?<=[^\s,，、;；和与與及跟と및])(?:{_CJK_AND})(?=\S)"
+)
+_HARD = rf"[\n\r;；؛、،､•‣▪{ITEM_BREAK}]"
+_COMMA = r"[,，]"
+_CUT = (
+    rf"\s{{0,9}}(?:{_HARD}|%s)(?:\s{{0,9}}{_HARD}){{0,9}}(?:\s{{0,9}}(?:and|&|und|y|et)(?=\s))?"
+    rf"\s{{0,9}}|{_AND}"
+)
+_SPLIT_WORDS = re.compile(_CUT % rf"(?<!\d){_COMMA}|{_COMMA}(?!\d)")
+_SPLIT_DIGITS = re.compile(_CUT % _COMMA)
+_NUMBERING = r"\(?\d{1,3}[.)、．）](?=\D)\s{0,9}|\(?[a-zA-Z][.)]\s{1,9}|[①-⑳]\s{0,9}"
+# Within a line, a dash before a number is its sign.
+_MARK = rf"(?:[-*+•‣▪◦–—]\s{{1,9}}(?![\d$€£¥(.])|{_NUMBERING})"
+_LINE_MARK = re.compile(rf"[ \t]{{0,9}}(?:[-*+•‣▪◦–—]\s{{1,9}}|{_NUMBERING})(?=\S)")
+_DECORATION = re.compile(
+    rf"{_MARK}?(?:(?:and|&|und|y|e|et|both)\s{{1,9}}|(?:{_CJK_AND})(?=\S)|و(?=\w))?{_MARK}?",
+    re.IGNORECASE,
+)
+_TRAILING = re.compile(r"[,，]?\s{0,3}(?:respectively|in that order|分别|分別)\.?$", re.IGNORECASE)
+_HEADING = re.compile(
+    r"(?P<therefore>therefore.{0,20})?(?:answers?|respuestas?|antwort(?:en)?|réponses?|答案|答え|回答"
+    r"|정답|답|الإجابة|उत्तर)[*_\s]{0,4}(?:(?:is|are|ist|lautet|sind|es|son|是|为|為|は)?[*_\s]{0,4}"
+    r"[:：]|\s(?:is|are)(?: as follows:)?)[*_\s]{0,4}$"
+    r"|^[#*_\s]{1,8}(?:final )?answers?[*_\s]{0,8}$",
+    re.IGNORECASE,
+)
+_PLURAL = re.compile(
+    r"\bthe (?:final |correct )?answers are(?=[\s:])"
+    r"|^[ \t*_#>]{0,8}(?:final )?answers(?=[*_]{0,4}:)",
+    re.IGNORECASE | re.MULTILINE,
+)
+# Before a list, these turn it into its opposite.
+_DENIED = re.compile(
+    r"(?:not|no|none|neither|never|except|excluding|without|all (?:but|except)|anything but"
+    r"|everything (?:but|except)|keine?|nicht|weder|ni|ninguno|salvo|excepto|aucune?|sauf)\b"
+    r"|不是|没有|沒有|除了|并非|並非|ليس|ليست|除",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Known:
+    """The items that can be right: every written form, and how the longer ones begin."""
+
+    ids: dict[str, int]  # normalised form to number
+    starts: dict[str, tuple[int, ...]]  # first piece of a form to its possible lengths in pieces
+    numbers: tuple[int, ...]  # of the items as given: one that stands there twice has it twice
+    joined: bool  # whether any item has more than one piece
+    pieces: int
+    characters: int
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What an answer lists: numbers of known items in order, and the pieces that are none."""
+
+    found: tuple[int, ...]
+    unknown: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        return len(self.found) + len(self.unknown)
+
+
+@lru_cache(maxsize=1024)
+def known_items(forms: tuple[tuple[str, ...], ...]) -> Known:
+    """The items that can be right, each with all of its written forms."""
+    ids: dict[str, int] = {}
+    starts: dict[str, set[int]] = {}
+    pieces = 0
+    for number, item in enumerate(forms):
+        for form in item:
+            ids.setdefault(item_key(form), ids.get(item_key(item[0]), number))
+            length = len(_SPLIT_WORDS.split(form))
+            counts = starts.setdefault(_first(item_key(form)), set())
+            counts.update((length, len(_SPLIT_DIGITS.split(form))))
+            pieces += length
+    lengths = {first: tuple(sorted(counts, reverse=True)) for first, counts in starts.items()}
+    joined = any(count > 1 for counts in lengths.values() for count in counts)
+    numbers = tuple(ids[item_key(item[0])] for item in forms)
+    characters = sum(len(form) for item in forms for form in item)
+    return Known(ids, lengths, numbers, joined, pieces, characters)
+
+
+def item_key(text: str) -> str:
+    """As ``normalise``, without the comma before "and"."""
+    return _short_key(text) if len(text) <= _SHOWN else _key(text)
+
+
+def _key(text: str) -> str:
+    key = normalise(text)
+    return key.replace(", and ", " and ").replace(" & ", " and ") if " " in key else key
+
+
+# The responses to one question mostly list the same items.
+_short_key = lru_cache(maxsize=8192)(_key)
+
+
+def shown(text: str) -> str:
+    """The beginning of ``text``, items in lines of their own parted by semicolons."""
+    text = text.replace(ITEM_BREAK, "; ")
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"
+
+
+def extract_items(response: str, thinking: bool, known: Known) -> Extraction:
+    """``answer.extract``, with items that stand in lines of their own folded into one line.
+
+    The lines are those after a heading such as "Answer:" with nothing behind it, or else the
+    bullets or numbered lines that close the response. Both are looked for only at the end, in
+    twice as many characters as an answer may have. "The answers are …" is read as in singular.
+    """
+    before, closed, final = response.rpartition(THINK_CLOSE)
+    at = max(0, len(final) - 2 * (_LONGER + _TIMES * known.characters))
+    tail = _PLURAL.sub(
+        lambda found: "the answer is" if found[0][-1] in "eE" else "Answer", final[at:]
+    )
+    tail, bullets = _folded(tail) if "\n" in tail else (tail, "")
+    head = before + closed + final[:at]
+    extraction = extract(head + tail, thinking)
+    if extraction.answer is None and bullets:
+        return extract(f"{head}\n\nAnswer: {bullets}", thinking)
+    return extraction
+
+
+def _folded(text: str) -> tuple[str, str]:
+    """``text`` with its last list in one line, and the bullets that close it."""
+    lines = text.rstrip().split("\n")
+    for at in range(len(lines) - 2, -1, -1):
+        # Longer lines are no headings, and searching all of them would not be linear.
+        heading = _HEADING.search(lines[at].rstrip()[-60:])
+        if heading:
+            items, end = _block(lines, at + 1)
+            if items:
+                marker = "Therefore, the answer is" if heading["therefore"] else "Answer:"
+                return "\n".join([*lines[:at], f"{marker} {items}", *lines[end:]]), ""
+    start = len(lines)
+    while start and (not lines[start - 1].strip() or _LINE_MARK.match(lines[start - 1])):
+        start -= 1
+    items, _ = _block(lines, start)
+    if ITEM_BREAK not in items:
+        return text, ""
+    return "\n".join([*lines[:start], "", items]), items
+
+
+def _block(lines: list[str], start: int) -> tuple[str, int]:
+    """The items in the lines from ``start`` on, and where they end."""
+    rest = (at for at in range(start, len(lines)) if lines[at].strip())
+    first, second = next(rest, None), next(rest, None)
+    if first is None:
+        return "", start
+    introduced = lines[first].rstrip(_MARKDOWN).endswith((":", "："))
+    if introduced and second is not None and _LINE_MARK.match(lines[second]):
+        first = second
+    bulleted = bool(_LINE_MARK.match(lines[first]))
+    items: list[str] = []
+    for end in range(first, len(lines)):
+        line = lines[end].strip()  # a blank one may stand between bullets, and ends plain lines
+        if not _LINE_MARK.match(line) if bulleted and line else not line and not bulleted:
+            return ITEM_BREAK.join(items), end
+        if line:
+            items.append(_LINE_MARK.sub("", line, count=1).strip(_MARKDOWN))
+    return ITEM_BREAK.join(items), len(lines)
+
+
+def claims_of(answer: str, known: Known) -> Claims | None:
+    """The items that ``answer`` lists; None where it is too long or has too many to be read."""
+    if len(answer) > _LONGER + _TIMES * known.characters:
+        return None
+    items = _json_items(answer)
+    if items is not None:
+        too_many = len(items) > _MORE_ITEMS + _TIMES * known.pieces
+        return None if too_many else _sorted_out(items, known)
+    answer = _TRAILING.sub("", _without_brackets(answer, known))
+    claims = _split(answer, _SPLIT_WORDS, known)
+    if claims is None or not claims.unknown:
+        return claims
+    closer = _split(answer, _SPLIT_DIGITS, known)
+    if closer and not closer.unknown:
+        return closer
+    denied = answer.startswith(claims.unknown[0]) and _DENIED.match(answer)
+    return Claims((), (answer,)) if denied else claims
+
+
+def _split(answer: str, splitter: re.Pattern[str], known: Known) -> Claims | None:
+    """Pieces between separators, joined again where several of them are one known item."""
+    spans, at = [], 0
+    for cut in splitter.finditer(answer):
+        if cut.start() > at:
+            spans.append((at, cut.start()))
+        at = cut.end()
+    if at < len(answer):
+        spans.append((at, len(answer)))
+    if len(spans) > _MORE_ITEMS + _TIMES * known.pieces:
+        return None
+    found: list[int] = []
+    unknown: list[str] = []
+    piece = 0
+    while piece < len(spans):
+        start, end = spans[piece]
+        forms = _forms(answer[start:end])
+        taken, count = _number(forms, known), 1
+        for pieces in _lengths(forms, known):
+            if pieces > 1 and piece + pieces <= len(spans):
+                joined = _forms(answer[start : spans[piece + pieces - 1][1]])
+                longer = _number(joined, known)
+                if longer is not None:
+                    taken, count = longer, pieces
+                    break
+        if taken is None:
+            unknown.append(answer[start:end])
+        else:
+            found.append(taken)
+        piece += count
+    return Claims(tuple(found), tuple(unknown))
+
+
+def _sorted_out(items: list[str], known: Known) -> Claims:
+    numbers = [_number(_forms(item), known) for item in items]
+    unknown = tuple(item for item, number in zip(items, numbers, strict=True) if number is None)
+    return Claims(tuple(number for number in numbers if number is not None), unknown)
+
+
+def _number(forms: list[str], known: Known) -> int | None:
+    """The number of the item that has one of ``forms``."""
+    return next((known.ids[form] for form in forms if form in known.ids), None)
+
+
+def _lengths(forms: list[str], known: Known) -> tuple[int, ...]:
+    """How many pieces the known items have that begin with a piece of these forms."""
+    if not known.joined:
+        return ()
+    firsts = map(_first, forms)
+    return next((known.starts[first] for first in firsts if first in known.starts), ())
+
+
+def _forms(item: str) -> list[str]:
+    """What an item may be: as it stands, without markdown, without the mark or "and" before it."""
+    texts = [item]
+    plain = item.strip(_MARKDOWN)
+    if plain != item:
+        texts.append(plain)
+    mark = _DECORATION.match(plain)
+    if mark and mark.end():
+        texts.append(plain[mark.end() :].strip(_MARKDOWN))
+    return [item_key(text) for text in texts]
+
+
+def _first(form: str) -> str:
+    """The first piece of a form, quotes left out: those that close stand behind the last."""
+    return _SPLIT_DIGITS.split(form, maxsplit=1)[0].strip("\"'«‹《〈`")
+
+
+def _json_items(answer: str) -> list[str] | None:
+    """The items of a JSON array of texts and numbers; None where it is none."""
+    if not (answer.startswith("[") and answer.endswith("]")):
+        return None
+    try:
+        items = json.loads(answer, parse_float=str, parse_int=str, parse_constant=str)
+    except (ValueError, RecursionError):
+        return None
+    plain = isinstance(items, list) and all(isinstance(item, str) for item in items)
+    return items if plain else None
+
+
+def _without_brackets(answer: str, known: Known) -> str:
+    """Takes off the brackets around all of an answer, but not those of its items."""
+    answer = answer.strip().removeprefix("\\{").removesuffix("\\}").strip()
+    closing = {"(": ")", "[": "]", "{": "}"}.get(answer[:1])
+    if closing is None or not answer.endswith(closing) or item_key(answer) in known.ids:
+        return answer
+    inner = answer[1:-1]
+    return answer if closing in inner.partition(answer[0])[0] else inner.strip()

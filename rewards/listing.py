@@ -1,0 +1,102 @@
+"""Lists and sets (kind ``list``): the items claimed, against the gold items.
+
+``answers`` are the gold items, one an entry; an item that stands there twice is asked for twice.
+``metadata``: ``metric`` is ``f1`` (the default), ``iou`` or ``exact``; ``ordered`` (default false)
+counts only items in the order of the gold ones (their longest common subsequence); ``aliases``
+maps a gold item to a list of other ways to write it.
+
+With m items right, c claimed and g asked for: f1 = 2m / (c + g), iou = m / (c + g - m), exact = 1
+where m = c = g. Every claimed item that is not asked for, a repeated one too, adds to c, so that a
+list of all candidates or one huge text gains nothing. How items are found: see ``items``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from rapidfuzz.distance import LCSseq
+
+from qwenlong.rewards.items import Claims, claims_of, extract_items, known_items, shown
+from qwenlong.types import Example, Score
+
+NAME = "list"
+METRICS = ("f1", "iou", "exact")
+
+
+def check(example: Example) -> None:
+    """Raises ``ValueError`` unless there is a gold item, and the metadata can be read."""
+    where = f"of example {example.id!r}"
+    if not _golds(example):
+        raise ValueError(f"answers={list(example.answers)!r} {where}: must hold at least one item")
+    metric = example.metadata.get("metric", "f1")
+    if metric not in METRICS:
+        raise ValueError(f"metric={metric!r} {where}: must be one of {', '.join(METRICS)}")
+    ordered = example.metadata.get("ordered", False)
+    if not isinstance(ordered, bool):
+        raise ValueError(f"ordered={ordered!r} {where}: must be true or false")
+    aliases = example.metadata.get("aliases", {})
+    if not isinstance(aliases, Mapping) or not set(aliases) <= set(example.answers):
+        raise ValueError(f"aliases={aliases!r} {where}: must map gold items to lists of texts")
+
+
+def score(example: Example, response: str, thinking: bool = True) -> Score:
+    """The claimed items against the gold ones, by the example's metric."""
+    golds = _golds(example)
+    aliases = example.metadata.get("aliases", {})
+    known = known_items(tuple((gold, *aliases.get(gold, ())) for gold in golds))
+    extraction = extract_items(response, thinking, known)
+    answer = extraction.answer or ""
+    breakdown = {
+        "extracted": shown(answer),
+        "rule": extraction.how,
+        "compared_with": shown(" | ".join(golds)),
+    }
+    if extraction.answer is None:
+        return Score(0.0, NAME, {**breakdown, "why": extraction.how})
+    claims = claims_of(answer, known)
+    if claims is None:
+        why = f"wrong: {len(answer)} characters, longer or with more items than any right answer"
+        return Score(0.0, NAME, {**breakdown, "why": why})
+    metric = str(example.metadata.get("metric", "f1"))
+    ordered = bool(example.metadata.get("ordered", False))
+    value, figures = _measured(claims, known.numbers, metric, ordered)
+    if claims.unknown:
+        figures["not_asked_for"] = shown(" | ".join(claims.unknown))
+    return Score(value, NAME, {**breakdown, **figures})
+
+
+def _measured(
+    claims: Claims, wanted: tuple[int, ...], metric: str, ordered: bool
+) -> tuple[float, dict[str, str]]:
+    """The value by ``metric``, and the figures behind it with "why"."""
+    right = _in_order(claims.found, wanted) if ordered else _in_common(claims.found, wanted)
+    f1 = 2 * right / (claims.count + len(wanted))
+    iou = right / (claims.count + len(wanted) - right)
+    exact = 1.0 if right == claims.count == len(wanted) else 0.0
+    value = {"f1": f1, "iou": iou, "exact": exact}[metric]
+    word = "right" if exact else "partly" if value else "wrong"
+    order = " in their order" if ordered else ""
+    why = (
+        f"{word}: {right} of {len(wanted)} gold items{order} among {claims.count} claimed;"
+        f" {metric} {value:.4g}"
+    )
+    return value, {"f1": f"{f1:.4g}", "iou": f"{iou:.4g}", "why": why}
+
+
+def _in_order(found: tuple[int, ...], wanted: tuple[int, ...]) -> int:
+    return int(LCSseq.similarity(found, wanted))
+
+
+def _in_common(found: tuple[int, ...], wanted: tuple[int, ...]) -> int:
+    """How many of ``found`` are wanted, each as often as it is wanted."""
+    left, right = Counter(wanted), 0
+    for number in found:
+        if left[number] > 0:
+            left[number] -= 1
+            right += 1
+    return right
+
+
+def _golds(example: Example) -> list[str]:
+    return [gold for gold in example.answers if gold.strip()]

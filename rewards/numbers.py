@@ -1,0 +1,242 @@
+"""Reads the numbers and quantities that a text claims: value, precision, scale, unit.
+
+``read`` looks at a short text, such as a final answer, and returns every number that it claims.
+Years, dates, ordinals and labels (Q3, CO2) beside another number are no claims. What cannot be
+read safely is a ``problem`` in words: a negation, a bound, a sum instead of its result, digits
+that no convention allows. Arithmetic is exact.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import pairwise
+
+from qwenlong.rewards.amounts import Options, Token, tokens_of
+from qwenlong.rewards.prose import (
+    APPROXIMATE,
+    EITHER,
+    SEGMENT,
+    drop_workings,
+    one_word,
+    problem_of,
+    takes_back,
+)
+from qwenlong.rewards.quantities import Claim, claim_at
+from qwenlong.rewards.tidy import tidy
+from qwenlong.rewards.units import Meaning
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """One number as claimed: exact, signed, with its scale or percent multiplied in."""
+
+    value: Fraction
+    step: Fraction
+    """The value of the last place written; 0 for a fraction such as 3/4."""
+    form: str = "plain"
+    """``plain``, ``scaled`` (by million, 万, k, …), ``percent``, or ``fraction`` where the text
+    says that it is one and no percentage."""
+    measures: frozenset[str] = frozenset()
+    """The unit or currency, or all that it may be; empty where none is known."""
+    nouns: tuple[str, ...] = ()
+    """Words behind it that are no known unit, such as ``employees``."""
+    literal: str = ""
+    aside: bool = False
+    """It restates another: in parentheses, or behind an "about" or ≈."""
+    down: str = ""
+    """What the words beside it speak of where it has no sign: a ``decrease`` or a ``loss``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a text claims. With a ``problem`` in words it claims nothing safely."""
+
+    claims: tuple[Quantity, ...] = ()
+    problem: str = ""
+
+
+PLAIN = Options()
+_LONE = re.compile(r"[-\s\d.,'+−$€£¥₹%()/eE]{1,60}")
+_YEAR = re.compile(r"(?:1[5-9]|2[01])\d\d")
+_OPERATORS = frozenset("+ - − × * ÷ ^ / : x X plus minus times".split())
+_COUNTERS = "个個つ件名人家种種项項条次"
+_DATE_JOINTS = frozenset(", - / to and y und 月 년 월".split())
+_PAUSES = ".;:,。；："
+
+
+def read(text: str, options: Options = PLAIN) -> Reading:
+    """What ``text`` claims; see the module."""
+    text = drop_workings(one_word(tidy(text)))
+    *earlier, last = SEGMENT.split(text)
+    if not last.strip():
+        return Reading(problem="nothing stands behind its last equals sign")
+    reading = _read_segment(last, options, bool(earlier))
+    problem = reading.problem or (takes_back("=".join(earlier)) if earlier else "")
+    if problem:
+        return Reading(problem=problem)
+    if not earlier or not _LONE.fullmatch(earlier[-1]):
+        return reading
+    before = _read_segment(earlier[-1], options, len(earlier) > 1)
+    if before.problem or len(before.claims) != 1:
+        return reading
+    restated = tuple(replace(claim, aside=True) for claim in reading.claims)
+    return Reading((*before.claims, *restated))
+
+
+def _read_segment(text: str, options: Options, follows: bool) -> Reading:
+    tokens = tokens_of(text)
+    claims: list[Claim] = []
+    stated: Meaning | None = None
+    i = 0
+    while i < len(tokens):
+        token = tokens[i]
+        if token.is_number and not _is_no_numeral(tokens, i):
+            found = claim_at(tokens, i, options, follows)
+            if isinstance(found, str):
+                return Reading(problem=found)
+            claim, i = found
+            claims += [claim] if claim else []
+            continue
+        if token.means == "scale" and len(token.text) > 2:
+            if not i or tokens[i - 1].means != "in":
+                return Reading(problem=f"{token.text!r} stands beside no number")
+            stated = token.meaning
+        i += 1
+    if not claims:
+        return Reading(problem="there is no number in it")
+    if len(claims) == 1 and claims[0].last - claims[0].first == len(tokens):
+        return Reading(_finished(claims, tokens, stated))
+    claims = _without_context(claims, tokens)
+    problem = _between(claims, tokens, text) or problem_of(text)
+    if problem:
+        return Reading(problem=problem)
+    return Reading(_finished(claims, tokens, stated))
+
+
+def _is_no_numeral(tokens: list[Token], i: int) -> bool:
+    """一 in 一共, 万 in 万一, 十 in 十分: numerals that are part of another word."""
+    token = tokens[i]
+    if token.kind != "han" or len(token.text) > 1 or token.text not in "一十百千万亿萬億兆":
+        return False
+    touching = i + 1 < len(tokens) and tokens[i + 1].start == token.end
+    if touching and tokens[i + 1].kind == "sym":
+        return tokens[i + 1].text.isalpha() and tokens[i + 1].text not in _COUNTERS
+    return bool(i) and tokens[i - 1].end == token.start and tokens[i - 1].text in "统統唯第每"
+
+
+def _without_context(claims: list[Claim], tokens: list[Token]) -> list[Claim]:
+    """Without dates, years and the pronoun "one" beside other numbers; never without all."""
+    if len(claims) == 1:
+        return claims
+    # Beside an amount of money, a percentage or decimals a year is told from a count.
+    amounts = any(claim.form != "plain" or claim.measures - {"year"} for claim in claims)
+    amounts = amounts or any(not claim.literal.isalnum() for claim in claims)
+    kept: list[Claim] = []
+    dropped: Claim | None = None
+    for claim in claims:
+        near = dropped is not None and claim.first - dropped.last <= 2
+        joined = near and _same_date(tokens, dropped, claim)
+        if _is_pronoun(claim, tokens) or _is_date(claim, tokens, joined, amounts):
+            dropped = claim
+        else:
+            kept.append(claim)
+    return kept or claims
+
+
+def _is_pronoun(claim: Claim, tokens: list[Token]) -> bool:
+    """One of them, the one."""
+    if claim.literal.lower() not in ("one", "una", "uno"):
+        return False
+    before = tokens[claim.first - 1].text.lower() if claim.first else ""
+    behind = tokens[claim.last].text.lower() if claim.last < len(tokens) else ""
+    return behind in ("of", "de") or before in ("the", "this", "that", "which", "each", "any")
+
+
+def _same_date(tokens: list[Token], dropped: Claim | None, claim: Claim) -> bool:
+    between = tokens[dropped.last : claim.first] if dropped else []
+    return all(token.text in _DATE_JOINTS for token in between)
+
+
+def _is_date(claim: Claim, tokens: list[Token], after_date: bool, amounts: bool) -> bool:
+    """A year, or the day or month of a date. ``after_date``: a part of one stands before it."""
+    if claim.signed or claim.form != "plain" or not claim.measures <= {"year", "day"}:
+        return False
+    last = tokens[claim.first - 1] if claim.first else None
+    following = tokens[claim.last] if claim.last < len(tokens) else None
+    if not claim.literal.isdigit():
+        return False
+    month = (last and last.means == "month") or (following and following.means == "month")
+    if month or (following and following.text in "月월" and len(claim.literal) < 3):
+        return len(claim.literal) < 3 or bool(_YEAR.fullmatch(claim.literal))
+    if after_date and claim.measures <= {"day"} and len(claim.literal) < 3:
+        return bool(claim.measures)
+    if not _YEAR.fullmatch(claim.literal):
+        return False
+    if claim.measures:  # 2019年
+        return tokens[claim.last - 1].text in ("年", "년")
+    said = last is not None and last.means in ("year", "in")
+    named = (
+        amounts and following is not None and (following.kind == "word" or following.text == ":")
+    )
+    return after_date or claim.bracketed or said or named
+
+
+def _between(claims: list[Claim], tokens: list[Token], text: str) -> str:
+    """What speaks against several numbers: an operator between them, or an "or"."""
+    for claim, following in pairwise(claims):
+        between = [token.text for token in tokens[claim.last : following.first]]
+        if between and between[0] in _OPERATORS and len(between) < 3:
+            return "it leaves something to work out"
+    if len(claims) > 1 and EITHER.search(text) and len({claim.value for claim in claims}) > 1:
+        return "it offers a choice of numbers"
+    return ""
+
+
+def _finished(
+    claims: list[Claim], tokens: list[Token], stated: Meaning | None
+) -> tuple[Quantity, ...]:
+    quantities = []
+    for position, claim in enumerate(claims):
+        value, step, form = claim.value, claim.step, claim.form
+        if stated and form == "plain":
+            value, step, form = value * stated.amount, step * stated.amount, "scaled"
+        aside = position > 0 and _is_aside(claim, tokens)
+        negative = claim.bracketed and not aside and value > 0
+        if negative and position == 0:
+            value = -value  # accounting: (32.4)
+        nearby = _nearby(claim, tokens)
+        if form == "plain" and "fraction" in nearby:
+            form = "fraction"
+        unsigned = not claim.signed and not claim.bracketed
+        down = next((kind for kind in ("decrease", "loss") if unsigned and kind in nearby), "")
+        if "minus" in nearby and not claim.signed and value > 0:
+            value = -value
+        quantities.append(
+            Quantity(value, step, form, claim.measures, claim.nouns, claim.literal, aside, down)
+        )
+    return tuple(quantities)
+
+
+def _is_aside(claim: Claim, tokens: list[Token]) -> bool:
+    earlier = [token.text for token in tokens[: claim.first]]
+    if claim.bracketed or earlier.count("(") > earlier.count(")"):
+        return True
+    return bool(earlier) and earlier[-1].lower() in APPROXIMATE
+
+
+def _nearby(claim: Claim, tokens: list[Token]) -> set[str]:
+    """What the six words before a claim and the few behind it say, up to a pause."""
+    found: set[str] = set()
+    for distance, token in enumerate(reversed(tokens[max(claim.first - 6, 0) : claim.first])):
+        if token.is_number or token.text in _PAUSES or (not distance and token.means == "to"):
+            break
+        if token.means != "minus" or distance < 4:
+            found.add(token.means)
+    for distance, token in enumerate(tokens[claim.last : claim.last + 4]):
+        if token.is_number or token.text in _PAUSES:
+            break
+        if token.means == "fraction" or (token.means in ("decrease", "loss") and distance < 2):
+            found.add(token.means)
+    return found

@@ -1,0 +1,214 @@
+"""One quantity in a row of tokens: sign, currency, number, scale, percent, unit."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import NamedTuple
+
+from qwenlong.rewards.amounts import Options, Token, amount_at
+from qwenlong.rewards.units import CURRENCIES, MEANINGS, Meaning
+
+_ONE = Fraction(1)
+_NONE: frozenset[str] = frozenset()
+
+
+class Claim(NamedTuple):
+    """A quantity as it stands; signs that depend on other claims are not yet applied."""
+
+    value: Fraction
+    step: Fraction
+    form: str
+    measures: frozenset[str]
+    nouns: tuple[str, ...]
+    literal: str
+    first: int
+    last: int
+    """Its tokens, signs and parentheses included: ``tokens[first:last]``."""
+    bracketed: bool
+    signed: bool
+
+
+class _Before(NamedTuple):
+    sign: str
+    opened: bool
+    measures: frozenset[str]
+    share: Fraction | None
+    first: int
+
+
+class _After(NamedTuple):
+    scale: Fraction
+    share: Fraction | None
+    measures: frozenset[str]
+    nouns: tuple[str, ...]
+    closed: bool
+    end: int
+
+
+def claim_at(
+    tokens: list[Token], i: int, options: Options, follows: bool
+) -> tuple[Claim | None, int] | str:
+    """The claim whose number begins at ``i`` and the index behind it, or a problem in words.
+
+    None for a label or an ordinal (Q3, 3rd). ``follows``: the tokens stand behind an equals sign.
+    """
+    found = amount_at(tokens, i, options)
+    if found is None:
+        return f"{tokens[i].text!r} cannot be read safely"
+    amount, form, end = found
+    if _is_label(tokens, i, end):
+        return None, end
+    before = _before(tokens, i, follows)
+    if isinstance(before, str):
+        return before
+    after = _after(tokens, end, before, options)
+    share = before.share or after.share
+    scale = after.scale
+    if share:
+        scale = share if scale is _ONE else scale * share
+    value, step = amount.value, amount.step
+    if scale is not _ONE:
+        value, step = value * scale, step * scale
+    if share:
+        form = "percent"
+    elif scale is not _ONE or amount.scaled:
+        form = "scaled"
+    if before.sign in ("-", "−"):
+        value = -value
+    measures = before.measures & after.measures or after.measures or before.measures
+    literal = tokens[i].text
+    first, last = before.first, after.end
+    signed = bool(before.sign)
+    claim = Claim(
+        value, step, form, measures, after.nouns, literal, first, last, after.closed, signed
+    )
+    return claim, last
+
+
+def _is_label(tokens: list[Token], i: int, end: int) -> bool:
+    """Q3, FY2019, COVID-19, 3rd, 5G, 第3: a number that counts nothing."""
+    if end < len(tokens) and tokens[end].start == tokens[end - 1].end:
+        behind = tokens[end]
+        unknown = behind.kind == "word" and not behind.meaning and behind.text.isascii()
+        if unknown or behind.means == "ordinal":
+            return True
+    if not i or tokens[i - 1].end != tokens[i].start or tokens[i].kind == "word":
+        return False
+    last = tokens[i - 1]
+    if last.text in ("-", "/") and i > 1 and tokens[i - 2].end == last.start:
+        last = tokens[i - 2]
+        return last.kind == "word" and last.means != "measure"
+    return last.text in "第#" or (last.kind == "word" and last.means not in ("measure", "minus"))
+
+
+def _before(tokens: list[Token], i: int, follows: bool) -> _Before | str:
+    sign, opened, measures, share = "", False, _NONE, None
+    j = i - 1
+    while j >= 0 and i - j < 8:
+        token = tokens[j]
+        prior = tokens[j - 1] if j else None
+        if token.text in "-−+":
+            if sign:
+                return "it has two signs"
+            if prior and (
+                prior.is_number or prior.text in ")%" or prior.means in ("scale", "percent")
+            ):
+                break
+            spaced = token.end != tokens[j + 1].start
+            if spaced and token.text == "-" and not (prior.text in "($€£" if prior else follows):
+                return "a dash and a space before the number may be a sign or not"
+            sign = token.text
+        elif token.text == "(" and not opened:
+            opened = True
+        elif token.means == "measure" and token.meaning and token.meaning.measures & CURRENCIES:
+            if prior and (prior.is_number or prior.means == "scale"):
+                break
+            measures = token.meaning.measures
+        elif token.means == "percent" and token.meaning and token.text in "%٪" and not share:
+            if prior and prior.is_number:
+                break
+            share = token.meaning.amount
+        elif token.text != "." or not prior or prior.text.lower() not in ("rs", "rmb"):
+            break
+        j -= 1
+    if not sign and j >= 0 and _is_minus(tokens, j):
+        sign = "-"
+    return _Before(sign, opened, measures, share, j + 1)
+
+
+def _is_minus(tokens: list[Token], j: int) -> bool:
+    """``minus 5``, ``negative 5``, 负5; but 7 minus 5 is a difference."""
+    return tokens[j].means == "minus" and not (j and tokens[j - 1].is_number)
+
+
+def _after(tokens: list[Token], i: int, before: _Before, options: Options) -> _After:
+    scale, share, measures, power, closed = _ONE, None, _NONE, False, False
+    money = bool(before.measures)
+    start, n = i, len(tokens)
+    while i < n and i - start < 10:
+        token = tokens[i]
+        meaning = token.meaning
+        if meaning is None:
+            if token.text == ")" and before.opened and not closed:
+                closed = True
+            elif token.text == "." and i > start and tokens[i - 1].means == "scale" and i + 1 < n:
+                pass  # 5 Mio. €
+            elif token.text != "-" or not _joins(tokens, i):
+                break
+        elif token.text in ("of", "de", "di") and scale != 1 and _money_follows(tokens, i + 1):
+            pass  # 5 millones de euros
+        elif meaning.kind == "letter":
+            known = _letter(token.text, money or _money_follows(tokens, i + 1), options)
+            scale *= known.amount
+            measures = measures or known.measures
+        elif meaning.kind == "scale" and share is None:
+            scale = meaning.amount if scale is _ONE else scale * meaning.amount
+        elif meaning.kind == "percent":
+            share = share or meaning.amount
+        elif meaning.kind == "power":
+            power = True
+        elif meaning.kind == "measure" and not (measures and measures.isdisjoint(meaning.measures)):
+            measures = meaning.measures
+            if power:
+                measures = frozenset(f"{unit}2" for unit in measures)
+            money = money or bool(measures & CURRENCIES)
+        else:
+            break
+        i += 1
+    return _After(scale, share, measures, _nouns(tokens, i), closed, i)
+
+
+def _joins(tokens: list[Token], i: int) -> bool:
+    """The hyphen of ``5-year`` and ``5-million``."""
+    return (
+        i + 1 < len(tokens)
+        and tokens[i - 1].end == tokens[i].start
+        and tokens[i].end == tokens[i + 1].start
+        and tokens[i + 1].means in ("measure", "scale", "percent")
+    )
+
+
+def _money_follows(tokens: list[Token], i: int) -> bool:
+    meaning = tokens[i].meaning if i < len(tokens) else None
+    return bool(meaning and meaning.measures & CURRENCIES)
+
+
+_MILLION, _TRILLION = Meaning("scale", Fraction(10**6)), Meaning("scale", Fraction(10**12))
+
+
+def _letter(text: str, money: bool, options: Options) -> Meaning:
+    """What m, mm and t say: a scale beside money and in capitals, else a unit."""
+    if text.lower() == "t":
+        return _TRILLION if money or text == "T" else MEANINGS["tonne"]
+    if text.lower() == "mm":
+        return _MILLION if money or text == "MM" else MEANINGS["millimetre"]
+    return MEANINGS["metre"] if options.metres and text == "m" and not money else _MILLION
+
+
+def _nouns(tokens: list[Token], i: int) -> tuple[str, ...]:
+    nouns = []
+    for token in tokens[i : i + 4]:
+        if token.kind != "word" or token.meaning:
+            break
+        nouns.append(token.text.casefold())
+    return tuple(nouns)

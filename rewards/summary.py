@@ -1,0 +1,130 @@
+"""Summaries: ROUGE-L F1 against the best of several references.
+
+ROUGE-L (Lin, 2004) is the F-measure of the longest common subsequence of tokens, here with beta 1.
+Tokens are words, and characters where words have no spaces between them (Chinese, Japanese,
+Korean), normalised and without punctuation; there is no stemming, so figures are a little below
+those of stemmers. The subsequence is rapidfuzz's (bit-parallel, exact).
+
+``answers`` are the references, any one of which may be met. A summary may have paragraphs, so it is
+everything after the thinking, from the answer's marker on where there is one ("Therefore, the
+answer is …", "Answer: …"), or what a box holds; a first line that only announces it is left out.
+
+Length is bounded, and so is what is read: a summary of more than ``_TIMES`` as many characters as
+the longest reference and ``_LONGER`` more has 0 unread, where F1 would be some 0.4 at most: that is
+what copying the document or repeating oneself without end comes to. Below that, both are paid for
+by precision: a reference said twice has 0.67. References whose tokens multiply to more than
+``_TABLE`` are refused by ``check``.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from rapidfuzz.distance import LCSseq
+
+from qwenlong.rewards.answer import THINK_CLOSE, THINK_OPEN, extract
+from qwenlong.rewards.normalise import normalise, tokens
+from qwenlong.types import Example, Score
+
+NAME = "summary"
+_SHOWN = 200
+_TIMES, _LONGER = 4, 500
+# Cells of all subsequence tables together: some 20 ms.
+_TABLE = 100_000_000
+_ANNOUNCES = re.compile(
+    r"\s{0,9}(?:(?:sure|certainly|of course)[,!.]?\s)?[^\n.!?。]{0,80}(?:summary|summari[sz]e|"
+    r"摘要|总结|總結|概要|要約|요약|resumen|zusammenfassung|résumé|ملخص|सारांश)[^\n.!?。]{0,40}[:：*#]\s*\n",
+    re.IGNORECASE,
+)
+_LABEL = re.compile(
+    r"[\s*#_]{0,9}(?:(?:therefore,? )?(?:the )?(?:final )?(?:answer is|answer|summary)|答案|摘要"
+    r"|总结|總結|概要|要約|요약|정답|respuesta|resumen|antwort|zusammenfassung|résumé|ملخص|الإجابة"
+    r"|सारांश|उत्तर)[*_]{0,3}\s?(?:[:：][\s*_]{0,9}|\n)",
+    re.IGNORECASE,
+)
+
+
+def check(example: Example) -> None:
+    """Raises ``ValueError`` unless there is a reference with words, and none is too long."""
+    where = f"of example {example.id!r}"
+    counts = [len(_tokens(reference)) for reference in example.answers]
+    if not counts or min(counts) == 0:
+        raise ValueError(f"answers={list(example.answers)!r} {where}: must be texts with words")
+    if max(counts) * sum(counts) > _TABLE:
+        raise ValueError(
+            f"answers {where}: references of {counts} words or characters take too long; the"
+            f" longest times the sum may be {_TABLE:,}, as with one reference of 10,000"
+        )
+
+
+def score(example: Example, response: str, thinking: bool = True) -> Score:
+    """ROUGE-L F1 of the summary with the reference that it is closest to."""
+    summary, how = _summary(response, thinking)
+    breakdown = {
+        "extracted": _shown(summary or ""),
+        "rule": how,
+        "compared_with": _shown(" | ".join(example.answers)),
+    }
+    if summary is None:
+        return Score(0.0, NAME, {**breakdown, "why": how})
+    limit = _LONGER + _TIMES * max(map(len, example.answers))
+    if len(summary) > limit:
+        why = f"wrong: {len(summary)} characters, where the references allow {limit}"
+        return Score(0.0, NAME, {**breakdown, "why": why})
+    said = tuple(tokens(normalise(summary)))
+    references = [_tokens(reference) for reference in example.answers]
+    read = max(1, _TABLE // max(1, sum(map(len, references))))
+    measured = [_rouge_l(said, reference, read) for reference in references]
+    f1, precision, recall = max(measured)
+    figures = {
+        "precision": f"{precision:.4g}",
+        "recall": f"{recall:.4g}",
+        "reference": str(1 + measured.index((f1, precision, recall))),
+    }
+    word = "right" if f1 == 1.0 else "partly" if f1 else "wrong"
+    why = f"{word}: ROUGE-L F1 {f1:.4g} with reference {figures['reference']} of {len(references)}"
+    return Score(f1, NAME, {**breakdown, **figures, "why": why})
+
+
+def _rouge_l(
+    said: tuple[str, ...], reference: tuple[str, ...], read: int
+) -> tuple[float, float, float]:
+    """F1, precision and recall; of ``said`` the first ``read`` tokens are read, all are counted."""
+    if not said or not reference:
+        return 0.0, 0.0, 0.0
+    common = int(LCSseq.similarity(said[:read], reference))
+    return 2 * common / (len(said) + len(reference)), common / len(said), common / len(reference)
+
+
+def _summary(response: str, thinking: bool) -> tuple[str | None, str]:
+    """The text to judge and how it was found; None and why where there is none."""
+    _, closed, final = response.rpartition(THINK_CLOSE)
+    extraction = extract(response, thinking)
+    answer = extraction.answer
+    if (thinking and not closed) or THINK_OPEN in final:
+        return None, extraction.how
+    if answer and "boxed" in extraction.how:
+        return answer, extraction.how
+    if answer and "last line" not in extraction.how:
+        # All that follows the marker, for an answer of one line is no summary.
+        at = final.rfind(answer)
+        return final[at:].strip() if at >= 0 else answer, f"{extraction.how} and all after it"
+    final = final[_end(_ANNOUNCES.match(final)) :]
+    final = final[_end(_LABEL.match(final)) :].strip()
+    if not final:
+        return None, "no answer: nothing follows the thinking"
+    return final, "all that follows the thinking"
+
+
+def _end(match: re.Match[str] | None) -> int:
+    return match.end() if match else 0
+
+
+@lru_cache(maxsize=256)
+def _tokens(reference: str) -> tuple[str, ...]:
+    return tuple(tokens(normalise(reference)))
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"

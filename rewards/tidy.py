@@ -1,0 +1,89 @@
+"""Folds the many ways of writing digits, signs and LaTeX into one, for reading numbers and dates.
+
+Callers cut what is too long first: Unicode normalisation is quadratic in combining marks.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_VULGAR = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"
+_HIDDEN = (
+    "\u00ad\u061c\u0640\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e"
+    "\u2060\u2066\u2067\u2068\u2069\ufeff" + "".join(map(chr, range(0x064B, 0x0660)))
+)
+_FOLDED = str.maketrans(
+    {
+        **dict.fromkeys(_HIDDEN, ""),
+        **dict.fromkeys("‐‑‒–", "-"),
+        **dict.fromkeys("‘’‛ʼ＇", "'"),
+        **dict.fromkeys("أإآ", "ا"),
+        **{vulgar: unicodedata.normalize("NFKC", vulgar) for vulgar in _VULGAR},
+        "٫": ".",
+        "٬": ",",
+        "⁄": "/",
+    }
+)
+_AFTER_DIGIT = re.compile(rf"(?<=\d)(?=[{_VULGAR}])")
+_SUPERSCRIPT = re.compile("[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,6}")
+_LOWERED = str.maketrans("⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "+-0123456789")
+_FOREIGN_DIGIT = re.compile(r"(?![0-9])\d")
+
+_LATEX = (
+    (re.compile(r"\\(?:[,!;: ]|quad|qquad|left|right|displaystyle|\\|[()\[\]])"), " "),
+    (
+        re.compile(r"\\(?:text\w{0,2}|math\w{2,3}|mbox|boxed|operatorname) ?\{([^{}]{0,300})\}"),
+        r"\1",
+    ),
+    (re.compile(r"(?<=\d)\\[dtc]?frac"), r" \\frac"),
+    (re.compile(r"\\[dtc]?frac ?\{([^{}]{1,40})\} ?\{([^{}]{1,40})\}"), r"\1/\2"),
+    (re.compile(r"\\[dtc]?frac ?(\d) ?(\d)"), r"\1/\2"),
+    (re.compile(r"\\(?:times|cdot|ast)(?![a-z])"), "×"),
+    (re.compile(r"\\(?:approx|simeq|sim|cong)(?![a-z])"), "≈"),
+    (re.compile(r"\\(?:[lg]eq?|[lg]eqslant|lt|gt)(?![a-z])"), "<"),
+    (re.compile(r"\\(?:rightarrow|to|implies|Rightarrow)(?![a-z])"), "→"),
+    (re.compile(r"\\pm(?![a-z])"), "±"),
+    (re.compile(r"\^ ?\{? ?\\circ ?\}?|\\degree"), "°"),
+    (re.compile(r"\\([%#&_{}])"), r"\1"),
+)
+_MATHS = re.compile(r"\$(?=[^\s$])([^$]{1,300})(?<=\S)\$(?!\d)")
+_EMPHASIS = re.compile(r"(?<![\d*])\*(?=\S)([^*]{1,300})(?<=\S)\*(?!\d)")
+_POWER = r"10 ?(?:\^ ?|\*\*)[{(]? ?([-+−]?) ?(\d{1,6})(?!\d)(?: ?[)}])?"
+_TIMES_TEN = re.compile(rf"(?<=\d) ?[×x*·⋅✕] ?{_POWER}")
+_TEN = re.compile(rf"(?<![\w.,^/]){_POWER}")
+_AREA = re.compile(r"(?<=[a-z])\^([23])(?!\d)")
+
+
+def tidy(text: str) -> str:
+    """``text`` with ASCII digits, NFKC letters, ``-`` for dashes (a true minus ``−`` stays).
+
+    LaTeX becomes plain text where it has one (a backslash that stays is something else),
+    ``1.2 × 10^3`` becomes ``1.2e3``, ``½`` becomes ``1/2``, and emphasis goes.
+    """
+    if not text.isascii():
+        text = _SUPERSCRIPT.sub(lambda power: "^" + power[0].translate(_LOWERED), text)
+        text = _AFTER_DIGIT.sub(" ", text).translate(_FOLDED)
+        text = unicodedata.normalize("NFKC", text).translate(_FOLDED)
+        text = _FOREIGN_DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0])), text)
+    if "\\" in text:
+        text = _from_latex(text)
+    if "$" in text and text.count("$") > 1:
+        text = _MATHS.sub(r"\1", text.replace("$$", "$"))
+    text = text.replace("\0dollar", "$").replace("{,}", ",")
+    if "^" in text or "**" in text:
+        text = _AREA.sub(r"\1", _TEN.sub(r"1e\1\2", _TIMES_TEN.sub(r"e\1\2", text)))
+    if "*" in text:
+        text = _EMPHASIS.sub(r"\1", text.replace("**", ""))
+    for mark in "`{}":
+        text = text.replace(mark, "")
+    return " ".join(text.replace("__", "").replace("~", " ").split())
+
+
+def _from_latex(text: str) -> str:
+    # An escaped dollar is money, a plain one opens or closes mathematics.
+    text = text.replace("\\$", "\0dollar")
+    for _ in range(2):  # a \text within a \boxed
+        for pattern, plain in _LATEX:
+            text = pattern.sub(plain, text)
+    return text

@@ -1,0 +1,294 @@
+"""Rule and judge together: who decides, who is asked, and what is written down."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from qwenlong.rewards import hybrid, registry
+from qwenlong.rewards.hybrid import Rewards, Route, UnjudgedError
+from qwenlong.rewards.judge import Judge, JudgeError, Settings, Verdict
+from qwenlong.rewards.judge_prompt import Case, Messages
+from qwenlong.types import Example, InputError, Score
+
+
+def example(source: str = "docs", kind: str = "extractive", name: str = "e1") -> Example:
+    return Example(name, source, "Who?", (), ("Ada", "Lovelace"), kind=kind)
+
+
+def said(answer: str) -> str:
+    return f"<think>Babbage?</think>Therefore, the answer is {answer}."
+
+
+class Fake:
+    """A judge by hand: what it says of an answer, and what it was asked."""
+
+    def __init__(self, **says: float | None) -> None:
+        self.says = says
+        self.asked: list[Case] = []
+
+    def verdicts(self, cases: Sequence[Case]) -> list[Verdict]:
+        self.asked += cases
+        values = [self.says.get(case.answer, 0.0) for case in cases]
+        return [Verdict(value is not None, value, f"it says {value}") for value in values]
+
+
+def rewards(judge: Any, combine: str = "max", policy: str = "stop", **route: Any) -> Rewards:
+    return Rewards({"*": Route(combine=combine, **route)}, judge, policy)
+
+
+@pytest.mark.parametrize(
+    ("combine", "values"),
+    # Rule and judge: both wrong, judge alone, rule alone, both right.
+    [
+        ("rule", (0.0, 0.0, 1.0, 1.0)),
+        ("judge", (0.0, 1.0, 0.0, 1.0)),
+        ("max", (0.0, 1.0, 1.0, 1.0)),
+        ("min", (0.0, 0.0, 0.0, 1.0)),
+        ("mean", (0.0, 0.5, 0.5, 1.0)),
+    ],
+)
+def test_combined_by_name(combine: str, values: tuple[float, ...]) -> None:
+    judge = Fake(Countess=1.0, Ada=0.0, Lovelace=1.0)
+    answered = [(example(), said(answer)) for answer in ("Bob", "Countess", "Ada", "Lovelace")]
+    scores = hybrid.score_all(rewards(judge, combine), answered)
+    assert tuple(score.value for score in scores) == values
+    for score in scores:
+        word = {0.0: "wrong:", 0.5: "partly:", 1.0: "right:"}[score.value]
+        assert score.breakdown["why"].startswith(word)
+        assert {"extracted", "rule", "compared_with", "why"} <= set(score.breakdown)
+        assert score.verifier == (
+            "extractive" if combine == "rule" else f"{combine}(extractive, judge)"
+        )
+
+
+def test_every_part_is_in_the_breakdown() -> None:
+    [score] = hybrid.score_all(rewards(Fake(Countess=1.0)), [(example(), said("Countess"))])
+    assert (score.value, score.verifier) == (1.0, "max(extractive, judge)")
+    rule = registry.score(example(), said("Countess"))
+    wrong = rule.breakdown["why"]
+    # All that the rule says, its own verdict under another name.
+    assert score.breakdown == {
+        **rule.breakdown,
+        "why": f"right: max of rule ({wrong}) and judge (it says 1.0)",
+        "rule_score": "0",
+        "rule_why": wrong,
+        "judge_score": "1",
+        "judge_why": "it says 1.0",
+    }
+    assert hybrid.score(rewards(Fake(Countess=1.0)), example(), said("Countess")) == score
+
+
+@pytest.mark.parametrize(
+    ("combine", "answer", "asked"),
+    [
+        ("rule", "Bob", False),
+        ("rule", "Ada", False),
+        ("max", "Bob", True),
+        ("max", "Ada", False),
+        ("min", "Bob", False),
+        ("min", "Ada", True),
+        ("mean", "Bob", True),
+        ("mean", "Ada", True),
+        ("judge", "Bob", True),
+        ("judge", "Ada", True),
+    ],
+)
+def test_the_judge_is_asked_where_it_can_change_something(
+    combine: str, answer: str, asked: bool
+) -> None:
+    judge = Fake()
+    score = hybrid.score(rewards(judge, combine), example(), said(answer))
+    # Shown is the final answer, nothing else of the response.
+    assert judge.asked == ([Case("Who?", ("Ada", "Lovelace"), answer)] if asked else [])
+    if not asked and combine != "rule":
+        assert score.breakdown["judge_score"] == "not asked: the rule decides"
+
+
+@pytest.mark.parametrize("combine", ["judge", "max", "mean"])
+def test_without_an_answer_there_is_nothing_to_judge(combine: str) -> None:
+    judge = Fake()
+    score = hybrid.score(rewards(judge, combine), example(), "I shall never close my thinking")
+    assert (score.value, judge.asked) == (0.0, [])
+    assert score.breakdown["judge_score"] == "0"
+    assert score.breakdown["judge_why"].startswith("no answer:")
+
+
+def test_all_are_asked_in_one_batch_and_keep_their_places() -> None:
+    judge = Fake(a=1.0, b=0.0, c=1.0)
+    answers = ["a", "Ada", "b", "c", "Lovelace", "a"]
+    scores = hybrid.score_all(rewards(judge), [(example(), said(answer)) for answer in answers])
+    assert [score.value for score in scores] == [1.0, 1.0, 0.0, 1.0, 1.0, 1.0]
+    assert [case.answer for case in judge.asked] == ["a", "b", "c", "a"]
+    assert hybrid.score_all(rewards(judge), []) == []
+
+
+def test_unjudged_stop() -> None:
+    with pytest.raises(UnjudgedError, match=r"example 'e1' of source 'docs'.*it says None"):
+        hybrid.score(rewards(Fake(Bob=None), "max", "stop"), example(), said("Bob"))
+
+
+@pytest.mark.parametrize("combine", ["judge", "max", "mean"])
+@pytest.mark.parametrize(("answer", "value"), [("Bob", 0.0), ("Ada", 1.0)])
+def test_unjudged_rule(combine: str, answer: str, value: float) -> None:
+    judge = Fake(Bob=None, Ada=None)
+    score = hybrid.score(rewards(judge, combine, "rule"), example(), said(answer))
+    assert score.value == value
+    if combine == "max" and value:
+        return  # The judge was not asked.
+    assert score.breakdown["unjudged"] == "rule"
+    assert score.breakdown["judge_score"] == "unjudged"
+    assert "the rule alone, for the judge gave no verdict: it says None" in score.breakdown["why"]
+    assert score.breakdown["why"].startswith(("right:", "wrong:"))
+    assert not hybrid.is_dropped(score)
+
+
+def test_unjudged_drop_is_no_number() -> None:
+    score = hybrid.score(rewards(Fake(Bob=None), "max", "drop"), example(), said("Bob"))
+    assert math.isnan(score.value) and hybrid.is_dropped(score)
+    assert score.breakdown["unjudged"] == "drop"
+    assert score.breakdown["rule_score"] == "0"
+
+
+def test_a_failing_endpoint_is_unjudged_and_not_0() -> None:
+    def complete(messages: Messages) -> str:
+        raise JudgeError("status 500")
+
+    judge = Judge(complete, Settings("m", attempts=2), sleep=lambda wait_s: None)
+    score = hybrid.score(rewards(judge, "judge", "drop"), example(), said("Bob"))
+    assert hybrid.is_dropped(score) and "status 500" in score.breakdown["why"]
+
+
+# Routing.
+
+
+def test_each_source_has_its_route() -> None:
+    judge = Fake(Bob=1.0)
+    routed = Rewards(
+        {"plain": Route(), "hard": Route(combine="judge"), "*": Route("official_docqa", "max")},
+        judge,  # type: ignore[arg-type]
+    )
+    sources = ["plain", "hard", "another", "yet another"]
+    scores = hybrid.score_all(routed, [(example(source), said("Bob")) for source in sources])
+    assert [score.verifier for score in scores] == [
+        "extractive",
+        "judge(extractive, judge)",
+        "max(official_docqa, judge)",
+        "max(official_docqa, judge)",
+    ]
+    assert [score.value for score in scores] == [0.0, 1.0, 1.0, 1.0]
+
+
+def test_without_routes_the_examples_own_kind_decides() -> None:
+    assert hybrid.score(Rewards(), example(), said("Ada")).verifier == "extractive"
+    own = example(kind="official_docqa")
+    assert hybrid.score(Rewards(), own, said("Ada")).verifier == "official_docqa"
+    plain = hybrid.score(Rewards(thinking=False), example(), "Therefore, the answer is Ada.")
+    assert plain.value == 1.0
+
+
+@pytest.fixture
+def mine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A module ``mine`` that can be imported."""
+    module = SimpleNamespace(
+        score=lambda example, response, thinking: Score(0.25, "mine", {"why": "partly: mine"}),
+        number=lambda example, response, thinking: 0.5,
+        boolean=lambda example, response, thinking: "Ada" in response and thinking,
+        too_much=lambda example, response, thinking: 1.5,
+        nan=lambda example, response, thinking: math.nan,
+        nothing=lambda example, response, thinking: None,
+        inner=SimpleNamespace(score=lambda example, response, thinking: 1),
+        text="score",
+    )
+    monkeypatch.setitem(sys.modules, "mine", module)
+    hybrid._imported.cache_clear()
+    return module
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("score", 0.25), ("number", 0.5), ("boolean", 1.0), ("inner.score", 1.0)]
+)
+def test_a_rule_may_be_any_callable(name: str, value: float, mine: SimpleNamespace) -> None:
+    routed = Rewards({"docs": Route(f"mine:{name}")})
+    hybrid.check(routed, [example(kind="a kind that only mine knows")])
+    assert hybrid.score(routed, example(), said("Ada")).value == value
+    combined = hybrid.score(
+        Rewards({"docs": Route(f"mine:{name}", "mean")}, Fake(Ada=1.0)),  # type: ignore[arg-type]
+        example(),
+        said("Ada"),
+    )
+    assert combined.value == (value + 1) / 2
+    assert combined.breakdown["rule_score"] == f"{value:g}"
+
+
+@pytest.mark.parametrize("name", ["too_much", "nan", "nothing"])
+def test_a_callable_that_gives_no_score_is_named(name: str, mine: SimpleNamespace) -> None:
+    with pytest.raises(ValueError, match=rf"rule=mine:{name} gave .* 'e1': must be a Score or"):
+        hybrid.score(Rewards({"*": Route(f"mine:{name}")}), example(), said("Ada"))
+
+
+BAD: dict[str, tuple[Rewards, str]] = {
+    "policy": (Rewards(unjudged="zero"), "unjudged=zero: must be one of stop, rule, drop"),
+    "combine": (
+        Rewards({"docs": Route(combine="sum")}),
+        "combine=sum of source 'docs': must be one of rule, judge, max, min, mean",
+    ),
+    "no judge": (
+        Rewards({"docs": Route(combine="max")}),
+        "combine=max of source 'docs': there is no judge",
+    ),
+    "kind": (Rewards({"docs": Route("essay")}), "rule=essay: must be module:callable or one of"),
+    "module": (Rewards({"docs": Route("no_such:f")}), "rule=no_such:f: cannot be imported"),
+    "empty module": (Rewards({"docs": Route(":f")}), "rule=:f: cannot be imported"),
+    "attribute": (Rewards({"docs": Route("mine:absent")}), "cannot be imported"),
+    "no attribute": (Rewards({"docs": Route("mine:")}), "cannot be imported"),
+    "text": (Rewards({"docs": Route("mine:text")}), "rule=mine:text: cannot be called; it is str"),
+    "source": (
+        Rewards({"docks": Route(), "*": Route()}),
+        "source=docks: no example is of that source; there are docs",
+    ),
+    "gold": (
+        Rewards({"docs": Route("official_docmath")}),
+        "example 'e1': gold answer 'Ada': official_docmath needs a number",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_what_is_wrong_is_found_before_a_run(what: str, mine: SimpleNamespace) -> None:
+    bad, told = BAD[what]
+    with pytest.raises(InputError) as error:
+        hybrid.check(bad, [example()])
+    assert told in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_is_right_passes(mine: SimpleNamespace) -> None:
+    judge: Any = Fake()
+    for policy in hybrid.POLICIES:
+        for combine in hybrid.COMBINE:
+            for rule in (None, "extractive", "mine:score"):
+                routed = Rewards({"docs": Route(rule, combine)}, judge, policy)
+                hybrid.check(routed, [example()])
+    assert judge.asked == []
+
+
+def test_kinds_are_looked_up_as_they_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = lambda example, response, thinking=True: Score(0.5, "new")  # noqa: E731
+    monkeypatch.setitem(registry.VERIFIERS, "new", mine)
+    assert hybrid.load_rule("new") is mine
+
+
+def test_a_breakdown_is_written_as_json(tmp_path: Path) -> None:
+    scores = hybrid.score_all(
+        rewards(Fake(Bob=None), "max", "rule"), [(example(), said("Bob")), (example(), said("Ada"))]
+    )
+    for score in scores:
+        assert all(isinstance(value, str) for value in score.breakdown.values())
+        assert json.loads(json.dumps(dict(score.breakdown))) == dict(score.breakdown)
