@@ -208,8 +208,10 @@ def _compared(gold: Gold, claims: tuple[Quantity, ...], asked: Asked) -> str:
     claims = _with_fractions(tuple(_signed(claim, asked) for claim in claims))
     main = claims[0]
     for claim in claims:
-        reason = _difference(gold, claim, asked)
-        if reason and (claim is main or not claim.aside or not _restates(claim, main)):
+        reason = _contradiction(gold.quantity, claim, asked)
+        if not reason and (claim is main or not claim.aside or not _restates(claim, main)):
+            reason = _difference(gold, claim, asked)
+        if reason:
             return reason
     return ""
 
@@ -243,9 +245,6 @@ def _restates(aside: Quantity, main: Quantity) -> bool:
 
 def _difference(gold: Gold, claim: Quantity, asked: Asked) -> str:
     """How a claim differs from the gold answer, in words; empty where it does not."""
-    reason = _contradiction(gold.quantity, claim, asked)
-    if reason:
-        return reason
     target = gold.quantity.value
     reason = f"{claim.literal!r} is another number than {gold.text!r}"
     for value in _readings(gold.quantity, claim, asked):

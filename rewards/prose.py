@@ -27,8 +27,8 @@ _BOUND_BEFORE = (
     r"(?:\b(?:over(?! (?:19|20)\d\d\b)|above|under|below|beyond|exceed(?:s|ed|ing)?"
     r"|(?:more|greater|less|fewer|higher|lower|larger|smaller|other) than|at (?:least|most)"
     r"|up to|minimum of|maximum of|upwards of|short of|m[aá]s de|menos de|al menos|por lo menos"
-    r"|hasta|mehr als|weniger als|über|unter|mindestens|höchstens|maximal|minimal|कम से कम|से ज्यादा|से अधिक|اكثر من|اقل من"
-    r"|على الاقل)"
+    r"|hasta|mehr als|weniger als|über|unter|mindestens|höchstens|maximal|minimal"
+    r"|कम से कम|से ज्यादा|से अधिक|اكثر من|اقل من|على الاقل)"
     r"|超过|超過|多于|多於|少于|少於|低于|低於|高于|高於|不到|至少|至多|大于|大於|小于|小於|最多|最少)"
 )
 _BOUND_AFTER = (

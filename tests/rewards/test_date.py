@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import time
 from typing import Any
@@ -71,8 +72,8 @@ def test_either_way_round(when: datetime.date) -> None:
 
 
 PIECES = st.sampled_from(
-    "2021 03 4 / - . : , ' March may 年 月 日 년 Q1 quarter of de 令和 元 not or before th ٣ ３ 三 BC"
-    " AD [ ] ( ) T10:00 ** \\boxed{ } \ud800 \x00 \u200f \u0301 monday FY \n Answer:".split(" ")
+    "2021 03 4 / - . : , ' March may 年 月 日 년 Q1 quarter of de 令和 元 not or before th ٣ ３ 三"
+    " BC AD [ ] ( ) T10:00 ** \\boxed{ } \ud800 \x00 \u200f \u0301 monday FY \n Answer:".split(" ")
 )
 ANY = (
     st.text(max_size=60)
@@ -94,13 +95,10 @@ def test_never_raises_and_says_the_same_twice(text: str, gold: str) -> None:
 
 @settings(max_examples=300)
 @given(ANY)
-def test_a_gold_answer_is_read_or_named(gold: str) -> None:
-    try:
+def test_a_gold_answer_is_read_or_refused(gold: str) -> None:
+    with contextlib.suppress(InputError):
         check(example(gold))
-    except InputError as error:
-        assert str(error).startswith("example '7': answer ")
-        return
-    assert said(gold, gold).value in (0.0, 1.0)
+        assert said(gold, gold).value in (0.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -108,8 +106,9 @@ def test_a_gold_answer_is_read_or_named(gold: str) -> None:
     [
         "1", "1/", "1-", "1.", "2021", "2021-", "2021-03-04", "2021 ", "March ", "March 4 ", "4 ",
         "may", "mar", "4 of ", "年", "2021年", "1月", "三", "元", "令和", "q", "q1 ", "first ",
-        "twenty-first ", "10:00", "t", " ", "(", "[1]", "before ", "monday", "\u0301", "\ud800", "\x00",
-        "\u200f", "ﷺ", "٣", "３", "كانون ", "आ", "\\text{", "{", "}", "*", "$", "1 ce", "ad 1", "'20",
+        "twenty-first ", "10:00", "t", " ", "(", "[1]", "before ", "monday", "\u0301", "\ud800",
+        "\x00", "\u200f", "ﷺ", "٣", "３", "كانون ", "आ", "\\text{", "{", "}", "*", "$", "1 ce",
+        "ad 1", "'20",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("prefix", ["Therefore, the answer is ", "\\boxed{", "Answer: 4 ", "x\n\n"])

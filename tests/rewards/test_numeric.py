@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from decimal import Decimal
 from fractions import Fraction
@@ -115,10 +116,9 @@ def test_reading_is_exact(number: Fraction) -> None:
 
 
 PIECES = st.sampled_from(
-    "32.4 1,234 -5 ( ) $ % million 万 亿 三 百 点 not or = ≈ \\frac{ { } } \\boxed{ ^ ** × 10^ e9 1e99"
-    " 2019 in of a / . , ' ٣ ३ ５ ½ ³ \ud800 \x00 \u200f \u0301 per cent bps ₹ 원 억 \n Answer:".split(
-        " "
-    )
+    "32.4 1,234 -5 ( ) $ % million 万 亿 三 百 点 not or = ≈ \\frac{ { } } \\boxed{ ^ ** × 10^ e9"
+    " 1e99 2019 in of a / . , ' ٣ ३ ５ ½ ³ \ud800 \x00 \u200f \u0301 per cent bps ₹"
+    " 원 억 \n Answer:".split(" ")
 )
 ANY = (
     st.text(max_size=60)
@@ -142,22 +142,19 @@ def test_never_raises_and_says_the_same_twice(text: str, gold: str, thinking: bo
 
 @settings(max_examples=300)
 @given(ANY)
-def test_a_gold_answer_is_read_or_named(gold: str) -> None:
-    try:
+def test_a_gold_answer_is_read_or_refused(gold: str) -> None:
+    with contextlib.suppress(InputError):
         check(example(gold))
-    except InputError as error:
-        assert str(error).startswith("example '7': answer ")
-        return
-    assert said(gold, gold).value in (0.0, 1.0)
+        assert said(gold, gold).value in (0.0, 1.0)
 
 
 @pytest.mark.parametrize(
     "piece",
     [
         "1", "1,", ",123", " 123", "1.", "1 ", "1/", "1e", "-", "- ", "(", ")", "$", "$1", "%", "=",
-        "=1", "≈1", "million ", "1 million ", "万", "三", "一二", "点", "1亿", "\\frac{1}", "\\frac{",
-        "\\text{", "\\boxed{", "{", "}", "^", "10^", "×10^2", "*", "**", "½", "³", "٣", "３", "\u0301",
-        "\u0301\u0316", "\ud800", "\x00", "\u200f", "[1]", "(1-1)", "not ", "or ", "in ", "five ",
+        "=1", "≈1", "million ", "1 million ", "万", "三", "一二", "点", "1亿", "\\frac{1}",
+        "\\frac{", "\\text{", "\\boxed{", "{", "}", "^", "10^", "×10^2", "*", "**", "½", "³", "٣", "３",
+        "\u0301", "\u0301\u0316", "\ud800", "\x00", "\u200f", "[1]", "(1-1)", "not ", "or ", "in ", "five ",
         "twenty-", "hundred ", "2019 ", "May ", "ﷺ", "억", "삼", "हज़ार ", "<", "per ", "a",
     ],
 )  # fmt: skip

@@ -98,11 +98,9 @@ def items(name: str) -> tuple[Item, ...]:
 def grouped(gold: str) -> str:
     """``gold`` with thousands separators: -1,234.5."""
     whole, point, decimals = gold.partition(".")
-    return (
-        f"{int(whole):,}{point}{decimals}"
-        if whole.lstrip("-").isdigit() and "-0" not in whole
-        else gold
-    )
+    if not whole.lstrip("-").isdigit() or "-0" in whole:
+        return gold
+    return f"{int(whole):,}{point}{decimals}"
 
 
 def written(item: Item, gold: str) -> dict[str, str]:
@@ -203,6 +201,62 @@ def test_gold_answers_are_accepted(name: str) -> None:
     total = (sum(accepted.values()), sum(tried.values()))
     table(f"{name}, accepted", counts, total)
     assert total[0] >= LEAST_ACCEPTED * total[1], missed[:20]
+
+
+def spans() -> Iterator[tuple[Example, str]]:
+    """TAT-QA's spans that are numbers, such as $(31.5) or S$1.75 billion, with their scale."""
+    path = DATA / "numeric_tatqa" / "tatqa_dataset_dev.json"
+    for document in json.loads(path.read_text(encoding="utf-8")):
+        for row in document["questions"]:
+            if row["answer_type"] != "span" or len(row["answer"]) != 1:
+                continue
+            gold, scale = row["answer"][0], row["scale"]
+            example = Example(
+                "real", "test", row["question"], (), (gold,), metadata={"scale": scale}
+            )
+            try:
+                numeric.check(example)
+            except InputError:
+                continue
+            unit = "%" if scale == "percent" and "%" not in gold else f" {scale}".rstrip()
+            yield example, gold if scale and scale in gold else gold + unit
+
+
+def test_spans_that_are_numbers_are_accepted() -> None:
+    if not (DATA / "numeric_tatqa").is_dir():
+        pytest.skip(f"no data in {DATA / 'numeric_tatqa'}")
+    verdicts = [
+        (answer, numeric.score(example, THOUGHT + phrasing.format(answer)))
+        for example, answer in spans()
+        for phrasing in PHRASINGS
+    ]
+    missed = [
+        (answer, dict(verdict.breakdown)) for answer, verdict in verdicts if not verdict.value
+    ]
+    table("numeric_tatqa, spans, accepted", {}, (len(verdicts) - len(missed), len(verdicts)))
+    assert len(verdicts) > 400 * len(PHRASINGS)
+    assert len(missed) <= (1 - LEAST_ACCEPTED) * len(verdicts), missed[:20]
+
+
+@pytest.mark.parametrize("name", ["numeric_finqa", "numeric_convfinqa"])
+def test_rounded_answers_within_a_relative_tolerance(name: str) -> None:
+    """Models write 12.6 % where FinQA has 0.12574: half a per cent off pays for three digits."""
+    tried, paid, flipped = 0, 0, 0
+    for item in items(name):
+        if not float(item.gold):
+            continue
+        metadata = {"scale": "fraction", "rel_tolerance": 0.005}
+        example = Example("real", "test", item.question, (), (item.gold,), metadata=metadata)
+        rounded = f"{float(item.gold) * 100:.3g}"
+        for phrasing in PHRASINGS:
+            tried += 1
+            percent = phrasing.format(f"{float(rounded):f}%")
+            paid += numeric.score(example, THOUGHT + percent).value == 1.0
+            minus = phrasing.format(f"{-float(rounded):f}%")
+            flipped += numeric.score(example, THOUGHT + minus).value == 1.0
+    table(f"{name}, three digits in percent, accepted", {}, (paid, tried))
+    assert paid >= LEAST_ACCEPTED * tried
+    assert not flipped
 
 
 @pytest.mark.parametrize("name", SETS)
