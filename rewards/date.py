@@ -28,6 +28,9 @@ _SHOWN = 200
 _LONGEST = 300
 """No answer that is one date is longer, in characters."""
 
+_LONGEST_GOLD = 60
+"""A gold answer beyond it is a sentence with a date in it."""
+
 
 def score(example: Example, response: str, thinking: bool = True) -> Score:
     """1 if the final answer is a gold answer's date, else 0; see the module."""
@@ -64,9 +67,9 @@ def check(example: Example) -> None:
 @lru_cache(maxsize=4096)
 def _gold(answer: str, day_first: bool | None) -> tuple[Date, ...]:
     """The readings of a gold answer."""
-    reading = read(answer, day_first) if len(answer) <= _LONGEST else None
+    reading = read(answer, day_first) if len(answer) <= _LONGEST_GOLD else None
     if reading is None or len(set(reading.claims)) != 1:
-        why = (reading.problem if reading else "") or "it is no single date"
+        why = (reading.problem if reading else "it is too long") or "it is no single date"
         raise InputError(f"answer {_shown(answer)!r}: must be a date such as 2021-03-04; {why}")
     return reading.claims[0]
 

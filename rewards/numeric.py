@@ -46,9 +46,12 @@ NAME = "numeric"
 _SHOWN = 200
 _LONGEST = 400
 """No answer that is one number is longer, in characters."""
+_LONGEST_GOLD, _MOST_WORDS = 60, 6
+"""A gold answer beyond them is a sentence with a number in it."""
 _COUNTED = frozenset("shares employees people persons units customers stores options".split())
 _DOUBLE = 15
 """Digits that a floating-point number can be trusted with."""
+_NOISE = Fraction(1, 10**_DOUBLE)
 _HALF, _PERCENT = Fraction(1, 2), Fraction(1, 100)
 
 
@@ -142,9 +145,10 @@ def _golds(
 
 def _gold(text: str, asked: Asked, scale: str, decimal: str, relative: str) -> Gold:
     options = Options(decimal or ".", bool(decimal), asked.metres)
-    reading = read(text, options) if len(text) <= _LONGEST else None
+    short = len(text) <= _LONGEST_GOLD and len(text.split()) <= _MOST_WORDS
+    reading = read(text, options) if short else None
     if reading is None or reading.problem or len(reading.claims) != 1:
-        why = (reading.problem if reading else "") or "it is no single number"
+        why = (reading.problem if reading else "it is too long") or "it is no single number"
         raise InputError(f"answer {_shown(text)!r}: must be a number such as -1,234.5; {why}")
     quantity = _signed(_rescaled(reading.claims[0], text, scale), asked)
     styles = styles_of(quantity.literal.lower().partition("e")[0])
@@ -191,7 +195,7 @@ def _tolerance(quantity: Quantity, relative: str) -> Fraction:
     if quantity.form == "plain" and quantity.step == 1:
         return min(_HALF, size / 200)
     if len(quantity.literal) > _DOUBLE:  # 0.30000000000000004: its last places are noise
-        return max(quantity.step / 2, size / 10**_DOUBLE)
+        return max(quantity.step / 2, size * _NOISE)
     return quantity.step / 2
 
 
