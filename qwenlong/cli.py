@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from qwenlong.types import InputError
+from qwenlong.types import InputError, StoppedError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -99,3 +99,6 @@ def main() -> None:
     except InputError as error:
         print(f"qwenlong: {error}", file=sys.stderr)
         sys.exit(2)
+    except StoppedError as error:
+        print(f"qwenlong: stopped: {error}; `qwenlong resume` goes on", file=sys.stderr)
+        sys.exit(1)

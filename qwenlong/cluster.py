@@ -15,7 +15,8 @@ import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from qwenlong.config import Config
+from qwenlong.config import Config, EngineConfig
+from qwenlong.judging import JudgePolicy
 from qwenlong.types import InputError, Prompt, Rollout, Rope, Sampling
 
 PLACEMENT_TIMEOUT_S = 600
@@ -23,10 +24,15 @@ PLACEMENT_TIMEOUT_S = 600
 
 @dataclass(frozen=True)
 class Workers:
-    """The actors of a run: the learner's processes, and the rollout actors that follow it."""
+    """The actors of a run: the learner's processes, the rollout actors, a judge's engines."""
 
     learners: Sequence[Any]
     rollout: Sequence[Any]
+    judge: Sequence[Any] = ()
+
+    @property
+    def all(self) -> list[Any]:
+        return [*self.learners, *self.rollout, *self.judge]
 
     def start_learning(self, method: str, *args: Any) -> list[Any]:
         """Calls all of the learner's processes, which work as one."""
@@ -54,8 +60,7 @@ class Workers:
 
     def peak_memory_gb(self) -> float:
         """The sum over all actors, in GiB."""
-        actors = (*self.learners, *self.rollout)
-        return float(sum(ray.get([actor.peak_memory_gb.remote() for actor in actors])))
+        return float(sum(ray.get([actor.peak_memory_gb.remote() for actor in self.all])))
 
 
 @contextmanager
@@ -81,25 +86,33 @@ def start_ray(config: Config) -> Iterator[Any]:
 
 @contextmanager
 def start_workers(
-    config: Config, group: Any, policy: str, rope: Rope, longest: int, logs: Path
+    config: Config,
+    group: Any,
+    policy: str,
+    rope: Rope,
+    longest: int,
+    logs: Path,
+    judge: JudgePolicy | None = None,
 ) -> Iterator[Workers]:
     """Starts all actors, and ends them however the block ends.
 
     Args:
         rope: the most stretched RoPE of the run. longest: the longest row, in tokens.
         logs: folder for what the actors print.
+        judge: what a judge's engines serve, if the run has them.
     """
-    workers = _create(config, policy, rope, longest, logs, group)
+    workers = _create(config, policy, rope, longest, logs, group, judge)
     try:
         address = ray.get(workers.learners[0].address.remote())
         starting = [
             learner.join.remote(rank, address) for rank, learner in enumerate(workers.learners)
         ]
-        ray.get(starting + [actor.peak_memory_gb.remote() for actor in workers.rollout])
+        engines = (*workers.rollout, *workers.judge)
+        ray.get(starting + [actor.peak_memory_gb.remote() for actor in engines])
         yield workers
     finally:
         # Also on a cluster that outlives the run.
-        for actor in (*workers.learners, *workers.rollout):
+        for actor in workers.all:
             ray.kill(actor)
 
 
@@ -144,9 +157,11 @@ def _join_ray(config: Config) -> None:
 
 
 def _each(config: Config, kind: str) -> list[float]:
-    """``cpus`` or ``gpus`` of every actor, the learner's processes first."""
-    learner, rollout = config.learner, config.rollout
-    return [getattr(learner, kind)] * learner.processes + [getattr(rollout, kind)] * rollout.actors
+    """``cpus`` or ``gpus`` of every actor: the learner's processes, the rollout's, the judge's."""
+    learner, judge = config.learner, config.rewards.judge
+    engines = [config.rollout, *([judge.engine] if judge.is_engine else [])]
+    own = [getattr(learner, kind)] * learner.processes
+    return own + [getattr(engine, kind) for engine in engines for _ in range(engine.actors)]
 
 
 def _reserve(config: Config) -> Any:
@@ -159,8 +174,9 @@ def _reserve(config: Config) -> Any:
         need = sum(bundle.get(name, 0) for bundle in bundles)
         if need > have.get(name, 0):
             raise InputError(
-                f"rollout.actors={config.rollout.actors}: they and the learner's"
-                f" {config.learner.processes} processes need {need:g} {name}s, but Ray has"
+                f"rollout.actors={config.rollout.actors}: they, the learner's"
+                f" {config.learner.processes} processes and a judge's engines need {need:g}"
+                f" {name}s, but Ray has"
                 f" {have.get(name, 0):g}; take fewer of either (learner.data_ranks,"
                 f" learner.sequence_ranks) or let each have less"
             )
@@ -170,13 +186,19 @@ def _reserve(config: Config) -> Any:
 
 
 def _create(
-    config: Config, policy: str, rope: Rope, longest: int, logs: Path, group: Any
+    config: Config,
+    policy: str,
+    rope: Rope,
+    longest: int,
+    logs: Path,
+    group: Any,
+    judge: JudgePolicy | None,
 ) -> Workers:
     from qwenlong.learner.actor import LearnerActor
     from qwenlong.rollout.actor import RolloutActor
 
     cores = os.cpu_count() or 1
-    dtype, learner, rollout = config.policy.dtype, config.learner, config.rollout
+    dtype, learner = config.policy.dtype, config.learner
     learners = [
         _remote(
             LearnerActor,
@@ -188,16 +210,24 @@ def _create(
         ).remote(policy, dtype, learner, config.seed)
         for i in range(learner.processes)
     ]
-    engines = [
-        _remote(
-            RolloutActor,
-            logs / f"rollout-{i}.log",
-            _options(group, learner.processes + i, rollout.cpus, rollout.gpus),
-            rollout.threads or max(1, cores // rollout.actors),
-        ).remote(policy, dtype, rope, longest, rollout, config.seed)
-        for i in range(rollout.actors)
-    ]
-    return Workers(learners, engines)
+
+    def engines(name: str, engine: EngineConfig, first: int, *model: Any) -> list[Any]:
+        return [
+            _remote(
+                RolloutActor,
+                logs / f"{name}-{i}.log",
+                _options(group, first + i, engine.cpus, engine.gpus),
+                engine.threads or max(1, cores // engine.actors),
+            ).remote(*model, engine, config.seed)
+            for i in range(engine.actors)
+        ]
+
+    rollout = engines("rollout", config.rollout, learner.processes, policy, dtype, rope, longest)
+    if not judge:
+        return Workers(learners, rollout)
+    first = learner.processes + config.rollout.actors
+    own = (judge.path, dtype, judge.rope, judge.longest)
+    return Workers(learners, rollout, engines("judge", config.rewards.judge.engine, first, *own))
 
 
 def _options(group: Any, bundle: int, cpus: float, gpus: float) -> dict[str, Any]:

@@ -104,7 +104,9 @@ class RlStage:
 
 
 @dataclass(frozen=True)
-class RolloutConfig:
+class EngineConfig:
+    """vLLM engines on Ray, an actor each."""
+
     actors: int = 1
     cpus: float = 1.0
     """CPUs that Ray reserves for an actor, shared by its tensor-parallel workers."""
@@ -116,8 +118,64 @@ class RolloutConfig:
     kv_cache_gb: float | None = None
     """KV cache of an actor in GiB; if null, 1 on the CPU, on a GPU what the next key leaves."""
     gpu_memory_utilization: float = 0.85
+
+
+@dataclass(frozen=True)
+class RolloutConfig(EngineConfig):
     temperature: float = 0.7
     top_p: float = 0.95
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    source: str = MISSING
+    """A source of data.train; ``*`` is all that have no reward of their own."""
+    rule: str | None = None
+    """A kind of answer, or module:callable of any Python function (example, response, thinking)
+    that gives a Score or a number from 0 to 1; each example's own kind if null."""
+    combine: str = "rule"
+    """rule or judge alone; or max (as in the paper), min or mean of both."""
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    model: str | None = None
+    """Its name at ``url``, or, without one, a policy that vLLM engines of the run serve."""
+    url: str | None = None
+    """Of an OpenAI-compatible API, such as http://localhost:8000/v1."""
+    key_env: str | None = None
+    """Environment variable that holds the API's key."""
+    timeout_s: float = 60.0
+    """For a call."""
+    reply_tokens: int = 256
+    """Longest reply; a judge that thinks needs more."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Further keys of a request's body, such as chat_template_kwargs: {enable_thinking: false}."""
+    attempts: int = 5
+    """Calls for one verdict, at most."""
+    concurrency: int = 16
+    """Calls at once."""
+    max_calls: int | None = None
+    max_tokens: int | None = None
+    """What the run may spend; what comes after is unjudged."""
+    cache: str | None = None
+    """File of verdicts, which runs may share; one in the run's directory if null."""
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    """Without ``url``: the engines, which get policy.dtype."""
+
+    @property
+    def is_engine(self) -> bool:
+        return self.model is not None and self.url is None
+
+
+@dataclass(frozen=True)
+class RewardsConfig:
+    by_source: list[RewardConfig] = field(default_factory=list)
+    """Each example's own kind of answer decides alone where nothing is said."""
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    unjudged: str = "stop"
+    """What becomes of a response that the judge gave no verdict on: stop (the run ends), rule
+    (the rule decides alone) or drop (nobody learns from it)."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +256,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     stages: dict[str, Any] = field(default_factory=dict)
     """Name to SftStage or RlStage (``kind: sft`` or ``rl``), in the order in which they run."""
+    rewards: RewardsConfig = field(default_factory=RewardsConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

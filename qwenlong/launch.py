@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from transformers.utils import logging as transformers_logging
 
+from qwenlong.checks import check_rope
 from qwenlong.config import Config, RlStage, SftStage
-from qwenlong.experiment import check_rope, load_config
+from qwenlong.experiment import load_config
+from qwenlong.judging import judge_policy, open_rewards, probe_endpoint
 from qwenlong.loggers import check_loggers, open_loggers
 from qwenlong.model.policy import native_rope
 from qwenlong.prepare import TINY, Prepared, prepare
@@ -33,6 +35,7 @@ def train_new(config: Config, console: Console) -> None:
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         with console.status("reading data"):
             prepared = prepare(config, Path(scratch))
+        probe_endpoint(config, teller(console))
         group = _ray(prepared, stack, console)
         built = Path(prepared.policy) if config.policy.path == TINY else None
         run = RunDir.create(config, built)
@@ -51,6 +54,7 @@ def resume(root: Path, console: Console) -> None:
     with tempfile.TemporaryDirectory() as scratch, console.status("reading data"):
         prepared = prepare(config, Path(scratch))
     with ExitStack() as stack:
+        probe_endpoint(config, teller(console))
         group = _ray(prepared, stack, console)
         last = _rewound(run, config, console)
         _run(prepared, run, last, group, console)
@@ -81,7 +85,7 @@ def _ray(prepared: Prepared, stack: ExitStack, console: Console) -> Any:
     from qwenlong.cluster import start_ray
 
     for note in prepared.notes:
-        console.print(note, highlight=False, soft_wrap=True)
+        teller(console)(note)
     console.print("starting Ray, the learner and vLLM")
     return stack.enter_context(start_ray(prepared.config))
 
@@ -98,10 +102,18 @@ def _run(
         log = open_loggers(config, directory, stack)
         progress = stack.enter_context(Progress(plan, console))
         rope, longest = prepared.ropes[-1], prepared.longest_row
+        judge = judge_policy(config.rewards.judge)
         workers = stack.enter_context(
-            start_workers(config, group, prepared.policy, rope, longest, directory.logs)
+            start_workers(config, group, prepared.policy, rope, longest, directory.logs, judge)
         )
-        train(Run(prepared, directory, workers, progress, log, prepared.rope), last)
+        rewards = stack.enter_context(
+            open_rewards(config, directory.root, workers.judge, progress.say)
+        )
+        train(Run(prepared, directory, workers, progress, log, rewards, prepared.rope), last)
+
+
+def teller(console: Console) -> Callable[[str], None]:
+    return lambda text: console.print(text, highlight=False, soft_wrap=True)
 
 
 def _finish(run: RunDir, console: Console) -> None:
@@ -132,6 +144,11 @@ def describe(config: Config, console: Console) -> None:
         f" evaluation at {', '.join(f'{context:,}' for context in config.contexts)} tokens",
         highlight=False,
     )
+    judge = config.rewards.judge
+    for reward in config.rewards.by_source:
+        rule = reward.rule or "each example's own kind"
+        by = f"{reward.combine} of {rule} and {judge.model}" if reward.combine != "rule" else rule
+        teller(console)(f"rewards of {reward.source}: {by}")
     for key in ("sft", "train", "held_out"):
         for source in getattr(config.data, key):
             missing = source.path and not Path(source.path).exists()

@@ -46,7 +46,8 @@ def phase_metrics(
     return {
         "reward_mean": fmean(rewards),
         "reward_std": pstdev(rewards),
-        "zero_variance_share": fmean(len(set(group.rewards)) == 1 for group in groups),
+        "unjudged_share": 1 - len(rewards) / len(rollouts),
+        "zero_variance_share": fmean(len(set(group.rewards)) <= 1 for group in groups),
         "prompt_tokens_mean": prompt_tokens / len(groups),
         "response_tokens_mean": response_tokens / len(rollouts),
         "truncated_share": fmean(rollout.finish_reason == "length" for rollout in rollouts),

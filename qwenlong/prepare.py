@@ -10,15 +10,17 @@ from statistics import fmean
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from qwenlong.checks import check_rope
 from qwenlong.config import Config, RlStage, SftStage, SourceConfig
 from qwenlong.curricula.phases import length_band
 from qwenlong.data.load import read_examples, render
 from qwenlong.data.prompts import Renderer, training_texts
-from qwenlong.experiment import check_rope
+from qwenlong.judging import STRICT, rules_of
 from qwenlong.learner.sft import SftRow
 from qwenlong.model.policy import check_policy, native_rope
 from qwenlong.model.tiny import build_tiny
-from qwenlong.rewards.registry import verifier
+from qwenlong.rewards.hybrid import Rewards
+from qwenlong.rewards.hybrid import check as check_rewards
 from qwenlong.types import Example, InputError, Prompt, Rope, Split
 
 TINY = "tiny"
@@ -173,7 +175,7 @@ def _phase_prompts(
 ) -> dict[str, Sequence[Prompt]]:
     """Phase k draws lengths in (L(k-1), L(k)]; phases of the same context share their band."""
     phases = {n: s for n, s in config.stages.items() if isinstance(s, RlStage)}
-    examples = _read(config, config.data.train, "data.train", renderer)
+    examples = _read(config, config.data.train, "data.train", renderer, rules_of(config.rewards))
     limit = max(phase.context for phase in phases.values())
     prompts = _rendered(config, examples, "data.train", limit, renderer, notes)
     bands: dict[str, Sequence[Prompt]] = {}
@@ -200,13 +202,16 @@ def _held_out(config: Config, renderer: Renderer, notes: list[str]) -> dict[int,
 
 
 def _read(
-    config: Config, sources: Sequence[SourceConfig], key: str, renderer: Renderer
+    config: Config,
+    sources: Sequence[SourceConfig],
+    key: str,
+    renderer: Renderer,
+    rewards: Rewards = STRICT,
 ) -> list[Example]:
     split: Split = "held_out" if key == "data.held_out" else "train"
     examples = read_examples(sources, key, split, renderer.count_tokens, config.seed)
     try:
-        for example in examples:
-            verifier(example)
+        check_rewards(rewards, examples)
     except InputError as error:
         raise InputError(f"{key}: {error}") from None
     return examples

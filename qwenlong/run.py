@@ -25,6 +25,8 @@ class Checkpoint:
     """Steps of the stage that are done; all of them for an SFT stage."""
     version: int
     curriculum: Mapping[str, Any]
+    judge_spent: Mapping[str, int]
+    """Calls and tokens so far; empty without a judge."""
 
 
 class RunDir:
@@ -97,23 +99,19 @@ class RunDir:
                 file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
     def save_checkpoint(
-        self,
-        stage: str,
-        step: int,
-        version: int,
-        curriculum: Mapping[str, Any],
-        write_state: Callable[[Path], None],
-        keep: int,
+        self, state: Mapping[str, Any], write_weights: Callable[[Path], None], keep: int
     ) -> None:
-        """Writes beside, then renames: a folder of the final name is always whole."""
+        """Writes beside, then renames: a folder of the final name is always whole.
+
+        ``state`` is what ``Checkpoint`` holds beside its folder.
+        """
         number = max((int(p.name.split("-")[0]) for p in self._checkpoints()), default=0) + 1
-        final = self.checkpoints / f"{number:04d}-{stage}-{step:05d}"
+        final = self.checkpoints / f"{number:04d}-{state['stage']}-{state['step']:05d}"
         partial = self.checkpoints / f"{final.name}.partial"
         if partial.exists():
             shutil.rmtree(partial)
         partial.mkdir()
-        write_state(partial)
-        state = {"stage": stage, "step": step, "version": version, "curriculum": dict(curriculum)}
+        write_weights(partial)
         (partial / "state.json").write_text(json.dumps(state))
         os.replace(partial, final)
         for old in self._checkpoints()[:-keep]:
@@ -165,8 +163,10 @@ def group_records(
 ) -> Iterator[dict[str, Any]]:
     """A step's lines of ``rollouts/``."""
     for group, of_group in zip(groups, advantages, strict=True):
-        for rollout, score, advantage in zip(group.rollouts, group.scores, of_group, strict=True):
+        of_judged = iter(of_group)
+        for rollout, score in zip(group.rollouts, group.scores, strict=True):
             record = _record(stage, group.prompt, rollout, score)
+            advantage = next(of_judged) if score.judged else None
             yield {**record, "step": step, "advantage": advantage}
 
 
@@ -195,5 +195,5 @@ def _record(stage: str, prompt: Prompt, rollout: Rollout, score: Score) -> dict[
         "response_tokens": len(rollout.response_ids),
         "finish_reason": rollout.finish_reason,
         "version": rollout.version,
-        "score": asdict(score),
+        "score": {**asdict(score), "value": score.value if score.judged else None},
     }

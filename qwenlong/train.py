@@ -7,22 +7,24 @@ asynchrony: rollouts are always of the learner's own weights, and learner and en
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import ray
 
+from qwenlong.checks import UNTRAINED
 from qwenlong.cluster import Workers
 from qwenlong.config import LearnerConfig, RlStage, SftStage
 from qwenlong.curricula.sampler import UniformSampler
 from qwenlong.evaluate.evaluate import accuracies
-from qwenlong.experiment import UNTRAINED
+from qwenlong.judging import STRICT
 from qwenlong.learner.advantage import group_advantages, overlong_penalty
 from qwenlong.learner.objectives import OBJECTIVES
 from qwenlong.loggers import Log
 from qwenlong.metrics import Clock, phase_metrics, summarised
 from qwenlong.prepare import Prepared
 from qwenlong.progress import Progress
-from qwenlong.rewards.registry import score
+from qwenlong.rewards.hybrid import Rewards, UnjudgedError, score_all
 from qwenlong.rollout.collector import request_seeds
 from qwenlong.run import Checkpoint, RunDir, evaluation_records, group_records
 from qwenlong.types import Batch, Group, Prompt, Rollout, Rope, Row, Sampling
@@ -39,6 +41,7 @@ class Run:
     workers: Workers
     progress: Progress
     log: Log
+    rewards: Rewards
     rope: Rope
     version: int = 0
 
@@ -49,6 +52,8 @@ def train(run: Run, last: Checkpoint | None) -> None:
     begun = list(stages).index(last.stage) if last else 0
     if last:
         run.workers.learn("restore_state", last.folder)
+        if run.rewards.judge:
+            run.rewards.judge.budget.restore(last.judge_spent)
         publish(run, last.version)
     assess(run, UNTRAINED, UNTRAINED)
     for position, (name, stage) in enumerate(stages.items()):
@@ -82,7 +87,7 @@ def phase(run: Run, name: str, stage: RlStage, resumed: Checkpoint | None) -> No
         seeds = request_seeds(prompts, config.seed, name, step)
         rollouts = run.workers.collect(prompts, sampling, seeds)
         clock.lap("rollout")
-        groups = [judged(*answered) for answered in zip(prompts, rollouts, strict=True)]
+        groups = scored(prompts, rollouts, run.rewards)
         curriculum.observe(groups)
         advantages = [advantages_of(group, stage, config.learner) for group in groups]
         clock.lap("score")
@@ -139,8 +144,7 @@ def assess(run: Run, name: str, kind: str) -> None:
         run.workers.stretch(run.prepared.rope_for(context + longest, run.rope))
         seeds = request_seeds(prompts, run.prepared.config.seed, "evaluation")
         answers = run.workers.collect(prompts, sampling, seeds)
-        groups = [judged(*answered) for answered in zip(prompts, answers, strict=True)]
-        evaluations[context] = groups
+        evaluations[context] = scored(prompts, answers, STRICT)
     clock.lap("evaluation")
     run.directory.log_rollouts(f"{name}-eval", evaluation_records(name, evaluations))
     accuracy = accuracies(evaluations)
@@ -151,15 +155,30 @@ def assess(run: Run, name: str, kind: str) -> None:
     run.progress.say(f"{name}: accuracy by context  {told}")
 
 
-def judged(prompt: Prompt, rollouts: tuple[Rollout, ...]) -> Group:
-    scores = tuple(score(prompt.example, rollout.text) for rollout in rollouts)
-    return Group(prompt, rollouts, scores)
+def scored(
+    prompts: Sequence[Prompt], rollouts: Sequence[tuple[Rollout, ...]], rewards: Rewards
+) -> list[Group]:
+    """Groups of one step or evaluation, scored together, for a judge takes many at once."""
+    answered = [
+        (prompt.example, rollout.text)
+        for prompt, of_prompt in zip(prompts, rollouts, strict=True)
+        for rollout in of_prompt
+    ]
+    verdicts = score_all(rewards, answered)
+    if not any(score.judged for score in verdicts):
+        raise UnjudgedError(f"none of {len(verdicts)} responses got a verdict of the judge")
+    scores = iter(verdicts)
+    return [
+        Group(prompt, of_prompt, tuple(next(scores) for _ in of_prompt))
+        for prompt, of_prompt in zip(prompts, rollouts, strict=True)
+    ]
 
 
 def advantages_of(group: Group, stage: RlStage, learner: LearnerConfig) -> tuple[float, ...]:
+    """One a rollout that was judged."""
     rewards = list(group.rewards)
     if learner.overlong_buffer:
-        for i, rollout in enumerate(group.rollouts):
+        for i, rollout in enumerate(group.judged):
             length = len(rollout.response_ids)
             rewards[i] += overlong_penalty(length, stage.response, learner.overlong_buffer)
     return group_advantages(rewards, OBJECTIVES[learner.objective].scales_advantages)
@@ -171,8 +190,8 @@ def batch_of(
     rows = tuple(
         Row(
             group.prompt.ids,
-            tuple(rollout.response_ids for rollout in group.rollouts),
-            tuple(rollout.logprobs for rollout in group.rollouts),
+            tuple(rollout.response_ids for rollout in group.judged),
+            tuple(rollout.logprobs for rollout in group.judged),
             of_group,
         )
         for group, of_group in zip(groups, advantages, strict=True)
@@ -204,6 +223,11 @@ def save(run: Run, name: str, step: int, curriculum: UniformSampler | None) -> N
     def write(folder: object) -> None:
         run.workers.learn("save_state", folder)
 
-    state = curriculum.state() if curriculum else {}
-    keep = run.prepared.config.checkpoint.keep
-    run.directory.save_checkpoint(name, step, run.version, state, write, keep)
+    state = {
+        "stage": name,
+        "step": step,
+        "version": run.version,
+        "curriculum": curriculum.state() if curriculum else {},
+        "judge_spent": run.rewards.judge.budget.state() if run.rewards.judge else {},
+    }
+    run.directory.save_checkpoint(state, write, run.prepared.config.checkpoint.keep)

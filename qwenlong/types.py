@@ -6,6 +6,7 @@ light. Lengths are in tokens of the policy's tokenizer, chat template included.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -19,6 +20,10 @@ CountTokens = Callable[[str], int]
 
 class InputError(ValueError):
     """The user's input is wrong: one line with the key, the value and what would be right."""
+
+
+class StoppedError(RuntimeError):
+    """A run cannot go on now, for a reason to be told in one line; what it has done is kept."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +104,18 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Score:
-    """A verdict in [0, 1] with a breakdown that a person can read."""
+    """A verdict in [0, 1] with a breakdown that a person can read.
+
+    NaN where a judge that was asked for gave none: such a response is left out, never a 0.
+    """
 
     value: float
     verifier: str
     breakdown: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def judged(self) -> bool:
+        return not math.isnan(self.value)
 
 
 @dataclass(frozen=True)
@@ -115,8 +127,15 @@ class Group:
     scores: tuple[Score, ...]
 
     @property
+    def judged(self) -> tuple[Rollout, ...]:
+        """The rollouts to learn from."""
+        pairs = zip(self.rollouts, self.scores, strict=True)
+        return tuple(rollout for rollout, score in pairs if score.judged)
+
+    @property
     def rewards(self) -> tuple[float, ...]:
-        return tuple(score.value for score in self.scores)
+        """Of the rollouts that were judged."""
+        return tuple(score.value for score in self.scores if score.judged)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -38,8 +37,7 @@ _TOKEN = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """How a text is to be read where its writing alone does not decide."""
 
     style: str = "."
@@ -48,6 +46,10 @@ class Options:
     """``style`` holds whatever the language of the words beside the number."""
     metres: bool = False
     """``5m`` is five metres, not five million."""
+    year: bool = False
+    """A year is wanted, and money and percentages beside it are no claims."""
+    divisions: bool = True
+    """Fractions that are divisions left undone, such as 2072/2, are numbers, too."""
     known: frozenset[tuple[str, str]] = frozenset()
     """Digits and the style in which they are read whatever else says."""
 
@@ -94,9 +96,9 @@ def amount_at(tokens: list[Token], i: int, options: Options) -> tuple[Amount, st
         if tokens[end].means == "over":
             return _share_of(amount, _mixture(tokens, end + 1, options))
         if tokens[end].text == "/":
-            return _ratio(tokens, i, end)
+            return _ratio(tokens, i, end, options)
     if end + 2 < len(tokens) and tokens[end].kind == "num" and tokens[end + 1].text == "/":
-        fraction = _ratio(tokens, end, end + 1)
+        fraction = _ratio(tokens, end, end + 1, options)
         if fraction and first.text.isdigit() and 0 < fraction[0].value < 1:
             return fraction[0]._replace(value=amount.value + fraction[0].value), *fraction[1:]
     return amount, "plain", end
@@ -106,7 +108,8 @@ def _mixture(tokens: list[Token], i: int, options: Options) -> tuple[Amount, int
     """Digits, Chinese numerals or both, such as 1億2,345万."""
     first = tokens[i]
     if first.kind == "num" and (i + 1 == len(tokens) or tokens[i + 1].kind != "han"):
-        amount = read_digits(first.text, _style(tokens, i, options))
+        digits = first.text.isdigit()
+        amount = read_digits(first.text, "" if digits else _style(tokens, i, options))
         return (amount, i + 1) if amount else None
     items: list[Amount | str] = []
     while i < len(tokens) and tokens[i].kind in ("num", "han"):
@@ -158,7 +161,9 @@ def _share_of(whole: Amount, found: tuple[Amount, int] | None) -> tuple[Amount, 
     return Amount(part.value / whole.value, Fraction(0)), "fraction", end
 
 
-def _ratio(tokens: list[Token], i: int, slash: int) -> tuple[Amount, str, int] | None:
+def _ratio(
+    tokens: list[Token], i: int, slash: int, options: Options
+) -> tuple[Amount, str, int] | None:
     """``3/4``; but 3/4/2021 is no fraction."""
     above, below = read_digits(tokens[i].text), read_digits(tokens[slash + 1].text)
     end = slash + 2
@@ -171,7 +176,10 @@ def _ratio(tokens: list[Token], i: int, slash: int) -> tuple[Amount, str, int] |
         and tokens[end + 1].is_number
     ):
         return None
-    return Amount(above.value / below.value, Fraction(0)), "fraction", end
+    value = above.value / below.value
+    if not options.divisions and not 1 < value.denominator == below.value < 1000:
+        return None
+    return Amount(value, Fraction(0)), "fraction", end
 
 
 def _worded(tokens: list[Token], i: int) -> tuple[Amount, str, int]:

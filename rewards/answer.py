@@ -1,14 +1,17 @@
 """Finds the final answer in a response; everything else in it is no claim.
 
-The rules, in this order, each over what follows the thinking:
+What counts is what follows the last ``</think>``, and of that what stands in ``<answer>`` tags
+where there are such. In it, these rules in this order:
 
 1. "Therefore, the answer is …": the rest of the line after the last of them.
 2. ``\\boxed{…}``: the one that closes last.
-3. "Answer: …" at the start of a line, also "The final answer is: …", "答案：", "答え：", "정답:",
-   "الإجابة:", "Respuesta:", "Antwort:", "उत्तर:": the rest of the line after the last of them.
-4. The last line, where it is short (``LINE_LIMIT``), plain (no list item, table, heading, quote
-   or code) and stands by itself or after a sentence, so that a list of candidates is no answer.
-   "So the answer is …" and its like in the same languages are taken off.
+3. A line that begins with "Answer: …", "The answer is …" or their like in the languages of
+   ``_CALLED``, as the last one that does: its rest, or the line below it where it has none.
+4. The last line.
+
+A line without a marker before it is an answer only where it is short (``LINE_LIMIT``), plain (no
+list item, table, heading, quote or code) and stands by itself or after a sentence, so that a list
+of candidates is no answer.
 
 Every pattern has bounded repetition, so a response is read in linear time.
 """
@@ -16,68 +19,77 @@ Every pattern has bounded repetition, so a response is read in linear time.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
+from qwenlong.rewards.markup import ANSWER_END, ANSWER_TAG, clean, last_box
 
+THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
+THEREFORE, BOXED = "Therefore, the answer is …", "\\boxed{…}"
+ANSWER, LAST_LINE = "Answer: …", "the last line"
+
+# A gap between words may have emphasis in it: "The **final answer** is".
+_GAP = r"[\s*_]{1,6}"
 _THEREFORE = re.compile(
-    r"therefore,?[\s*_]{1,8}the[\s*_]{1,8}answer[\s*_]{1,8}is(?![^\W_])", re.IGNORECASE
+    "therefore,? the (?:(?:final|correct) )?(?:answer is|answers are)".replace(" ", _GAP)
+    + r"(?![^\W_])",
+    re.IGNORECASE,
 )
-_ANSWER = re.compile(
-    # The first letters once more, and no way back from the marks, or short lines take long.
-    r"^[ \t*_#>\u200e\u200f-]{0,8}+(?=[acefhlmrst最終正答回解정최답اउजअ])(?:"
-    r"(?:(?:so|thus|hence|therefore),?[ ])?(?:(?:the|my)[ ])?(?:(?:final|correct)[ ])?answer"
-    r"(?:[ ]is)?"
-    r"|(?:(?:最终|最終|正确|正確)的?)?答案[是为為]?|(?:最終的な)?(?:答え|回答|解答)"
-    r"|(?:최종[ ])?(?:정답|답변|답)"
-    r"|(?:الإجابة|الجواب)(?:[ ]النهائية|[ ]النهائي)?|(?:la[ ])?respuesta(?:[ ]final)?(?:[ ]es)?"
-    r"|(?:endgültige[ ])?antwort|(?:अंतिम[ ])?(?:उत्तर|जवाब)"
-    r")[ *_]{0,4}[:：]",
-    re.IGNORECASE | re.MULTILINE,
+LEAD_IN = (
+    r"(?:(?:based on|according to|given|from|según|de acuerdo con|根据|根據|基于|基於)"
+    r"[^,，:：]{1,100}[,，]\s?)?"
+    r"(?:(?:so|thus|hence|therefore|consequently|overall|finally|in conclusion|in summary"
+    r"|por lo tanto|por tanto|así que|entonces|en conclusión|daher|also|somit|folglich|deshalb"
+    r"|因此|所以|故|综上所述|綜上所述|综上|綜上|したがって|従って|よって|ゆえに|だから|以上より"
+    r"|따라서|그러므로|그래서|결론적으로|لذلك|إذن|إذا|وبالتالي|بالتالي|لذا|इसलिए|अतः)"
+    r"[,،，、]?\s?)?"
 )
-LINE_LIMIT = 200
-"""The longest last line that is read as an answer, in characters."""
-_NO_PLAIN_LINE = re.compile(r"[-*•+>|#] |[•|]|#{1,6} |```|~~~|[-=_*]{3,}$")
-_PARAGRAPH = 4000
-_NUMBERED = re.compile(r"\(?\d{1,3}[.)] ")
-_SENTENCE_END = ".!?:;。！？：；…।؟"
-_FRAMES = tuple(
-    re.compile(frame, re.IGNORECASE | re.DOTALL)
-    for frame in (
-        r"(?:(?:so|thus|hence|therefore|consequently|overall|in conclusion|in summary),?\s{1,3})?"
-        r"(?:the|my)\s(?:final\s|correct\s|right\s)?answer(?:\sto\s(?:the|this|your)\squestion)?"
-        r"\s(?:is|would be|must be|should be)(?![^\W_]):?(?P<answer>.+)",
-        r"(?:(?:因此|所以|故|综上所述|綜上所述|综上|綜上)[,，]?)?(?:(?:最终|最終|正确|正確)的?)?"
-        r"答案(?:就?是|为|為)[:：]?(?P<answer>.+)",
-        r"(?:(?:したがって|従って|よって|ゆえに|だから|以上より)[、,]?)?(?:最終的な|正しい)?"
-        r"(?:答え|回答|正解|解答)は[、,:：]?(?P<answer>.+?)(?:です|となります|である|だ)?[.。]?",
-        r"(?:(?:따라서|그러므로|그래서|결론적으로),?\s)?(?:최종\s)?(?:정답|답|답변)은\s(?P<answer>.+?)"
-        r"\s?(?:입니다|이다|이에요|예요)?[.。]?",
-        r"(?:(?:por lo tanto|por tanto|así que|entonces|en conclusión),?\s)?"
-        r"la\srespuesta(?:\sfinal|\scorrecta)?\s(?:es|sería)(?![^\W_]):?(?P<answer>.+)",
-        r"(?:(?:daher|also|somit|folglich|deshalb),?\s)?(?:(?:ist|lautet)\sdie\s(?:richtige\s)?"
-        r"antwort|die\s(?:richtige\s|endgültige\s)?antwort\s(?:ist|lautet))(?![^\W_]):?(?P<answer>.+)",
-        r"(?:(?:لذلك|إذن|إذا|وبالتالي|بالتالي|لذا)[،,]?\s)?(?:فإن\s)?(?:الإجابة|الجواب)"
-        r"(?:\sالنهائية|\sالنهائي|\sالصحيحة|\sالصحيح)?\s(?:هي|هو)[:]?\s(?P<answer>.+)",
-        r"(?:(?:इसलिए|अतः),?\s)?(?:अंतिम\s|सही\s)?(?:उत्तर|जवाब)\s(?P<answer>.+?)\s(?:है|हैं)[।.]?",
+"""May stand before an answer and says nothing of it: a source, and "therefore"."""
+# What an answer is called, and the verb behind it where a colon can be left out.
+_CALLED = (
+    (
+        "(?:the |my )?(?:(?:final|correct|right) ){0,2}answers?(?: to (?:the|this|your) question)?",
+        r" (?:is|are|would be|must be|should be)(?: as follows)?(?![^\W_])",
+    ),
+    ("(?:(?:最终|最終|正确|正確)的?)?答案", r"\s?(?:就?是|为|為|如下)"),
+    ("【答案】", ""),
+    ("答(?=[:：])", ""),
+    ("(?:最終的な|正しい)?(?:答え|回答|正解|解答)", "は[、,]?"),
+    ("(?:최종 )?(?:정답|답변|답)", "[은는] "),
+    ("(?:la )?respuesta(?: (?:final|correcta))?", r" (?:es|sería)(?![^\W_])"),
+    ("(?:die )?(?:(?:richtige|korrekte|endgültige) )?antwort", r" (?:ist|lautet)(?![^\W_])"),
+    ("(?:ist|lautet) die (?:(?:richtige|korrekte|endgültige) )?antwort", r"(?![^\W_])"),
+    ("(?:فإن )?(?:الإجابة|الجواب)(?: (?:النهائية|النهائي|الصحيحة|الصحيح))?", " (?:هي|هو)(?!\\w)"),
+    ("(?:(?:अंतिम|सही) )?(?:उत्तर|जवाब)", r" (?=[^\n]{1,200} (?:है|हैं)[।.]?[\s*_]{0,9}$)"),
+)
+_ANSWER_WORD = re.compile("answer|答|正解|답|الإجابة|الجواب|respuesta|antwort|उत्तर|जवाब", re.I)
+_STATED = re.compile(
+    r"[\s*_#>\u200e\u200f-]{0,8}"
+    + LEAD_IN
+    + "(?:"
+    + "|".join(
+        rf"{name.replace(' ', _GAP)}(?:[\s*_]{{0,4}}(?:[:：]|$)|{verb.replace(' ', _GAP)})"
+        for name, verb in _CALLED
     )
+    + ")",
+    re.IGNORECASE,
 )
-_BOX_PARTS = re.compile(r"(?P<box>\\{1,2}boxed[ ]?\{)|\\.|[{}]", re.DOTALL)
-_LATEX_TEXT = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf)\{([^{}\\]{0,500})\}")
-_ESCAPED = re.compile(r"\\([$%&#_])")
-_WRAPPERS = (
-    ("\\boxed{", "}"),
-    ("\\text{", "}"),
-    ("\\textbf{", "}"),
-    ("\\(", "\\)"),
-    ("\\[", "\\]"),
-    ("<answer>", "</answer>"),
-    ("$", "$"),
-    ("*", "*"),
-    ("_", "_"),
+_COPULA = re.compile(
+    r"(?:です|でした|となります|である|であった|\s?(?:입니다|이다|이었다|였습니다|예요|이에요)"
+    r"|\s(?:है|हैं|था|थी|थे))[.。।]?\s{0,9}$"
 )
-_OPENS, _CLOSES = "\\$*_`<:：", "})]>$*_`"
+# The words of ``_CALLED`` may stand in any line: of those that have one, the last are looked at.
+_LINES = 64
+_MARKER = 80
+
+LINE_LIMIT = 200
+"""The longest line that is read as an answer without a marker in it, in characters."""
+_NO_PLAIN_LINE = re.compile(r"[-*•+>|#] |[•|]|#{1,6} |```|~~~|[-=_*]{3,}$|\\[\[\]]$|\$\$$")
+_PARAGRAPH = 4000
+_SHOWN = 200
+_NUMBERED = re.compile(r"\(?\d{1,3}[.)] ")
+_SENTENCE_END = tuple(".!?:;。！？：；…।؟")
 
 
 @dataclass(frozen=True)
@@ -90,55 +102,106 @@ class Extraction:
 
 
 def extract(response: str, thinking: bool = True) -> Extraction:
-    """The final answer of ``response``, by the first of ``RULES`` that finds one.
+    """The final answer of ``response``, by the first of ``RULES`` that finds one."""
+    text, unfinished = final_part(response, thinking)
+    return Extraction(None, unfinished) if unfinished else find(text)
 
-    Only what follows the last ``</think>`` counts. With ``thinking`` a response must close its
-    thinking, which the chat template may have opened in the prompt; without, it need not think,
-    but thinking that it opens must still be closed.
+
+def final_part(response: str, thinking: bool) -> tuple[str, str]:
+    """The part that rules look at, and in words why it does not count, or ""."""
+    final, unfinished = after_thinking(response, thinking)
+    if ANSWER_END in final:
+        tagged = final.rpartition(ANSWER_END)[0].rpartition(ANSWER_TAG)[2]
+        final = tagged if tagged.strip() else final
+    return final, unfinished
+
+
+def after_thinking(response: str, thinking: bool) -> tuple[str, str]:
+    """What follows the last ``</think>``, and in words why it does not count, or "".
+
+    With ``thinking`` a response must close its thinking, which the chat template may have opened
+    in the prompt; without, it need not think, but thinking that it opens must still be closed.
     """
     _, closed, final = response.rpartition(THINK_CLOSE)
     if thinking and not closed:
-        return Extraction(None, f"no answer: the thinking is never closed by {THINK_CLOSE}")
+        return final, f"no answer: the thinking is never closed by {THINK_CLOSE}"
     if THINK_OPEN in final:
-        return Extraction(None, f"no answer: the last {THINK_OPEN} is never closed")
+        return final, f"no answer: the last {THINK_OPEN} is never closed"
+    return final, ""
+
+
+def find(text: str) -> Extraction:
+    """The answer in ``text``, which is the final part of a response."""
     for how, rule in RULES.items():
-        answer = rule(final)
+        answer = rule(text)
         if answer:
             return Extraction(answer, how)
     return Extraction(None, f"no answer: none of {'; '.join(RULES)} after the thinking")
 
 
-def _after_last(marker: re.Pattern[str], text: str) -> str:
-    """The rest of the line after the last ``marker``; empty where there is none."""
+def _therefore(text: str) -> str:
     end = -1
-    for match in marker.finditer(text):
+    for match in _THEREFORE.finditer(text):
         end = match.end()
-    return "" if end < 0 else _clean(text[end:].split("\n", 1)[0])
+    return "" if end < 0 else clean(text[end:].split("\n", 1)[0])
 
 
-def _boxed(text: str) -> str:
-    """What stands in the ``\\boxed{…}`` that closes last, so that a nested one is no answer."""
-    if "\\boxed" not in text:
+def _stated(text: str) -> str:
+    """What the last line says that begins by naming the answer; see the module."""
+    starts: deque[int] = deque(maxlen=_LINES)
+    end = -1
+    for word in _ANSWER_WORD.finditer(text):
+        if word.start() > end:
+            starts.append(text.rfind("\n", 0, word.start()) + 1)
+            end = text.find("\n", word.end())
+            if end < 0:
+                break
+    for start in reversed(starts):
+        line, _, below = text[start:].partition("\n")
+        if marker := _STATED.match(line):
+            said = clean(line[marker.end() :])
+            return clean(without_copula(said)) or _line_below(below)
+    return ""
+
+
+def without_copula(text: str) -> str:
+    """``text`` without the verb that ends a sentence such as 答えはXです in its language."""
+    if text.isascii():
+        return text
+    at = max(0, len(text) - 20)
+    return text[:at] + _COPULA.sub("", text[at:])
+
+
+def asks(text: str) -> bool:
+    """Whether ``text`` is a question: a guess, where it is given for an answer."""
+    return text[-20:].rstrip(" .…*_`\"'”’»」』)]}").endswith(("?", "？", "؟"))
+
+
+def announces(line: str) -> str:
+    """The rule whose marker ``line`` ends with, or ""."""
+    end = line[-_MARKER:]
+    if (marker := _THEREFORE.search(end)) and not clean(end[marker.end() :]):
+        return THEREFORE
+    marker = _STATED.match(line) if len(line) <= 2 * _MARKER else None
+    return ANSWER if marker and not clean(line[marker.end() :]) else ""
+
+
+def _line_below(text: str) -> str:
+    """The first line of ``text`` where it is plain, and what follows is no list with it."""
+    line, _, after = text.lstrip().partition("\n")
+    line = line.strip()
+    if not _is_plain(line) or _NUMBERED.match(line):
         return ""
-    opened: list[int | None] = []
-    start = end = 0
-    for part in _BOX_PARTS.finditer(text, text.find("\\boxed")):
-        if part["box"]:
-            opened.append(part.end())
-        elif part[0] == "{":
-            opened.append(None)
-        elif part[0] == "}" and opened:
-            box = opened.pop()
-            if box is not None:
-                start, end = box, part.start()
-    return _clean(text[start:end])
+    blank, _, after = after.partition("\n")
+    following = after.lstrip().partition("\n")[0].strip()
+    return "" if blank.strip() or (following and not _introduces(following)) else clean(line)
 
 
 def _last_line(text: str) -> str:
     """The last line of ``text`` where it is plain; see the module."""
     before, _, line = text.rstrip().rpartition("\n")
     line = line.strip()
-    if len(line) > LINE_LIMIT or _NO_PLAIN_LINE.match(line):
+    if not _is_plain(line):
         return ""
     # The lines above it in its paragraph; a long paragraph of lines is looked at no further.
     for above in reversed(before[-_PARAGRAPH:].split("\n")):
@@ -146,78 +209,31 @@ def _last_line(text: str) -> str:
             break
         if not _introduces(above.strip()):
             return ""
-    if _NUMBERED.match(line) and _NUMBERED.match(_last_of(before.rstrip())):
+    previous = before.rstrip().rpartition("\n")[2].strip()
+    if _NUMBERED.match(line) and _NUMBERED.match(previous):
         return ""
-    line = _clean(line)
-    for frame in _FRAMES:
-        if match := frame.fullmatch(line):
-            return _clean(match["answer"])
-    return line
+    return clean(line)
 
 
-def _last_of(text: str) -> str:
-    return text[text.rfind("\n") + 1 :].strip()
+def _is_plain(line: str) -> bool:
+    return len(line) <= LINE_LIMIT and not _NO_PLAIN_LINE.match(line)
 
 
 def _introduces(line: str) -> bool:
     """Whether another line may follow without being the next of a list."""
     bold = len(line) > 4 and line.startswith("**") and line.endswith("**")
-    return bold or line.startswith("#") or line.rstrip("*_ ").endswith(tuple(_SENTENCE_END))
+    return bold or line.startswith("#") or line.rstrip("*_ ").endswith(_SENTENCE_END)
 
 
-def _clean(answer: str) -> str:
-    """Takes off the colon, the markdown and LaTeX around an answer, and one full stop."""
-    answer = _unwrap(answer)
-    if "\\" in answer:
-        answer = _ESCAPED.sub(r"\1", _LATEX_TEXT.sub(r"\1", answer))
-    for stop in (".", "。", "।"):
-        answer = answer.removesuffix(stop)
-    return _unwrap(answer)
-
-
-def _unwrap(answer: str) -> str:
-    answer = answer.strip()
-    if not answer or not (answer[0] in _OPENS or answer[-1] in _CLOSES):
-        return answer
-    # A wrapper within a wrapper is as deep as models write; more would not be linear.
-    for _ in range(4):
-        before = answer
-        answer = _strip_runs(answer)
-        for opening, closing in _WRAPPERS:
-            if _encloses(answer, opening, closing):
-                answer = answer[len(opening) : -len(closing)].strip()
-        if answer == before:
-            break
-    return answer
-
-
-def _strip_runs(answer: str) -> str:
-    """Takes off a colon, and ``**``, ``__``, backticks: a partner may precede the marker."""
-    for mark in ("**", "__", "`"):
-        answer = answer.removeprefix(mark).removesuffix(mark).strip()
-    return answer.removeprefix(":").removeprefix("：").lstrip()
-
-
-def _encloses(answer: str, opening: str, closing: str) -> bool:
-    if len(answer) < len(opening) + len(closing):
-        return False
-    if not (answer.startswith(opening) and answer.endswith(closing)):
-        return False
-    inner = answer[len(opening) : -len(closing)]
-    if not opening.endswith("{"):
-        return opening not in inner
-    depth = 0
-    for part in _BOX_PARTS.finditer(inner):
-        depth += 1 if part["box"] or part[0] == "{" else -1 if part[0] == "}" else 0
-        if depth < 0:
-            return False
-    return depth == 0
+def shown(text: str) -> str:
+    """The beginning of ``text``, for a breakdown."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"
 
 
 RULES: dict[str, Callable[[str], str]] = {
-    "Therefore, the answer is …": lambda text: _after_last(_THEREFORE, text),
-    "\\boxed{…}": _boxed,
-    "Answer: …": lambda text: _after_last(_ANSWER, text),
-    "the last line": _last_line,
+    THEREFORE: _therefore,
+    BOXED: last_box,
+    ANSWER: _stated,
+    LAST_LINE: _last_line,
 }
 """The rules in the order in which they are tried: name to a function from text to answer."""

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from qwenlong.rewards.numbers import read
+from qwenlong.rewards.numbers import Quantity, read
 from qwenlong.rewards.units import DIMENSION, MEANINGS
 
 _LONGEST = 4000
+PERCENT, BASIS_POINT = Fraction(1, 100), Fraction(1, 10000)
 
 _SCALE = re.compile(
     r"\b(?:in|en|how many)(?: the| of)? ?(?:u\.?s\.? ?\$?|usd|eur|[$€£₹]|rs\.?)? ?"
@@ -57,6 +58,11 @@ _METRES = re.compile(
     r"|how (?:long|tall|high|far|deep|wide))\b",
     re.IGNORECASE,
 )
+_BASIS_POINTS = re.compile(r"\bbasis[- ]points?\b|\bbps?\b|基点|基點|puntos básicos", re.IGNORECASE)
+_HOW_MANY = re.compile(r"\bhow many\b", re.IGNORECASE)
+_MONEY = re.compile(
+    r"[$€£¥₹]|\b(?:dollars?|euros?|pounds|usd|eur|rupees|yuan|yen)\b", re.IGNORECASE
+)
 _GERMAN = re.compile(
     r"\b(?:wie|wieviele?|welche[rsnm]?|beträgt|betrug|wurden?|und|der|das)\b", re.I
 )
@@ -70,6 +76,10 @@ class Asked:
     """"in millions": how a number without a scale is to be read."""
     percent: bool = False
     """It asks for a percentage, if by another name: a growth rate, a margin."""
+    share: Fraction = PERCENT
+    """What one of a percentage without its sign is worth: 1/10000 in basis points."""
+    count: bool = False
+    """It asks how many, and not of money."""
     down: bool = False
     """It asks how much something fell, so that "a decrease of 5" is 5."""
     loss: bool = False
@@ -85,6 +95,7 @@ class Asked:
 def asked_by(question: str) -> Asked:
     question = question[:_LONGEST]
     scale = _SCALE.search(question)
+    points = bool(_BASIS_POINTS.search(question))
     measures: set[str] = set()
     for match in _UNIT.finditer(question):
         word = match[1].lower()
@@ -93,7 +104,9 @@ def asked_by(question: str) -> Asked:
             measures |= meaning.measures
     return Asked(
         scale=_factor(scale[1] or scale[2]) if scale else None,
-        percent=not scale and bool(_PERCENT.search(question)),
+        percent=not scale and (points or bool(_PERCENT.search(question))),
+        share=BASIS_POINT if points else PERCENT,
+        count=bool(_HOW_MANY.search(question)) and not _MONEY.search(question),
         down=bool(_DOWN.search(question)) and not _EITHER_WAY.search(question),
         loss=bool(_LOSS.search(question)),
         year=bool(_YEAR.search(question)),
@@ -107,6 +120,14 @@ def _factor(words: str) -> Fraction | None:
     words = {"miles de millones": "mil millones"}.get(words.lower(), words)
     claims = read(f"1 {words}").claims
     return claims[0].value if claims else None
+
+
+def signed(quantity: Quantity, asked: Asked) -> Quantity:
+    """With the sign that "a decrease of" gives it, or "an increase of" to a decrease."""
+    wanted = ("increase",) if asked.down else ("decrease",) if asked.loss else ("decrease", "loss")
+    if quantity.trend in wanted and quantity.value > 0:
+        return quantity._replace(value=-quantity.value)
+    return quantity
 
 
 def same_dimension(units: frozenset[str], others: frozenset[str]) -> bool:

@@ -26,32 +26,30 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from qwenlong.rewards.answer import extract
+from qwenlong.rewards.answer import LEAD_IN, asks, extract, shown
 from qwenlong.rewards.normalise import normalise
 from qwenlong.types import Example, Score
 
 NAME = "choice"
-_SHOWN = 200
 # A letter, its text and a reason: more is no claim of one option, and costs time.
 _LONGER = 1000
 
 _LEADS = re.compile(
-    r"^(?:(?:so|thus|hence|therefore|由此|因此|所以|综上|綜上|故)[,，]?\s?)?(?:"
+    rf"^{LEAD_IN}(?:"
     r"i (?:would |will )?(?:choose|pick|select)\s"
     r"|(?:the |my )?(?:(?:final|correct|right|best|most accurate)\s){0,2}"
     r"(?:answer|option|choice)\s?(?:(?:is|would be|must be)\b\s?:?|:)"
-    r"|(?:正确|正確|最佳|最终|最終)?的?(?:答案|选项|選項)(?:应该|應該|应|應)?(?:是|为|為|选|選|:)"
+    r"|(?:正确|正確|最佳)?的?(?:答案|选项|選項)(?:应该|應該|应|應)?(?:是|为|為|选|選|:)"
     r"|(?:本题|本題|此题|此題)?(?:应|應|故)?(?:选择|選擇|选|選)(?!项|項|択)"
-    r"|【答案】|答:|(?:正解|正答|正しい答え|答え)は|(?:정답|답)[은:]"
-    r"|(?:الإجابة|الجواب)(?: الصحيحة| الصحيح)?(?: هي| هو)"
-    r"|la (?:respuesta|opción)(?: correcta)? es(?: la)?\b"
-    r"|die (?:richtige |korrekte )?(?:antwort|option) (?:ist|lautet)\b"
-    r"|la (?:bonne )?réponse(?: correcte)? est\b|सही (?:उत्तर|विकल्प)(?! है)"
-    r")\s{0,3}",
+    r"|la opción(?: correcta)? es(?: la)?\b|la (?=[A-Z]\W{0,3}$)"
+    r"|die (?:richtige |korrekte )?option (?:ist|lautet)\b"
+    r"|la (?:bonne )?réponse(?: correcte)? est\b|सही विकल्प(?! है)"
+    r")?\s{0,3}",
     re.IGNORECASE,
 )
 _TAILS = re.compile(
-    r"(?:\s(?:is|would be)(?: the)? (?:correct|right|best)(?: (?:answer|option|choice|one))?"
+    r"(?:\s(?:is|would be|seems to be|appears to be)(?: the)? (?:correct|right|best)"
+    r"(?: (?:answer|option|choice|one))?"
     r"|\s?(?:是|为|為)?(?:正确|正確)的?(?:答案|选项|選項)?|\s?が(?:正解|正しい)(?:です|である)?"
     r"|\s?(?:입니다|이다|です|だ|है)"
     r"|\s(?:es|ist|est) (?:la )?(?:correcta|richtig|correcte))[.。]?$",
@@ -61,7 +59,6 @@ _NAMED = (
     r"(?:option|choice|answer|letter|alternative|opción|respuesta|antwort|réponse)(?![^\W\d_])|"
     r"选项|選項|選択肢|보기|الخيار|الإجابة|विकल्प"
 )
-_LATEX = re.compile(r"\\(?:boxed|text(?:bf|it)?|math(?:rm|bf|sf))\s?\{([^{}]{0,500})\}")
 _LETTER_LAST = re.compile(rf"(.{{1,2000}}?)\s?[(\[](?:(?i:{_NAMED})\s)?([A-Z])[)\]]\.?")
 _LABELLED = re.compile(r"\s{0,9}[(\[]?([A-Z])\s?[)\].:、)．:](?!\d)\s*")
 _WORD = re.compile(r"\w+")
@@ -77,7 +74,7 @@ _REASONS = re.compile(
 )
 _DENIED = re.compile(
     r"^(?:is |are |was |ist |es |est )?(?:not|no|never|nicht|wrong|incorrect|false|falsch)\b"
-    r"|\b(?:incorrect|wrong|false|falsch|isn't|not (?:correct|right|true|the|[a-z]\b))"
+    r"|\b(?:incorrect|wrong|false|falsch|isn't|not (?:correct|right|true|the|[a-z]\b)|or not$)"
     r"|不是|不对|不對|不正确|不正確|错|錯|并非|並非|有误|排除|ではない|아니|틀|नहीं|गलत|خطأ|ليس"
 )
 
@@ -108,15 +105,17 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
     answer = extraction.answer or ""
     text = options.texts[options.labels.index(gold)]
     breakdown = {
-        "extracted": _shown(answer),
+        "extracted": shown(answer),
         "rule": extraction.how,
-        "compared_with": _shown(f"{gold}: {text}" if text else gold),
+        "compared_with": shown(f"{gold}: {text}" if text else gold),
     }
     if extraction.answer is None:
         return Score(0.0, NAME, {**breakdown, "why": extraction.how})
     if len(answer) > _LONGER + 4 * max(map(len, options.texts)):
         why = f"wrong: {len(answer)} characters, far longer than an option"
         return Score(0.0, NAME, {**breakdown, "why": why})
+    if asks(answer) and not any(map(asks, options.raw)):
+        return Score(0.0, NAME, {**breakdown, "why": "wrong: the answer is a question"})
     label, how = claimed(answer, options)
     if label is None:
         return Score(0.0, NAME, {**breakdown, "why": f"wrong: {how}"})
@@ -130,9 +129,6 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
 def claimed(answer: str, options: Options) -> tuple[str | None, str]:
     """The label of the one option that ``answer`` claims, or None; and how, or why not."""
     text = unicodedata.normalize("NFKC", answer).strip()
-    for _ in range(2):
-        if "\\" in text:
-            text = _LATEX.sub(r"\1", text).strip()
     whole = _by_text(answer, options)
     if whole and not _is_label(text, options):
         return whole, "by its text"
@@ -169,7 +165,7 @@ def _with_text(text: str, match: re.Match[str], options: Options) -> tuple[str |
     taken_back = _taken_back(raw, rest, after, label, options)
     if taken_back:
         return None, taken_back
-    if after == rest and not _REASONS.match(rest.lstrip(", ")):
+    if after == rest and not _REASONS.match(raw.casefold().lstrip(", ")):
         if not (match["stop"] or match["close"] or match["named"]):
             return None, "it is neither one letter nor the text of exactly one option"
         if own and not _part_of(rest, own):
@@ -285,7 +281,3 @@ def _options(pairs: tuple[tuple[str, str], ...]) -> Options:
     )
     texts = tuple(text.strip() for _, text in pairs)
     return Options(labels, tuple(map(normalise, texts)), texts, claim)
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"

@@ -20,13 +20,12 @@ from collections.abc import Callable
 from typing import Any
 
 from qwenlong.rewards import extractive
-from qwenlong.rewards.answer import THINK_CLOSE
+from qwenlong.rewards.answer import THINK_CLOSE, shown
 from qwenlong.rewards.normalise import normalise
 from qwenlong.types import Example, Score
 
 NAME = "citation"
 Verifier = Callable[[Example, str, bool], Score]
-_SHOWN = 200
 # Nobody cites more passages; what follows the thousandth is not expanded.
 _MOST = 1000
 # Nor does an answer with its citations need more characters after the thinking.
@@ -54,7 +53,7 @@ _RANGE = re.compile(r"(\d{1,6})\s?[-–—]\s?(\d{1,6})|\d{1,6}")
 _ONLY_NUMBERS = re.compile(
     rf"\s?\^?(?:{_NOUN}\.?\s?#?)?\s?({_NUMBERS})(?:†[^\]】]{{0,99}})?\s?", re.IGNORECASE
 )
-_BETWEEN = re.compile(r"(?:\bsee\b|\bcf\b|\band\b|[\s,;&.、，；和])+", re.IGNORECASE)
+_BETWEEN = re.compile(r"(?:\b(?:see|cf|and|und|y)\b|[\s,;&.、，；和])+", re.IGNORECASE)
 _PREFIX = re.compile(rf"^\^?(?:{_NOUN}\.?(?:\s[:#]?\s?|#|(?=\d)))?", re.IGNORECASE)
 _BEFORE_MARK = re.compile(r"[ \t]{1,9}(?=[.,;:!?。，]|$)", re.MULTILINE)
 
@@ -98,8 +97,8 @@ def score(
         **judged.breakdown,
         "answer_value": f"{judged.value:.4g}",
         "answer_verifier": judged.verifier,
-        "cited": _shown(", ".join(sorted(cited, key=_in_order))),
-        "gold_citations": _shown(", ".join(sorted(gold, key=_in_order))),
+        "cited": shown(", ".join(sorted(cited, key=_in_order))),
+        "gold_citations": shown(", ".join(sorted(gold, key=_in_order))),
         "f_beta": f"{f_beta:.4g}",
     }
     if judged.value < 1.0:
@@ -128,6 +127,8 @@ def _cited(final: str, by_label: bool) -> tuple[set[str], str]:
         numbers = _ONLY_NUMBERS.fullmatch(inner)
         if numbers:
             found.update(_expanded(numbers[1], len(found)))
+        elif only_named(inner):
+            _NAMED.sub(named, inner)
         elif by_label:
             found.update(_key(label) for label in re.split(r"[,;，；、]", inner) if label.strip())
         else:
@@ -140,7 +141,10 @@ def _cited(final: str, by_label: bool) -> tuple[set[str], str]:
 
     def in_parentheses(match: re.Match[str]) -> str:
         """Takes "(see Passage 4)" out, for it is no part of an answer."""
-        return match[0] if _BETWEEN.sub("", _NAMED.sub("", match[1])) else ""
+        return "" if only_named(match[1]) else match[0]
+
+    def only_named(inner: str) -> bool:
+        return not _BETWEEN.sub("", _NAMED.sub("", inner))
 
     bare = _LINE.sub(named, _SQUARE.sub(square, final))
     for match in _NAMED.finditer(bare):
@@ -171,7 +175,3 @@ def _key(label: str) -> str:
 
 def _in_order(label: str) -> tuple[bool, int, str]:
     return (not label.isdecimal(), int(label) if label.isdecimal() else 0, label)
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"

@@ -8,11 +8,13 @@ How dates are read is in ``dates``. What counts as right:
   3-4-2021 do not: ``metadata["day_first"]`` (true or false) says, for gold answers and answers,
   or a weekday beside it does. Where nothing says, an answer is right only if all its readings
   agree with the gold answer and all of the gold answer's with it: 3/4/2021 for 3/4/2021, or for
-  2021, and not for 2021-03-04.
+  2021, and not for 2021-03-04. A date beside it that has one reading says, too.
 - **Two-digit years** are 2000 to 2068 and 1969 to 1999, as POSIX has it. FY2019 is 2019. 令和3年
   and 民國110年 are 2021.
 - **Weekdays** must fall on the date. A time of day does not count. Several dates must all agree.
-- **Refused**: days that do not exist, a negation, before and after, other numbers beside a date.
+- **Refused**: days that do not exist, a negation, before and after, anniversaries and "a week
+  from", a choice of months, other numbers beside a date. "By", "until" and "since" a date are that
+  date.
 """
 
 from __future__ import annotations
@@ -21,13 +23,12 @@ from functools import lru_cache
 
 from qwenlong.rewards.answer import extract
 from qwenlong.rewards.dates import Date, read
+from qwenlong.rewards.tidy import shown
 from qwenlong.types import Example, InputError, Score
 
 NAME = "date"
-_SHOWN = 200
 _LONGEST = 300
 """No answer that is one date is longer, in characters."""
-
 _LONGEST_GOLD = 60
 """A gold answer beyond it is a sentence with a date in it."""
 
@@ -36,9 +37,9 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
     """1 if the final answer is a gold answer's date, else 0; see the module."""
     extraction = extract(response, thinking)
     breakdown = {
-        "extracted": _shown(extraction.answer or ""),
+        "extracted": shown(extraction.answer or ""),
         "rule": extraction.how,
-        "compared_with": _shown(" | ".join(example.answers)),
+        "compared_with": shown(" | ".join(example.answers)),
     }
     if extraction.answer is None:
         return Score(0.0, NAME, {**breakdown, "why": extraction.how})
@@ -70,7 +71,7 @@ def _gold(answer: str, day_first: bool | None) -> tuple[Date, ...]:
     reading = read(answer, day_first) if len(answer) <= _LONGEST_GOLD else None
     if reading is None or len(set(reading.claims)) != 1:
         why = (reading.problem if reading else "it is too long") or "it is no single date"
-        raise InputError(f"answer {_shown(answer)!r}: must be a date such as 2021-03-04; {why}")
+        raise InputError(f"answer {shown(answer)!r}: must be a date such as 2021-03-04; {why}")
     return reading.claims[0]
 
 
@@ -109,7 +110,3 @@ def _agrees(gold: Date, date: Date) -> bool:
     if gold.quarter and gold.quarter != (date.quarter or (date.month + 2) // 3):
         return False
     return all(not mine or mine == theirs for mine, theirs in zip(gold[:3], date[:3], strict=True))
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from qwenlong.rewards.months import ERAS, MONTHS, ORDINALS, WEEKDAYS
 from qwenlong.rewards.numerals import read_han
-from qwenlong.rewards.prose import problem_of
-from qwenlong.rewards.tidy import tidy
+from qwenlong.rewards.prose import offers_choice, problem_of
+from qwenlong.rewards.tidy import REFERENCE, tidy
 
 PIVOT = 69
 """Two-digit years below it are 20xx, from it on 19xx, as POSIX has it."""
@@ -45,8 +45,9 @@ _END = r"(?![a-z\u00c0-\u024f\u0610-\u066f\u0900-\u0963])"
 _MONTH = rf"(?:{_any_of(MONTHS)}){_END}"
 _OF = r"(?:(?:of|de|del|do|في|من|का|के|की) )?"
 _DAY_END = r"(?:st|nd|rd|th|er|[ºªo°](?![a-z])|\.|ème)?"
-_YEAR = r"(?:\d{4}|'\d\d)(?![\d%a-z])"
 _BC = r"b\.?c\.?e?\.?|v\. ?chr\.?|a\. ?c\.?|ق\.م|ई\.? ?पू\.?"
+_AMOUNTS = "(?:hundred|thousand|[mb]illion|percent|per cent|dollars|euros|employees|people|shares)"
+_YEAR = rf"(?:\d{{4}}|'\d\d)(?![\d%a-z])(?! ?(?:{_BC})(?!\w))"
 _QUARTERS = {
     name: quarter
     for quarter, names in enumerate(
@@ -72,14 +73,14 @@ _KINDS = {
     ),
     "iso": (
         rf"{_ALONE}(?P<iso_y>\d{{4}})(?:(?P<iso_s>[-/.]) ?(?P<iso_m>\d{{1,2}})(?P=iso_s) ?"
-        r"(?P<iso_d>\d{1,2})\.?(?![\d/-])|[-/](?P<iso_n>0[1-9]|1[0-2])(?![\d/.-]))"
+        r"(?P<iso_d>\d{1,2})\.?(?![\da-z/-])|[-/](?P<iso_n>0[1-9]|1[0-2])(?![\d/.-]))"
     ),
     "era": (
         rf"(?P<era_e>{_any_of(ERAS)})? ?(?P<era_y>(?<!\d)\d{{1,4}}|元) ?[年년]度? ?"
         r"(?:(?P<era_m>\d{1,2}) ?[月월] ?(?:(?P<era_d>\d{1,2}) ?[日号號일])?"
         r"|第?(?P<era_q>[1-4]) ?(?:季度?|四半期|분기))?"
     ),
-    "md": r"(?<!\d)(?P<md_m>\d{1,2}) ?[月월] ?(?P<md_d>\d{1,2}) ?[日号號일]",
+    "md": r"(?<!\d)(?P<md_m>\d{1,2}) ?[月월](?: ?(?P<md_d>\d{1,2}) ?[日号號일])?",
     "num": (
         rf"{_ALONE}(?P<num_a>\d{{1,2}})(?P<num_s>[-/.]) ?(?P<num_b>\d{{1,2}})(?P=num_s) ?"
         r"(?P<num_y>\d{4}|\d\d)(?![\d/-])(?!\.\d)"
@@ -87,15 +88,17 @@ _KINDS = {
     "my": rf"{_ALONE}(?P<my_m>\d{{1,2}})[/.-](?P<my_y>\d{{4}})(?![\d/-])(?!\.\d)",
     "quarter": (
         rf"(?P<quarter_n>{_NAMED_QUARTER}) ?(?:fiscal )?(?:quarter|quartal|trimestre|तिमाही)"
-        rf"{_COMMA} {_OF}(?:the )?(?:fiscal )?(?:year )?(?P<quarter_y>{_YEAR})"
+        rf"{_COMMA} {_OF}(?:the )?(?:fiscal )?(?:year |fy ?)?(?P<quarter_y>{_YEAR})"
         rf"|الربع (?P<quarter_m>{_NAMED_QUARTER}) {_OF}(?:عام )?(?P<quarter_z>{_YEAR})"
-        rf"|(?<![a-z])q(?P<quarter_q>[1-4])[ ,/-]{{0,2}}{_OF}(?:fy ?)?(?P<quarter_x>{_YEAR})"
-        r"|(?<!\d)(?P<quarter_w>\d{4})[ -]?q(?P<quarter_r>[1-4])(?!\d)"
+        r"|(?:(?<![a-z])(?:q|quarter )(?P<quarter_q>[1-4])|(?<!\d)(?P<quarter_s>[1-4])q)"
+        rf"[ ,/-]{{0,2}}{_OF}(?:(?:fy ?)?(?P<quarter_x>{_YEAR})"
+        r"|(?:fy ?|(?<=q))(?P<quarter_v>\d\d)(?!\d))"
+        r"|(?:fy ?)?(?<!\d)(?P<quarter_w>\d{4})[ ,-]{0,2}q(?P<quarter_r>[1-4])(?!\d)"
     ),
     "dmy": (
         rf"(?:{_ALONE}(?P<dmy_d>\d{{1,2}}){_DAY_END}|(?<![a-z])(?P<dmy_o>{_any_of(ORDINALS)}))"
-        rf"[ -]?(?:day )?{_OF}(?P<dmy_m>{_MONTH})\.?{_COMMA}"
-        rf"(?:[ -]{_OF}(?P<dmy_y>{_YEAR}|\d\d(?![\d:%a-z])))?"
+        rf"[ /-]?(?:day )?{_OF}(?P<dmy_m>{_MONTH})\.?{_COMMA}"
+        rf"(?:[ /-]{_OF}(?P<dmy_y>{_YEAR}|\d\d(?![\d:%a-z])))?"
     ),
     "ymd": (
         rf"{_ALONE}(?P<ymd_y>\d{{4}})[ ,-]{{1,2}}(?P<ymd_m>{_MONTH})\.?[ -](?P<ymd_d>\d{{1,2}})"
@@ -103,13 +106,13 @@ _KINDS = {
     ),
     "mdy": (
         rf"(?<![a-z\u0600-\u06ff\u0900-\u097f])(?P<mdy_m>{_MONTH})\.?{_COMMA}"
-        rf"(?:[ -](?:the )?(?:(?P<mdy_d>\d{{1,2}}){_DAY_END}(?![\d:%])"
+        rf"(?:[ -]?(?:the )?(?:(?P<mdy_d>\d{{1,2}}){_DAY_END}(?![\d:%])"
         rf"|(?P<mdy_o>{_any_of(ORDINALS)})(?![a-z])))?"
-        rf"(?:{_COMMA}[ -]{_OF}(?P<mdy_y>{_YEAR}))?"
+        rf"(?:{_COMMA}[ -]?{_OF}(?P<mdy_y>{_YEAR}))?"
     ),
     "year": (
         r"(?:(?<![a-z])fy ?'?(?P<year_f>\d{4}|\d\d)|(?<![\d.,/$€£¥-])(?P<year_y>\d{4}))"
-        r"(?![\d%a-z])(?![.,/-]\d)"
+        rf"(?![\d%a-z])(?![.,/-]\d)(?! {_AMOUNTS}(?![a-z]))"
         r"|(?<![a-z])ad ?(?P<year_a>\d{1,4})(?!\d)"
         r"|(?<![\d.,/-])(?P<year_c>\d{1,4}) ?(?:a\.?d\.?|c\.?e\.?|n\. ?chr\.?|d\. ?c\.?)(?!\w)"
     ),
@@ -118,20 +121,23 @@ _DATE = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _KINDS
 _TIME = re.compile(
     r"[t ,]{0,2}(?<!\d)\d{1,2}:\d\d(?::\d\d(?:\.\d{1,6})?)? ?"
     r"(?:[ap]\.? ?m(?:\.|(?!\w))|z(?!\w)|utc|gmt|uhr|[+-]\d\d:?\d\d)?"
+    r"|(?<![\d:.,/-])\d{1,2} ?[ap]\.? ?m(?:\.|(?!\w))"
 )
 _TWICE = re.compile(rf"({_MONTH}) ?/ ?({_MONTH})")
 _HAN = re.compile(r"[〇零一二三四五六七八九十廿]{1,4}(?= ?[年月日号號季四])")
-_FOOTNOTE = re.compile(r"(?<=\S) ?\[\d{1,3}\]")
 _WEEKDAY = re.compile(rf"(?<![a-z])(?:{_any_of(WEEKDAYS)}){_END}")
+_BESIDE_MONTH = re.compile(rf"^(?:(?:in|en|im|during|the month of|{_any_of(WEEKDAYS)}) ?)+|[ .]+$")
 _APART = re.compile(
     r"\b(?:before|after|prior to|later than|earlier than|vor|nach|antes del?|despu[eé]s del?|avant"
-    r"|après)\b|قبل|بعد|से पहले|के बाद|之前|以前|之后|之後|以后|以後|より前|より後|이전|이후"
+    r"|après|anniversary|eve of|(?:days?|weeks?|months?|years?) (?:from|following)"
+    r"|(?:days|weeks|months|years) of|within)\b|قبل|بعد|से पहले|के बाद"
+    r"|之前|以前|之后|之後|以后|以後|より前|より後|이전|이후"
 )
 
 
 def read(text: str, day_first: bool | None = None) -> Reading:
     """The dates that ``text`` claims, or the problem in words for which it claims none safely."""
-    text = _FOOTNOTE.sub("", tidy(text)).casefold()
+    text = tidy(text).casefold()
     if not text.isascii():
         text = _TWICE.sub(_once, _HAN.sub(_digits, text))
     claims: list[tuple[Date, ...]] = []
@@ -148,13 +154,11 @@ def read(text: str, day_first: bool | None = None) -> Reading:
         claims.append(readings)
         rest.append(text[end : match.start()])
         end = match.end()
-    rest.append(text[end:])
-    if (
-        not claims
-        and lone_month
-        and _WEEKDAY.sub("", text).strip(" .") == lone_month[0].strip(" .")
-    ):
+    rest.append(REFERENCE.sub("", text[end:]))
+    if lone_month and not claims and _BESIDE_MONTH.sub("", text) == lone_month["mdy_m"]:
         return Reading(((Date(month=MONTHS[lone_month["mdy_m"]]),),))
+    if lone_month and claims and offers_choice(text):
+        return Reading(problem="it offers a choice of months")
     return _checked(claims, " ".join(rest))
 
 
@@ -171,7 +175,8 @@ def _checked(claims: list[tuple[Date, ...]], rest: str) -> Reading:
         claims = [_on(WEEKDAYS[weekday[0]], readings) for readings in claims]
         if not all(claims):
             return Reading(problem=f"it was no {weekday[0]}")
-    return Reading(tuple(claims))
+    sure = {readings[0] for readings in claims if len(readings) == 1}
+    return Reading(tuple(tuple(sure.intersection(each)) or each for each in claims))
 
 
 def _once(match: re.Match[str]) -> str:
@@ -233,8 +238,8 @@ def _year(written: str, pivots: bool = True) -> int:
 
 def _quarter(parts: dict[str, str]) -> Date:
     named = parts.get("n") or parts.get("m") or ""
-    quarter = _QUARTERS.get(named) or int(parts.get("q") or parts.get("r") or 0)
-    years = (parts.get(key, "") for key in "yzxw")
+    quarter = _QUARTERS.get(named) or int(parts.get("q") or parts.get("s") or parts.get("r") or 0)
+    years = (parts.get(key, "") for key in "yzxvw")
     return Date(_year(next(filter(None, years), "")), quarter=quarter)
 
 

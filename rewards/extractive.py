@@ -3,14 +3,15 @@
 Right is an answer that equals a gold answer or an alias after ``normalise``, or that differs
 from it only in
 
-- a plain frame: "It is X", "Es ist X", "是X", "Xです", "in X", citation marks behind it;
+- a plain frame: "It is X", "Es ist X", "是X", "Xです", "in X", "(X)", citation marks behind it;
+- the source behind it: "X. This is stated in the second document.", "X according to Document 2";
 - an article, in Spanish or German, where the question is in that language;
 - the spelling of a number that is the whole answer: four and 4, 1954年 and 1954, in 1985 and 1985;
 - a second gold answer in brackets behind it: "UN (United Nations)" where both are gold.
 
 What is left must be the gold answer and nothing else: "not X", "X or Y", a list, "X, the capital
-of Y" and "X (Z)" are wrong. ``f1`` and ``contains`` in the breakdown are figures of their own:
-how many tokens of the answer and the gold are the same (the best of the gold answers, each
+of Y", "X (Z)" and "X?" are wrong. ``f1`` and ``contains`` in the breakdown are figures of their
+own: how many tokens of the answer and the gold are the same (the best of the gold answers, each
 Chinese, Japanese or Korean character a token), and whether the answer has a gold answer in it.
 Neither is ever paid.
 """
@@ -22,12 +23,11 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 
-from qwenlong.rewards.answer import extract
-from qwenlong.rewards.normalise import language_of, normalise, tokens
+from qwenlong.rewards.answer import asks, extract, shown, without_copula
+from qwenlong.rewards.normalise import language_of, normalise, tokens, uncited
 from qwenlong.types import Example, InputError, Score
 
 NAME = "extractive"
-_SHOWN = 200
 # Far longer than the gold is no answer, however it begins, and need not be read.
 _LONGER = 1000
 
@@ -52,26 +52,28 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
     language = language_of(example.question)
     golds = [_gold_forms(gold, language) for gold in example.answers]
     breakdown = {
-        "extracted": _shown(answer),
+        "extracted": shown(answer),
         "rule": extraction.how,
-        "compared_with": _shown(" | ".join(forms[0] for forms in golds)),
+        "compared_with": shown(" | ".join(forms[0] for forms in golds)),
     }
     if extraction.answer is None:
         return _verdict(0.0, extraction.how, breakdown, 0.0, False)
     if len(answer) > _LONGER + 8 * max(map(len, example.answers), default=0):
         why = f"wrong: {len(answer)} characters, far longer than any gold answer"
         return _verdict(0.0, why, breakdown, 0.0, False)
+    if asks(uncited(answer)) and not any(map(asks, example.answers)):
+        return _verdict(0.0, "wrong: the answer is a question", breakdown, 0.0, False)
     plain = normalise(answer)
     for said in _readings(answer, plain, language):
         for gold, forms in zip(example.answers, golds, strict=True):
             # One side may give up its article, not both: el capital is not la capital.
             if said[0] and (said[0] in forms or forms[0] in said):
-                why = f"right: {_shown(said[0])!r} equals the gold answer {_shown(gold)!r}"
+                why = f"right: {shown(said[0])!r} equals the gold answer {shown(gold)!r}"
                 return _verdict(1.0, why, breakdown, 1.0, True)
     if both := _with_alias(plain, golds):
-        why = f"right: {_shown(both[0])!r} and {_shown(both[1])!r} both equal gold answers"
+        why = f"right: {shown(both[0])!r} and {shown(both[1])!r} both equal gold answers"
         return _verdict(1.0, why, breakdown, 1.0, True)
-    why = f"wrong: {_shown(plain)!r} equals no gold answer"
+    why = f"wrong: {shown(plain)!r} equals no gold answer"
     said_tokens = tokens(plain)
     gold_tokens = [_tokens(forms[0]) for forms in golds]
     f1 = max((token_f1(said_tokens, gold) for gold in gold_tokens), default=0.0)
@@ -101,34 +103,40 @@ def _has(said: list[str], gold: list[str]) -> bool:
     return bool(gold) and f" {' '.join(gold)} " in f" {' '.join(said)} "
 
 
-def _shown(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"
-
-
 # Frames say no more than that what they hold is the answer.
 _FRAME = re.compile(
-    r"(?:(?:it|he|she|they|this|that|these|those)(?:['’]s| is| was| are| were)"
+    r"^(?:(?:(?:it|he|she|they|this|that|these|those)(?:['’]s| is| was| are| were)"
     r"|(?:es|er|sie|das) (?:ist|war|sind|waren)|es|fue|era|son|fueron|eran"
-    r"|هو|هي|هم|إنه|إنها|كان|كانت)\s+|(?:[它他她这這那]?是|为|為)",
+    r"|هو|هي|هم|إنه|إنها|كان|كانت)\s+|[它他她这這那]?是|为|為)",
     re.IGNORECASE,
 )
-_PREPOSITION = re.compile(r"(?:in|on|at|en|im|am|um)\s+|[在于於]", re.IGNORECASE)
-_COPULA = re.compile(
-    r"(?:です|でした|である|であった|입니다|이다|이었다|였습니다|예요|이에요|\s(?:है|हैं|था|थी|थे))[.。।]?\s*$"
+_PREPOSITION = re.compile(r"^(?:(?:in|on|at|en|im|am|um)\s+|[在于於])", re.IGNORECASE)
+_SOURCE = re.compile(
+    r"[.,。]? {1,2}(?:(?:this|that|it) is (?:stated|mentioned|confirmed|supported|found|given)"
+    r" (?:in|by)|as (?:stated|mentioned) (?:in|by)|according to|based on|see|sources?:)"
+    r"(?: the| this)?(?: (?:first|second|third|fourth|fifth|last|provided|given))?"
+    r" (?:document|passage|text|context|article|paragraph)s?(?: \d{1,3})?$",
+    re.IGNORECASE,
 )
-_CITATIONS = re.compile(r"\s{0,2}(?:(?:\[\^?\d{1,3}\]|【\d{1,3}】)[ ,]{0,2}){1,20}\.?$")
-_AROUND = ((_CITATIONS, True), (_COPULA, True), (_FRAME, False), (_PREPOSITION, False))
+# A number in brackets may be negative.
+_IN_BRACKETS = re.compile(r"[(\[](?![-\d$€£¥.])([^()\[\]]{1,400})[)\]]")
 _BRACKETED = re.compile(r"(.{1,400}?) ?\(([^()]{1,400})\)$")
 
 
 def _readings(answer: str, plain: str, language: str) -> Iterable[tuple[str, ...]]:
-    """Forms of the answer as it stands, then without citation, copula, frame and preposition."""
+    """Forms of the answer as it stands, then with less and less around it."""
     yield tuple(_forms(answer, plain, language))
-    bare = answer.strip()
-    for pattern, at_end in _AROUND:
-        match = pattern.search(bare, max(0, len(bare) - 200)) if at_end else pattern.match(bare)
-        if match:
-            bare = (bare[: match.start()] + bare[match.end() :]).strip()
+    bare = uncited(answer.strip())
+    if source := _SOURCE.search(bare, max(0, len(bare) - 200)):
+        bare = bare[: source.start()]
+    if bracketed := _IN_BRACKETS.fullmatch(bare):
+        bare = bracketed[1]
+    if bare != answer:
+        yield tuple(_forms(bare, normalise(bare), language))
+    without_frame = _FRAME.sub("", without_copula(bare), count=1)
+    for rest in (without_copula(bare), without_frame, _PREPOSITION.sub("", without_frame, count=1)):
+        if rest != bare:
+            bare = rest
             yield tuple(_forms(bare, normalise(bare), language))
 
 

@@ -29,12 +29,18 @@ import referencing
 import referencing.exceptions
 import referencing.jsonschema
 
-from qwenlong.rewards.answer import THINK_CLOSE, THINK_OPEN, extract
+from qwenlong.rewards.answer import (
+    LAST_LINE,
+    THINK_CLOSE,
+    THINK_OPEN,
+    after_thinking,
+    extract,
+    shown,
+)
 from qwenlong.types import Example, Score
 
 NAME = "format"
 PARTS = ("thinking", "json_schema", "min_characters", "max_characters", "answer_line")
-_SHOWN = 200
 # What jsonschema validates in some 20 ms.
 _CHARACTERS, _NODES, _DEPTH, _DIGITS = 20_000, 1000, 32, 300
 _FENCED = re.compile(r"```[a-zA-Z]{0,9}[ \t]{0,9}\n(.*?)\n[ \t]{0,9}```", re.DOTALL)
@@ -69,13 +75,14 @@ def check(example: Example) -> None:
 def score(example: Example, response: str, thinking: bool = True) -> Score:
     """1 if every part of the form that is asked for holds, else 0."""
     asked = {part: example.metadata[part] for part in PARTS if part in example.metadata}
-    before, closed, final = response.rpartition(THINK_CLOSE)
-    text = final.strip()
     must_close = asked["thinking"] == "present" if "thinking" in asked else thinking
+    final, unfinished = after_thinking(response, must_close)
+    text = final.strip()
     failed: dict[str, str] = {}
-    if (must_close and not closed) or THINK_OPEN in final:
-        failed["thinking"] = f"it is not closed by {THINK_CLOSE}"
+    if unfinished:
+        failed["thinking"] = unfinished.removeprefix("no answer: ")
     elif "thinking" in asked:
+        before, closed, _ = response.rpartition(THINK_CLOSE)
         failed["thinking"] = _thinking(before, bool(closed), asked["thinking"])
     if not text:
         failed["answer"] = "nothing follows the thinking"
@@ -85,9 +92,9 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
     parts = {part: f"fails: {why}" if why else "holds" for part, why in failed.items()}
     wrong = [f"{part} {told}" for part, told in parts.items() if told != "holds"]
     breakdown = {
-        "extracted": _shown(text),
+        "extracted": shown(text),
         "rule": "all that follows the thinking",
-        "compared_with": ", ".join(f"{part}={_shown(str(asked[part]))}" for part in asked),
+        "compared_with": ", ".join(f"{part}={shown(str(asked[part]))}" for part in asked),
         **parts,
     }
     if wrong:
@@ -119,7 +126,7 @@ def _fits(response: str, text: str, schema: Mapping[str, Any] | bool) -> str:
     fenced = _FENCED.findall(text)
     candidates = [text, *(fenced if len(fenced) == 1 else ())]
     marked = extract(response, thinking=False)
-    if marked.answer and "last line" not in marked.how:
+    if marked.answer and marked.how != LAST_LINE:
         candidates.append(marked.answer)
     why = "no JSON by itself, in one fenced block or after the answer's marker"
     for candidate in candidates:
@@ -146,8 +153,8 @@ def _misfit(value: Any, schema: Mapping[str, Any] | bool) -> str:
     try:
         error = next(validator.iter_errors(value), None)
     except (RecursionError, referencing.exceptions.Unresolvable) as broken:
-        return f"the schema cannot be followed: {_shown(str(broken))}"
-    return "" if error is None else f"{error.json_path}: {_shown(error.message)}"
+        return f"the schema cannot be followed: {shown(str(broken))}"
+    return "" if error is None else f"{error.json_path}: {shown(error.message)}"
 
 
 def _too_much(value: Any) -> str:
@@ -242,10 +249,6 @@ def _references(schema: Any) -> Iterator[str]:
             yield from _references(child)
 
 
-def _shown(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"
-
-
 def _at_least(_response: str, text: str, wanted: int) -> str:
     return "" if len(text) >= wanted else f"{len(text)} characters, fewer than {wanted}"
 
@@ -256,7 +259,7 @@ def _at_most(_response: str, text: str, wanted: int) -> str:
 
 def _answer_line(response: str, _text: str, _wanted: bool) -> str:
     extraction = extract(response, thinking=False)
-    stated = extraction.answer is not None and "last line" not in extraction.how
+    stated = extraction.answer is not None and extraction.how != LAST_LINE
     return "" if stated else "no marker states the answer"
 
 

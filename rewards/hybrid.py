@@ -1,4 +1,4 @@
-"""Rule and judge together, source by source, as the experiment file routes them.
+"""Rule and judge together, source by source, as the experiment file has it.
 
 QwenLong-L1 (arXiv 2505.17667, section 3.3) takes max(rule, judge), both 0 or 1; ``COMBINE``
 names the others. Where the judge gives no verdict, the run's policy decides: ``stop``, ``rule``
@@ -16,11 +16,12 @@ from importlib import import_module
 from numbers import Real
 from typing import Any
 
+from qwenlong.config import RewardConfig
 from qwenlong.rewards.answer import extract
 from qwenlong.rewards.judge import Judge, Verdict
 from qwenlong.rewards.judge_prompt import Case
 from qwenlong.rewards.registry import VERIFIERS, Verifier, verifier
-from qwenlong.types import Example, InputError, Score
+from qwenlong.types import Example, InputError, Score, StoppedError
 
 COMBINE: dict[str, Callable[[float, float], float]] = {
     "rule": lambda rule, judge: rule,
@@ -33,66 +34,47 @@ COMBINE: dict[str, Callable[[float, float], float]] = {
 
 POLICIES = ("stop", "rule", "drop")
 EVERY = "*"
-"""The route of the sources that have none of their own."""
+"""The sources that have no reward of their own."""
 
 _SETTLED: dict[str, float] = {"max": 1.0, "min": 0.0}
 """The rule's value after which the judge cannot change anything."""
 
 
 @dataclass(frozen=True)
-class Route:
-    """How the responses to one source are scored."""
-
-    rule: str | None = None
-    """A kind, or module:callable of any (example, response, thinking) -> Score or number; if
-    null, each example's own kind."""
-    combine: str = "rule"
-    """rule, judge, max, min or mean."""
-
-
-@dataclass(frozen=True)
 class Rewards:
     """The rewards of a run, ready to be used."""
 
-    routes: Mapping[str, Route] = field(default_factory=dict)
-    """By source; ``*`` is all others."""
+    by_source: Mapping[str, RewardConfig] = field(default_factory=dict)
+    """``*`` is that of all other sources."""
     judge: Judge | None = None
     unjudged: str = "stop"
     """stop, rule or drop."""
     thinking: bool = True
 
-    def route(self, source: str) -> Route:
-        return self.routes.get(source) or self.routes.get(EVERY) or Route()
+    def of(self, source: str) -> RewardConfig:
+        return self.by_source.get(source) or self.by_source.get(EVERY) or RewardConfig(EVERY)
 
 
-class UnjudgedError(RuntimeError):
+class UnjudgedError(StoppedError):
     """The judge gave no verdict, and the run's policy is to stop."""
 
 
 def check(rewards: Rewards, examples: Iterable[Example]) -> None:
-    """Finds before a run what would stop it: unknown names, a missing judge, unreadable gold.
+    """Finds before a run what would stop it: rules that are not there, unreadable gold answers.
 
     Raises:
-        InputError: with the key, its value and what would be right.
+        InputError: with the value and what would be right.
     """
-    if rewards.unjudged not in POLICIES:
-        raise InputError(f"unjudged={rewards.unjudged}: must be one of {', '.join(POLICIES)}")
-    for source, route in rewards.routes.items():
-        if route.combine not in COMBINE:
-            raise InputError(
-                f"combine={route.combine} of source {source!r}: must be one of {', '.join(COMBINE)}"
-            )
-        if route.combine != "rule" and not rewards.judge:
-            raise InputError(f"combine={route.combine} of source {source!r}: there is no judge")
-        if route.rule is not None:
-            load_rule(route.rule)
+    for reward in rewards.by_source.values():
+        if reward.rule is not None:
+            load_rule(reward.rule)
     sources = set()
     for example in examples:
         sources.add(example.source)
-        rule = rewards.route(example.source).rule
+        rule = rewards.of(example.source).rule
         if rule is None or ":" not in rule:
             verifier(replace(example, kind=rule or example.kind))
-    absent = sorted(set(rewards.routes) - sources - {EVERY})
+    absent = sorted(set(rewards.by_source) - sources - {EVERY})
     if absent:
         raise InputError(
             f"source={absent[0]}: no example is of that source; there are"
@@ -114,7 +96,7 @@ def score_all(rewards: Rewards, answered: Sequence[tuple[Example, str]]) -> list
     rules = [ruled(rewards, example, response) for example, response in answered]
     cases: dict[int, Case] = {}
     for i, ((example, response), rule) in enumerate(zip(answered, rules, strict=True)):
-        combine = rewards.route(example.source).combine
+        combine = rewards.of(example.source).combine
         if combine == "rule" or _SETTLED.get(combine) == rule.value:
             continue
         answer = extract(response, rewards.thinking).answer
@@ -128,13 +110,13 @@ def score_all(rewards: Rewards, answered: Sequence[tuple[Example, str]]) -> list
 
 def ruled(rewards: Rewards, example: Example, response: str) -> Score:
     """The rule's part of a score."""
-    rule = rewards.route(example.source).rule
+    rule = rewards.of(example.source).rule
     return load_rule(rule or example.kind)(example, response, rewards.thinking)
 
 
 def combined(rewards: Rewards, example: Example, rule: Score, verdict: Verdict | None) -> Score:
     """The score of rule and judge. Without a verdict the judge was not asked."""
-    combine = rewards.route(example.source).combine
+    combine = rewards.of(example.source).combine
     if combine == "rule":
         return rule
     name = f"{combine}({rule.verifier}, judge)"
@@ -152,11 +134,6 @@ def combined(rewards: Rewards, example: Example, rule: Score, verdict: Verdict |
     word = "right" if value == 1.0 else "partly" if value else "wrong"
     parts["why"] = f"{word}: {combine} of rule ({why}) and judge ({verdict.why})"
     return Score(value, name, parts)
-
-
-def is_dropped(score: Score) -> bool:
-    """Whether the response is to be left out: unjudged, under the policy ``drop``."""
-    return math.isnan(score.value)
 
 
 def load_rule(name: str) -> Verifier:

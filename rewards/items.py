@@ -14,16 +14,13 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from qwenlong.rewards.answer import THINK_CLOSE, Extraction, extract
-from qwenlong.rewards.normalise import normalise
+from qwenlong.rewards.item_lines import ITEM_BREAK, MARKDOWN, NUMBERING
+from qwenlong.rewards.normalise import normalise, uncited
 
-ITEM_BREAK = "\u241e"
-"""Between items that stood in lines of their own."""
-_SHOWN = 200
 # An answer this much longer than the known items, or with this many more items, is not read.
 _LONGER, _TIMES = 1000, 8
 _MORE_ITEMS = 64
-_MARKDOWN = " \t\r\n*_`"
+_CACHED = 200
 
 _CJK_AND = "以及|及|和|与|與|跟|および|と|및"
 # At the start of an item it may be its first character, as in 和平.
@@ -34,32 +31,18 @@ _AND = (
 _HARD = rf"[\n\r;；؛、،､•‣▪{ITEM_BREAK}]"
 _COMMA = r"[,，]"
 _CUT = (
-    rf"\s{{0,9}}(?:{_HARD}|%s)(?:\s{{0,9}}{_HARD}){{0,9}}(?:\s{{0,9}}(?:and|&|und|y|et)(?=\s))?"
+    rf"\s(?=\d{{1,3}}\)\s)|\s{{0,9}}(?:{_HARD}|%s)(?:\s{{0,9}}{_HARD}){{0,9}}(?:\s{{0,9}}(?:and|&|und|y|et)(?=\s))?"
     rf"\s{{0,9}}|{_AND}"
 )
 _SPLIT_WORDS = re.compile(_CUT % rf"(?<!\d){_COMMA}|{_COMMA}(?!\d)")
 _SPLIT_DIGITS = re.compile(_CUT % _COMMA)
-_NUMBERING = r"\(?\d{1,3}[.)、．）](?=\D)\s{0,9}|\(?[a-zA-Z][.)]\s{1,9}|[①-⑳]\s{0,9}"
 # Within a line, a dash before a number is its sign.
-_MARK = rf"(?:[-*+•‣▪◦–—]\s{{1,9}}(?![\d$€£¥(.])|{_NUMBERING})"
-_LINE_MARK = re.compile(rf"[ \t]{{0,9}}(?:[-*+•‣▪◦–—]\s{{1,9}}|{_NUMBERING})(?=\S)")
+_MARK = rf"(?:[-*+•‣▪◦–—]\s{{1,9}}(?![\d$€£¥(.])|{NUMBERING})"
 _DECORATION = re.compile(
     rf"{_MARK}?(?:(?:and|&|und|y|e|et|both)\s{{1,9}}|(?:{_CJK_AND})(?=\S)|و(?=\w))?{_MARK}?",
     re.IGNORECASE,
 )
 _TRAILING = re.compile(r"[,，]?\s{0,3}(?:respectively|in that order|分别|分別)\.?$", re.IGNORECASE)
-_HEADING = re.compile(
-    r"(?P<therefore>therefore.{0,20})?(?:answers?|respuestas?|antwort(?:en)?|réponses?|答案|答え|回答"
-    r"|정답|답|الإجابة|उत्तर)[*_\s]{0,4}(?:(?:is|are|ist|lautet|sind|es|son|是|为|為|は)?[*_\s]{0,4}"
-    r"[:：]|\s(?:is|are)(?: as follows:)?)[*_\s]{0,4}$"
-    r"|^[#*_\s]{1,8}(?:final )?answers?[*_\s]{0,8}$",
-    re.IGNORECASE,
-)
-_PLURAL = re.compile(
-    r"\bthe (?:final |correct )?answers are(?=[\s:])"
-    r"|^[ \t*_#>]{0,8}(?:final )?answers(?=[*_]{0,4}:)",
-    re.IGNORECASE | re.MULTILINE,
-)
 # Before a list, these turn it into its opposite.
 _DENIED = re.compile(
     r"(?:not|no|none|neither|never|except|excluding|without|all (?:but|except)|anything but"
@@ -79,6 +62,16 @@ class Known:
     joined: bool  # whether any item has more than one piece
     pieces: int
     characters: int
+
+    @property
+    def longest(self) -> int:
+        """The longest answer that is read, in characters."""
+        return _LONGER + _TIMES * self.characters
+
+    @property
+    def most(self) -> int:
+        """The most items that are read."""
+        return _MORE_ITEMS + _TIMES * self.pieces
 
 
 @dataclass(frozen=True)
@@ -115,7 +108,7 @@ def known_items(forms: tuple[tuple[str, ...], ...]) -> Known:
 
 def item_key(text: str) -> str:
     """As ``normalise``, without the comma before "and"."""
-    return _short_key(text) if len(text) <= _SHOWN else _key(text)
+    return _short_key(text) if len(text) <= _CACHED else _key(text)
 
 
 def _key(text: str) -> str:
@@ -127,79 +120,13 @@ def _key(text: str) -> str:
 _short_key = lru_cache(maxsize=8192)(_key)
 
 
-def shown(text: str) -> str:
-    """The beginning of ``text``, items in lines of their own parted by semicolons."""
-    text = text.replace(ITEM_BREAK, "; ")
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"
-
-
-def extract_items(response: str, thinking: bool, known: Known) -> Extraction:
-    """``answer.extract``, with items that stand in lines of their own folded into one line.
-
-    The lines are those after a heading such as "Answer:" with nothing behind it, or else the
-    bullets or numbered lines that close the response. Both are looked for only at the end, in
-    twice as many characters as an answer may have. "The answers are …" is read as in singular.
-    """
-    before, closed, final = response.rpartition(THINK_CLOSE)
-    at = max(0, len(final) - 2 * (_LONGER + _TIMES * known.characters))
-    tail = _PLURAL.sub(
-        lambda found: "the answer is" if found[0][-1] in "eE" else "Answer", final[at:]
-    )
-    tail, bullets = _folded(tail) if "\n" in tail else (tail, "")
-    head = before + closed + final[:at]
-    extraction = extract(head + tail, thinking)
-    if extraction.answer is None and bullets:
-        return extract(f"{head}\n\nAnswer: {bullets}", thinking)
-    return extraction
-
-
-def _folded(text: str) -> tuple[str, str]:
-    """``text`` with its last list in one line, and the bullets that close it."""
-    lines = text.rstrip().split("\n")
-    for at in range(len(lines) - 2, -1, -1):
-        # Longer lines are no headings, and searching all of them would not be linear.
-        heading = _HEADING.search(lines[at].rstrip()[-60:])
-        if heading:
-            items, end = _block(lines, at + 1)
-            if items:
-                marker = "Therefore, the answer is" if heading["therefore"] else "Answer:"
-                return "\n".join([*lines[:at], f"{marker} {items}", *lines[end:]]), ""
-    start = len(lines)
-    while start and (not lines[start - 1].strip() or _LINE_MARK.match(lines[start - 1])):
-        start -= 1
-    items, _ = _block(lines, start)
-    if ITEM_BREAK not in items:
-        return text, ""
-    return "\n".join([*lines[:start], "", items]), items
-
-
-def _block(lines: list[str], start: int) -> tuple[str, int]:
-    """The items in the lines from ``start`` on, and where they end."""
-    rest = (at for at in range(start, len(lines)) if lines[at].strip())
-    first, second = next(rest, None), next(rest, None)
-    if first is None:
-        return "", start
-    introduced = lines[first].rstrip(_MARKDOWN).endswith((":", "："))
-    if introduced and second is not None and _LINE_MARK.match(lines[second]):
-        first = second
-    bulleted = bool(_LINE_MARK.match(lines[first]))
-    items: list[str] = []
-    for end in range(first, len(lines)):
-        line = lines[end].strip()  # a blank one may stand between bullets, and ends plain lines
-        if not _LINE_MARK.match(line) if bulleted and line else not line and not bulleted:
-            return ITEM_BREAK.join(items), end
-        if line:
-            items.append(_LINE_MARK.sub("", line, count=1).strip(_MARKDOWN))
-    return ITEM_BREAK.join(items), len(lines)
-
-
 def claims_of(answer: str, known: Known) -> Claims | None:
     """The items that ``answer`` lists; None where it is too long or has too many to be read."""
-    if len(answer) > _LONGER + _TIMES * known.characters:
+    if len(answer) > known.longest:
         return None
     items = _json_items(answer)
     if items is not None:
-        too_many = len(items) > _MORE_ITEMS + _TIMES * known.pieces
+        too_many = len(items) > known.most
         return None if too_many else _sorted_out(items, known)
     answer = _TRAILING.sub("", _without_brackets(answer, known))
     claims = _split(answer, _SPLIT_WORDS, known)
@@ -221,7 +148,7 @@ def _split(answer: str, splitter: re.Pattern[str], known: Known) -> Claims | Non
         at = cut.end()
     if at < len(answer):
         spans.append((at, len(answer)))
-    if len(spans) > _MORE_ITEMS + _TIMES * known.pieces:
+    if len(spans) > known.most:
         return None
     found: list[int] = []
     unknown: list[str] = []
@@ -267,12 +194,12 @@ def _lengths(forms: list[str], known: Known) -> tuple[int, ...]:
 def _forms(item: str) -> list[str]:
     """What an item may be: as it stands, without markdown, without the mark or "and" before it."""
     texts = [item]
-    plain = item.strip(_MARKDOWN)
+    plain = uncited(item.strip(MARKDOWN))
     if plain != item:
         texts.append(plain)
     mark = _DECORATION.match(plain)
     if mark and mark.end():
-        texts.append(plain[mark.end() :].strip(_MARKDOWN))
+        texts.append(plain[mark.end() :].strip(MARKDOWN))
     return [item_key(text) for text in texts]
 
 

@@ -33,7 +33,6 @@ from qwenlong.rewards.judge_prompt import (
     read_verdict,
 )
 from qwenlong.rewards.judge_store import Budget, Cache
-from qwenlong.types import InputError
 
 _SHOWN = 120
 
@@ -189,9 +188,12 @@ class Judge:
                     return Verdict(True, value, f"{word}: so says {self.settings.model}")
                 why, retry_after_s = f"no verdict in the reply {_shown(reply.text)!r}", None
             except Exception as error:  # Of HTTP, Ray or vLLM: the policy decides, not the error.
-                why = _shown(f"{type(error).__name__}: {error}")
-                retry_after_s = error.retry_after_s if isinstance(error, JudgeError) else None
-                if isinstance(error, JudgeError) and error.permanent:
+                known = error if isinstance(error, JudgeError) else None
+                # Ray's errors have a traceback before what went wrong.
+                last = str(error).strip().rpartition("\n")[2]
+                why = _shown(str(error) if known else f"{type(error).__name__}: {last}")
+                retry_after_s = known.retry_after_s if known else None
+                if known and known.permanent:
                     return Verdict(False, None, why)
         return Verdict(False, None, f"{why}, after {self.settings.attempts} attempts")
 
@@ -225,16 +227,11 @@ class Judge:
         return True
 
 
-def probe(judge: Judge) -> None:
-    """Asks for one plain verdict, past the cache, so that a run finds a judge that answers.
-
-    Raises:
-        InputError: there is none, with the reason.
-    """
+def probe(judge: Judge) -> str:
+    """Asks for one plain verdict, past the cache: why there is none, or nothing if there is."""
     case = Case("How much is one and one?", ("2",), "two")
     verdict = judge.verdict_of(case, "probe")
-    if not verdict.judged:
-        raise InputError(f"judge {judge.settings.model}: gives no verdict: {verdict.why}")
+    return "" if verdict.judged else verdict.why
 
 
 def backoff_s(settings: Settings, key: str, attempt: int) -> float:

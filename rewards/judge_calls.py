@@ -29,7 +29,7 @@ from qwenlong.types import InputError
 
 _LONGEST_BODY = 2**20
 _TRY_AGAIN = {408, 409, 425, 429}
-CompleteMany = Callable[[Sequence[Messages]], Sequence[Reply | str]]
+CompleteMany = Callable[[Sequence[Messages]], Sequence[Reply | str | JudgeError]]
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,10 @@ class Gathered:
                 future.set_exception(error)
             return
         for (_, future), reply in zip(batch, replies, strict=True):
-            future.set_result(reply)
+            if isinstance(reply, JudgeError):
+                future.set_exception(reply)
+            else:
+                future.set_result(reply)
 
 
 def _chat_url(url: str) -> str:

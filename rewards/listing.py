@@ -17,7 +17,9 @@ from collections.abc import Mapping
 
 from rapidfuzz.distance import LCSseq
 
-from qwenlong.rewards.items import Claims, claims_of, extract_items, known_items, shown
+from qwenlong.rewards.answer import asks, shown
+from qwenlong.rewards.item_lines import ITEM_BREAK, extract_items
+from qwenlong.rewards.items import Claims, claims_of, known_items
 from qwenlong.types import Example, Score
 
 NAME = "list"
@@ -45,15 +47,17 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
     golds = _golds(example)
     aliases = example.metadata.get("aliases", {})
     known = known_items(tuple((gold, *aliases.get(gold, ())) for gold in golds))
-    extraction = extract_items(response, thinking, known)
+    extraction = extract_items(response, thinking, 2 * known.longest)
     answer = extraction.answer or ""
     breakdown = {
-        "extracted": shown(answer),
+        "extracted": shown(answer.replace(ITEM_BREAK, "; ")),
         "rule": extraction.how,
         "compared_with": shown(" | ".join(golds)),
     }
     if extraction.answer is None:
         return Score(0.0, NAME, {**breakdown, "why": extraction.how})
+    if asks(answer) and not any(map(asks, golds)):
+        return Score(0.0, NAME, {**breakdown, "why": "wrong: the answer is a question"})
     claims = claims_of(answer, known)
     if claims is None:
         why = f"wrong: {len(answer)} characters, longer or with more items than any right answer"

@@ -30,7 +30,7 @@ _ARTICLES = ("a", "an", "the")
 _QUOTES = {'"': '"', "'": "'", "«": "»", "»": "«", "‹": "›", "›": "‹", "《": "》", "〈": "〉"}
 _QUOTES["`"] = "`"
 # A leading full stop, a sign, % or # makes another answer (.5, -5, 5%, C#), so these stay.
-_LEADING, _TRAILING = ",;:!?¿¡", ".,;:!?"
+_LEADING, _TRAILING = ",;:¿¡", ".,;:!?"
 _NATIVE_ZEROS = "٠۰०০੦૦୦௦౦೦൦๐໐༠"
 _INVISIBLE = (
     "\u00ad\u200b\u200c\u200e\u200f\u061c\u202a\u202b\u202c\u2060\u2066\u2067\u2068\u2069\ufeff"
@@ -84,16 +84,31 @@ _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3}){1,8}(?![\d,])")
 _POWER = re.compile(r"\^\{([+-]?\w{1,20})\}")
 _AREA = re.compile(r"(?<![^\W\d_])([kcm]m)([23])(?!\w)")
 _CHUNK = 256
+_CITATION_ENDS = ("]", "】", ")", ".")
+_CITATIONS = re.compile(
+    r"(?<=\S)\s{0,2}(?:(?:\[\^?\d{1,3}\]|【\d{1,3}】"
+    r"|[(\[](?:document|doc|passage) \d{1,3}[)\]])[ ,]{0,2}){1,20}\.?$",
+    re.IGNORECASE,
+)
 
 
 def normalise(text: str) -> str:
-    """``text`` as it is compared for equality; see the module for what is folded.
+    """``text`` as it is compared for equality: ``folded``, without an English article."""
+    text = folded(text)
+    article, _, rest = text.partition(" ")
+    if article in _ARTICLES and rest not in _ARTICLES and not _is_name(article, rest):
+        return _strip(rest) or text
+    return text
 
-    Strips punctuation and paired quotes around the whole. An answer that is nothing but an
-    article or punctuation stays as it is: no text with a visible character becomes empty.
+
+def folded(text: str) -> str:
+    """``text`` with everything folded but articles; see the module.
+
+    Strips punctuation and paired quotes around the whole. An answer that is nothing but
+    punctuation stays as it is: no text with a visible character becomes empty.
     """
     if not text.isascii():
-        text = _folded(text)
+        text = _compatible(text)
     text = _LOOSE.sub("", " ".join(text.casefold().split()))
     if not text.isascii() and _ANY_CJK.search(text):
         text = _BESIDE_CJK.sub("", text)
@@ -104,10 +119,15 @@ def normalise(text: str) -> str:
         text = _THOUSANDS.sub(lambda number: number[0].replace(",", ""), text)
     if not text.isascii():
         text = _with_digits(text)
-    article, _, rest = text.partition(" ")
-    if article in _ARTICLES and rest not in _ARTICLES and not _is_name(article, rest):
-        return _strip(rest) or text
     return text
+
+
+def uncited(text: str) -> str:
+    """``text`` without the citations behind it: "Paris [1][2]", "Paris (Document 3)"."""
+    if not text.endswith(_CITATION_ENDS):
+        return text
+    at = max(0, len(text) - 200)
+    return text[:at] + _CITATIONS.sub("", text[at:])
 
 
 def tokens(normalised: str) -> list[str]:
@@ -120,7 +140,7 @@ _TOKEN = re.compile(
 )
 
 
-def _folded(text: str) -> str:
+def _compatible(text: str) -> str:
     text = _SUPERSCRIPT.sub(lambda run: "^" + run[0].translate(_SUPERSCRIPTS), text)
     text = _NARROW_SPACE.sub("", text).translate(_FOLDED)
     # Unicode normalisation is quadratic in a run of combining marks, so not all in one.

@@ -9,27 +9,18 @@ that no convention allows. Arithmetic is exact.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
+from typing import NamedTuple
 
 from qwenlong.rewards.amounts import Options, Token, tokens_of
-from qwenlong.rewards.prose import (
-    APPROXIMATE,
-    EITHER,
-    SEGMENT,
-    drop_workings,
-    one_word,
-    problem_of,
-    takes_back,
-)
+from qwenlong.rewards.prose import APPROXIMATE, SEGMENT, offers_choice, problem_of, takes_back
 from qwenlong.rewards.quantities import Claim, claim_at
-from qwenlong.rewards.tidy import tidy
+from qwenlong.rewards.tidy import drop_asides, one_word, tidy
 from qwenlong.rewards.units import Meaning
 
 
-@dataclass(frozen=True, slots=True)
-class Quantity:
+class Quantity(NamedTuple):
     """One number as claimed: exact, signed, with its scale or percent multiplied in."""
 
     value: Fraction
@@ -45,12 +36,12 @@ class Quantity:
     literal: str = ""
     aside: bool = False
     """It restates another: in parentheses, or behind an "about" or ≈."""
-    down: str = ""
-    """What the words beside it speak of where it has no sign: a ``decrease`` or a ``loss``."""
+    trend: str = ""
+    """What the words beside it speak of where it has no sign: a ``decrease``, ``loss`` or
+    ``increase``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What a text claims. With a ``problem`` in words it claims nothing safely."""
 
     claims: tuple[Quantity, ...] = ()
@@ -58,30 +49,37 @@ class Reading:
 
 
 PLAIN = Options()
-_LONE = re.compile(r"[-\s\d.,'+−$€£¥₹%()/eE]{1,60}")
-_YEAR = re.compile(r"(?:1[5-9]|2[01])\d\d")
+_LONE = re.compile(
+    r"[-\s\d.,'+−$€£¥₹%()/eE]{1,60}(?:(?:thousand|(?:m|b|tr)illion|percent|bps|[kmb]n?|[万亿萬億])\s*)?",
+    re.IGNORECASE,
+)
+"""A number by itself; what it equals is claimed as well."""
+YEAR = re.compile(r"(?:1[5-9]|2[01])\d\d")
 _OPERATORS = frozenset("+ - − × * ÷ ^ / : x X plus minus times".split())
 _COUNTERS = "个個つ件名人家种種项項条次"
 _DATE_JOINTS = frozenset(", - / to and y und 月 년 월".split())
 _PAUSES = ".;:,。；："
+_TRENDS = ("decrease", "loss", "increase")
 
 
 def read(text: str, options: Options = PLAIN) -> Reading:
     """What ``text`` claims; see the module."""
-    text = drop_workings(one_word(tidy(text)))
+    whole = one_word(tidy(text))
+    text = drop_asides(whole)
     *earlier, last = SEGMENT.split(text)
     if not last.strip():
         return Reading(problem="nothing stands behind its last equals sign")
     reading = _read_segment(last, options, bool(earlier))
-    problem = reading.problem or (takes_back("=".join(earlier)) if earlier else "")
+    denied = takes_back("=".join((*earlier, ""))) if earlier else ""  # != ends in an equals sign
+    problem = reading.problem or denied
     if problem:
         return Reading(problem=problem)
-    if not earlier or not _LONE.fullmatch(earlier[-1]):
-        return reading
+    if not earlier or text != whole or not _LONE.fullmatch(earlier[-1]):
+        return reading  # what stands before the last equals sign is workings
     before = _read_segment(earlier[-1], options, len(earlier) > 1)
     if before.problem or len(before.claims) != 1:
         return reading
-    restated = tuple(replace(claim, aside=True) for claim in reading.claims)
+    restated = tuple(claim._replace(aside=True) for claim in reading.claims)
     return Reading((*before.claims, *restated))
 
 
@@ -108,8 +106,9 @@ def _read_segment(text: str, options: Options, follows: bool) -> Reading:
         return Reading(problem="there is no number in it")
     if len(claims) == 1 and claims[0].last - claims[0].first == len(tokens):
         return Reading(_finished(claims, tokens, stated))
-    claims = _without_context(claims, tokens)
-    problem = _between(claims, tokens, text) or problem_of(text)
+    problem = _choice(claims, tokens)
+    claims = _without_context(claims, tokens, options)
+    problem = problem or _between(claims, tokens, text) or problem_of(text)
     if problem:
         return Reading(problem=problem)
     return Reading(_finished(claims, tokens, stated))
@@ -126,10 +125,13 @@ def _is_no_numeral(tokens: list[Token], i: int) -> bool:
     return bool(i) and tokens[i - 1].end == token.start and tokens[i - 1].text in "统統唯第每"
 
 
-def _without_context(claims: list[Claim], tokens: list[Token]) -> list[Claim]:
+def _without_context(claims: list[Claim], tokens: list[Token], options: Options) -> list[Claim]:
     """Without dates, years and the pronoun "one" beside other numbers; never without all."""
     if len(claims) == 1:
         return claims
+    if options.year:  # 2019, with $5 million
+        years = [claim for claim in claims if claim.form == "plain" and not claim.measures]
+        return years if years and all(YEAR.fullmatch(claim.literal) for claim in years) else claims
     # Beside an amount of money, a percentage or decimals a year is told from a count.
     amounts = any(claim.form != "plain" or claim.measures - {"year"} for claim in claims)
     amounts = amounts or any(not claim.literal.isalnum() for claim in claims)
@@ -169,18 +171,30 @@ def _is_date(claim: Claim, tokens: list[Token], after_date: bool, amounts: bool)
         return False
     month = (last and last.means == "month") or (following and following.means == "month")
     if month or (following and following.text in "月월" and len(claim.literal) < 3):
-        return len(claim.literal) < 3 or bool(_YEAR.fullmatch(claim.literal))
+        return len(claim.literal) < 3 or bool(YEAR.fullmatch(claim.literal))
     if after_date and claim.measures <= {"day"} and len(claim.literal) < 3:
         return bool(claim.measures)
-    if not _YEAR.fullmatch(claim.literal):
+    if not YEAR.fullmatch(claim.literal):
         return False
     if claim.measures:  # 2019年
         return tokens[claim.last - 1].text in ("年", "년")
-    said = last is not None and last.means in ("year", "in")
+    said = last is not None and (last.means in ("year", "in") or last.text.lower() == "year")
     named = (
         amounts and following is not None and (following.kind == "word" or following.text == ":")
     )
     return after_date or claim.bracketed or said or named
+
+
+def _choice(claims: list[Claim], tokens: list[Token]) -> str:
+    """What speaks against a number and a date with an "or" between them, or two units."""
+    for claim, following in pairwise(claims):
+        between = tokens[claim.last : following.first]
+        if claim.value != following.value and any(offers_choice(each.text) for each in between):
+            return "it offers a choice of numbers"
+    for token, behind in pairwise(tokens[claims[-1].last :]):
+        if behind.means in ("measure", "percent") and offers_choice(token.text):
+            return "it offers a choice of units"
+    return ""
 
 
 def _between(claims: list[Claim], tokens: list[Token], text: str) -> str:
@@ -189,7 +203,7 @@ def _between(claims: list[Claim], tokens: list[Token], text: str) -> str:
         between = [token.text for token in tokens[claim.last : following.first]]
         if between and between[0] in _OPERATORS and len(between) < 3:
             return "it leaves something to work out"
-    if len(claims) > 1 and EITHER.search(text) and len({claim.value for claim in claims}) > 1:
+    if len(claims) > 1 and len({claim.value for claim in claims}) > 1 and offers_choice(text):
         return "it offers a choice of numbers"
     return ""
 
@@ -203,18 +217,17 @@ def _finished(
         if stated and form == "plain":
             value, step, form = value * stated.amount, step * stated.amount, "scaled"
         aside = position > 0 and _is_aside(claim, tokens)
-        negative = claim.bracketed and not aside and value > 0
-        if negative and position == 0:
+        if claim.bracketed and not claim.signed and not aside and position == 0:
             value = -value  # accounting: (32.4)
         nearby = _nearby(claim, tokens)
         if form == "plain" and "fraction" in nearby:
             form = "fraction"
         unsigned = not claim.signed and not claim.bracketed
-        down = next((kind for kind in ("decrease", "loss") if unsigned and kind in nearby), "")
+        trend = next((kind for kind in _TRENDS if unsigned and kind in nearby), "")
         if "minus" in nearby and not claim.signed and value > 0:
             value = -value
         quantities.append(
-            Quantity(value, step, form, claim.measures, claim.nouns, claim.literal, aside, down)
+            Quantity(value, step, form, claim.measures, claim.nouns, claim.literal, aside, trend)
         )
     return tuple(quantities)
 
@@ -237,6 +250,6 @@ def _nearby(claim: Claim, tokens: list[Token]) -> set[str]:
     for distance, token in enumerate(tokens[claim.last : claim.last + 4]):
         if token.is_number or token.text in _PAUSES:
             break
-        if token.means == "fraction" or (token.means in ("decrease", "loss") and distance < 2):
+        if token.means == "fraction" or (token.means in _TRENDS and distance < 2):
             found.add(token.means)
     return found

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
 LARGEST_EXPONENT = 400
 """Powers of ten beyond it are no answer to anything, and cost memory."""
+_ONE = Fraction(1)
 
 
 class Amount(NamedTuple):
@@ -32,6 +34,8 @@ def read_digits(literal: str, style: str = ".") -> Amount | None:
     ``1,234`` and ``1.234`` have two readings: ``style`` names the decimal sign that decides,
     and the empty style gives None. All else is read in whichever way it can be.
     """
+    if literal.isdigit():
+        return Amount(Fraction(int(literal)), _ONE)
     mantissa, _, exponent = literal.lower().partition("e")
     if mantissa.isdigit():
         whole, decimals = mantissa, ""
@@ -44,12 +48,13 @@ def read_digits(literal: str, style: str = ".") -> Amount | None:
     power = int(exponent.replace("−", "-")) if exponent else 0
     if abs(power) > LARGEST_EXPONENT:
         return None
-    digits = int(whole + decimals)
-    power -= len(decimals)
-    if power >= 0:
-        step = Fraction(10**power)
-        return Amount(digits * step, step)
-    return Amount(Fraction(digits, 10**-power), Fraction(1, 10**-power))
+    digits, step = int(whole + decimals), _power_of_ten(power - len(decimals))
+    return Amount(Fraction(digits * step.numerator, step.denominator), step)
+
+
+@lru_cache(maxsize=4 * LARGEST_EXPONENT)
+def _power_of_ten(power: int) -> Fraction:
+    return Fraction(10**power) if power >= 0 else Fraction(1, 10**-power)
 
 
 def styles_of(mantissa: str) -> dict[str, tuple[str, str]]:

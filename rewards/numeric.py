@@ -20,61 +20,41 @@ How numbers are read is in ``numbers`` and its parts. What counts as right:
   no scale of its own. 35 million is 35,000,000; a bare 35 is right only if the question asks
   "in millions".
 - **Sign.** A lone (32.4) is accounting for -32.4. "A decrease of 5" is -5, unless the question
-  asks for the decrease. A dash with a space before the number is refused.
+  asks for the decrease and the gold answer is positive; there "an increase of 5" is -5. A dash
+  with a space before the number is refused.
 - **Units.** A unit or currency may be left out, but not contradicted; $ is any dollar.
 - **Several numbers** must each be right; in parentheses or behind ≈, rounded is enough. Dates and
-  years beside the number, sums in parentheses and what stands before the last = do not count.
+  years beside the number, sums in parentheses, "Table 2", "rounded to two decimals" and what
+  stands before the last = do not count. A fraction counts in lowest terms, its denominator below
+  1000: 2072/2 is a division left undone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
-from functools import lru_cache
-from typing import Any
 
-from qwenlong.rewards.amounts import Options
 from qwenlong.rewards.answer import extract
-from qwenlong.rewards.asked import Asked, asked_by, same_dimension
+from qwenlong.rewards.asked import PERCENT, Asked, same_dimension, signed
+from qwenlong.rewards.golds import Gold, golds_of
 from qwenlong.rewards.numbers import Quantity, read
-from qwenlong.rewards.numerals import styles_of
+from qwenlong.rewards.tidy import shown
 from qwenlong.rewards.units import CURRENCIES
 from qwenlong.types import Example, InputError, Score
 
 NAME = "numeric"
-_SHOWN = 200
 _LONGEST = 400
 """No answer that is one number is longer, in characters."""
-_LONGEST_GOLD, _MOST_WORDS = 60, 6
-"""A gold answer beyond them is a sentence with a number in it."""
 _COUNTED = frozenset("shares employees people persons units customers stores options".split())
-_DOUBLE = 15
-"""Digits that a floating-point number can be trusted with."""
-_NOISE = Fraction(1, 10**_DOUBLE)
-_HALF, _PERCENT = Fraction(1, 2), Fraction(1, 100)
-
-
-@dataclass(frozen=True)
-class Gold:
-    """A gold answer as read, with the difference that is still right."""
-
-    text: str
-    quantity: Quantity
-    tolerance: Fraction
-    style: str
-    """The decimal sign that its writing proves; empty where it proves none."""
-    read_as: str
-    """The decimal sign by which it was read."""
 
 
 def score(example: Example, response: str, thinking: bool = True) -> Score:
     """1 if the final answer claims a gold answer's number, else 0; see the module."""
     extraction = extract(response, thinking)
     breakdown = {
-        "extracted": _shown(extraction.answer or ""),
+        "extracted": shown(extraction.answer or ""),
         "rule": extraction.how,
-        "compared_with": _shown(_described(example)),
+        "compared_with": shown(_described(example)),
     }
     if extraction.answer is None:
         return Score(0.0, NAME, {**breakdown, "why": extraction.how})
@@ -87,7 +67,7 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
 def check(example: Example) -> None:
     """Raises InputError where a gold answer is no number, or the metadata cannot be right."""
     try:
-        _golds_of(example)
+        golds_of(example)
     except InputError as error:
         raise InputError(f"example {example.id!r}: {error}") from None
 
@@ -96,120 +76,25 @@ def _judged(example: Example, answer: str) -> str:
     """Why the answer is wrong; empty where it is right."""
     if len(answer) > _LONGEST:
         return f"{len(answer)} characters, longer than any number"
-    golds, asked = _golds_of(example), asked_by(example.question)
-    wrong = ""
-    for options in dict.fromkeys(_options(example, gold, golds, asked) for gold in golds):
+    golds, wrong = golds_of(example), ""
+    for options in golds.options:
         reading = read(answer, options)
         if reading.problem:
             wrong = wrong or reading.problem
             continue
-        for gold in golds:
-            reason = _compared(gold, reading.claims, asked)
+        for gold in golds.each:
+            reason = _compared(gold, reading.claims, golds.asked)
             if not reason:
                 return ""
             wrong = wrong or reason
     return wrong
 
 
-def _options(example: Example, gold: Gold, golds: tuple[Gold, ...], asked: Asked) -> Options:
-    decimal = str(example.metadata.get("decimal") or "")
-    return Options(
-        style=decimal or gold.style or asked.style,
-        decided=bool(decimal or gold.style),
-        metres=asked.metres or "m" in gold.quantity.measures,
-        known=frozenset((gold.quantity.literal, gold.read_as) for gold in golds),
-    )
-
-
-def _golds_of(example: Example) -> tuple[Gold, ...]:
-    metadata: Mapping[str, Any] = example.metadata
-    return _golds(
-        tuple(example.answers),
-        example.question,
-        str(metadata.get("scale") or ""),
-        str(metadata.get("decimal") or ""),
-        str(metadata.get("rel_tolerance") if "rel_tolerance" in metadata else ""),
-    )
-
-
-@lru_cache(maxsize=4096)
-def _golds(
-    answers: tuple[str, ...], question: str, scale: str, decimal: str, relative: str
-) -> tuple[Gold, ...]:
-    if not answers:
-        raise InputError("answers=[]: must hold a number")
-    if decimal not in ("", ".", ","):
-        raise InputError(f"metadata decimal={decimal!r}: must be '.' or ','")
-    return tuple(_gold(text, asked_by(question), scale, decimal, relative) for text in answers)
-
-
-def _gold(text: str, asked: Asked, scale: str, decimal: str, relative: str) -> Gold:
-    options = Options(decimal or ".", bool(decimal), asked.metres)
-    short = len(text) <= _LONGEST_GOLD and len(text.split()) <= _MOST_WORDS
-    reading = read(text, options) if short else None
-    if reading is None or reading.problem or len(reading.claims) != 1:
-        why = (reading.problem if reading else "it is too long") or "it is no single number"
-        raise InputError(f"answer {_shown(text)!r}: must be a number such as -1,234.5; {why}")
-    quantity = _signed(_rescaled(reading.claims[0], text, scale), asked)
-    styles = styles_of(quantity.literal.lower().partition("e")[0])
-    shows = len(styles) == 1 and any(mark in quantity.literal for mark in ".,")
-    style = next(iter(styles)).replace("'", "") if shows else ""
-    english = read(text, replace(options, decided=True)).claims
-    same = bool(english) and english[0].value == reading.claims[0].value
-    read_as = options.style if same else ","
-    return Gold(text, quantity, _tolerance(quantity, relative), style, read_as)
-
-
-def _rescaled(quantity: Quantity, text: str, scale: str) -> Quantity:
-    """The gold quantity with the scale that the metadata gives it."""
-    if not scale:
-        return quantity
-    if scale.lower() in ("fraction", "decimal", "ratio"):
-        return replace(quantity, form="fraction")
-    one = read(f"1 {scale}").claims if len(scale) < 40 else ()
-    if len(one) != 1 or one[0].form not in ("scaled", "percent"):
-        raise InputError(
-            f"metadata scale={scale!r}: must be a word such as 'thousand', 'million', 'percent'"
-            " or 'fraction'"
-        )
-    factor, form = one[0].value, one[0].form
-    if quantity.form == form:
-        return quantity
-    if quantity.form not in ("plain", "fraction"):
-        raise InputError(f"answer {_shown(text)!r} and metadata scale={scale!r}: do not agree")
-    return replace(quantity, value=quantity.value * factor, step=quantity.step * factor, form=form)
-
-
-def _tolerance(quantity: Quantity, relative: str) -> Fraction:
-    size = abs(quantity.value)
-    if relative:
-        try:
-            share = Fraction(relative)
-        except (ValueError, ZeroDivisionError):
-            share = Fraction(-1)
-        if not 0 <= share <= Fraction(1, 10):
-            raise InputError(f"metadata rel_tolerance={relative!r}: must be a number from 0 to 0.1")
-        return share * size
-    if not quantity.step:
-        return size / 1000
-    if quantity.form == "plain" and quantity.step == 1:
-        return min(_HALF, size / 200)
-    if len(quantity.literal) > _DOUBLE:  # 0.30000000000000004: its last places are noise
-        return max(quantity.step / 2, size * _NOISE)
-    return quantity.step / 2
-
-
-def _signed(quantity: Quantity, asked: Asked) -> Quantity:
-    """With the sign that "a decrease of" gives it."""
-    said = quantity.down == "decrease" or (quantity.down == "loss" and not asked.loss)
-    if said and not asked.down and quantity.value > 0:
-        return replace(quantity, value=-quantity.value)
-    return quantity
-
-
 def _compared(gold: Gold, claims: tuple[Quantity, ...], asked: Asked) -> str:
     """Why the claims do not come to the gold answer; empty where they do."""
-    claims = _with_fractions(tuple(_signed(claim, asked) for claim in claims))
+    if asked.down and gold.quantity.value < 0:  # it is a change, whatever the question says
+        asked = replace(asked, down=False, loss=False)
+    claims = _with_fractions(tuple(signed(claim, asked) for claim in claims))
     main = claims[0]
     for claim in claims:
         reason = _contradiction(gold.quantity, claim, asked)
@@ -226,7 +111,7 @@ def _with_fractions(claims: tuple[Quantity, ...]) -> tuple[Quantity, ...]:
     if not shares or len(claims) == 1:
         return claims
     return tuple(
-        replace(claim, form="fraction")
+        claim._replace(form="fraction")
         if claim.form == "plain" and any(_near(claim, share) for share in shares)
         else claim
         for claim in claims
@@ -265,10 +150,10 @@ def _readings(gold: Quantity, claim: Quantity, asked: Asked) -> tuple[Fraction, 
     """What the claim may be worth, in the terms of the gold answer."""
     value = claim.value
     if gold.form == "percent":
-        return (value * _PERCENT if claim.form == "plain" else value,)
+        return (value * asked.share if claim.form == "plain" else value,)
     if claim.form == "percent":
         if gold.form == "plain" and abs(gold.value) >= 1 and asked.percent:
-            return (value / _PERCENT,) if abs(gold.value) >= 10 else ()
+            return (value / PERCENT,) if abs(gold.value) >= 10 else ()
         return (value,) if gold.form != "scaled" else ()
     if asked.scale is None or (claim.form == "scaled") == (gold.form == "scaled"):
         return (value,)
@@ -280,7 +165,8 @@ def _readings(gold: Quantity, claim: Quantity, asked: Asked) -> tuple[Fraction, 
 def _contradiction(gold: Quantity, claim: Quantity, asked: Asked) -> str:
     """A unit, currency or noun other than the gold answer's, or thousands in a year."""
     measures = claim.measures
-    if asked.year and gold.step == 1 and any(mark in claim.literal for mark in ",.' "):
+    marked = any(mark in claim.literal for mark in ",.' ")
+    if asked.year and gold.step == 1 and (marked or measures - {"year"}):
         return f"{claim.literal!r} is no way to write a year"
     if gold.measures:
         wrong = bool(measures) and gold.measures.isdisjoint(measures)
@@ -293,6 +179,8 @@ def _contradiction(gold: Quantity, claim: Quantity, asked: Asked) -> str:
             return "it counts something else than the gold answer"
     elif measures and gold.form == "percent" and claim.form == "plain":
         return "it has a unit, and the gold answer is a percentage"
+    elif asked.count and measures and measures <= CURRENCIES:
+        return "it is money, and the question asks how many"
     elif asked.measures.isdisjoint(measures) and same_dimension(measures, asked.measures):
         return "it has another unit or currency than the question asks for"
     return ""
@@ -311,7 +199,3 @@ def _is_power_of_ten(ratio: Fraction) -> bool:
 def _described(example: Example) -> str:
     scale = str(example.metadata.get("scale") or "")
     return " | ".join(f"{answer} {scale}".strip() for answer in example.answers)
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"

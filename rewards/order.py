@@ -26,16 +26,9 @@ from functools import lru_cache
 from math import log2
 from typing import Any
 
-from qwenlong.rewards.items import (
-    ITEM_BREAK,
-    Claims,
-    Known,
-    claims_of,
-    extract_items,
-    item_key,
-    known_items,
-    shown,
-)
+from qwenlong.rewards.answer import LEAD_IN, asks, shown, without_copula
+from qwenlong.rewards.item_lines import ITEM_BREAK, extract_items
+from qwenlong.rewards.items import Claims, Known, claims_of, item_key, known_items
 from qwenlong.types import Example, Score
 
 NAME = "order"
@@ -50,6 +43,12 @@ _STEP = re.compile(
 )
 _FIRST = re.compile(
     r"(?:first(?:ly)?|zuerst|primero|首先|先)(?:[,:，]\s{0,3}|\s{1,3}|(?<=[先]))", re.I
+)
+_LEAD = re.compile(
+    rf"{LEAD_IN}(?:(?:the |el |die )?(?:(?:correct|right|final|chronological|richtige) )?"
+    r"(?:order|sequence|ranking|orden|reihenfolge)(?: correcto)?(?: (?:is|es|ist|lautet)(?!\w))?"
+    r"|(?:正确的?|正確な?的?)?(?:顺序|順序)(?:是|为|為|は)?|(?:올바른 )?순서는 )[:：]?\s{0,3}",
+    re.IGNORECASE,
 )
 _NOUN = re.compile(
     r"(?:\b(?:passage|document|doc|item|event|paragraph|step|option|sentence|section|chunk|text)"
@@ -79,17 +78,18 @@ def check(example: Example) -> None:
 def score(example: Example, response: str, thinking: bool = True) -> Score:
     """How far the claimed order is the gold order, by the example's metric."""
     known, gold, names = _question(example.answers, _pairs(example))
-    extraction = extract_items(response, thinking, known)
+    extraction = extract_items(response, thinking, 2 * known.longest)
     answer = extraction.answer or ""
     breakdown = {
-        "extracted": shown(answer),
+        "extracted": shown(answer.replace(ITEM_BREAK, "; ")),
         "rule": extraction.how,
         "compared_with": shown(" > ".join(names[number] for number in gold)),
     }
     if extraction.answer is None:
         return Score(0.0, NAME, {**breakdown, "why": extraction.how})
     claims = _claims(answer, known)
-    wrong = _no_permutation(claims, gold, names)
+    guess = "the answer is a question" if asks(answer) and not any(map(asks, names)) else ""
+    wrong = guess or _no_permutation(claims, gold, names)
     if claims is None or wrong:
         return Score(0.0, NAME, {**breakdown, "why": f"wrong: {wrong}"})
     metric = str(example.metadata.get("metric", "pairwise"))
@@ -139,7 +139,9 @@ def _ndcg(places: Sequence[int]) -> float:
 
 def _claims(answer: str, known: Known) -> Claims | None:
     """As ``items.claims_of``, for all the ways to write an order."""
-    if len(answer) <= 2 * known.characters + 1000:
+    if len(answer) <= known.longest:
+        if lead := _LEAD.match(answer):
+            answer = without_copula(answer[lead.end() :])
         if _CIRCLED.fullmatch(answer):
             answer = answer.translate(_UNCIRCLED)
         answer = _FIRST.sub("", answer, count=1) if _FIRST.match(answer) else answer
@@ -151,8 +153,8 @@ def _claims(answer: str, known: Known) -> Claims | None:
     closer = claims_of(plain, known) if plain != answer else None
     if closer and not closer.unknown:
         return closer
-    # "3 1 2" and "CAB", where every item is one label.
-    for parts in (plain.split(), list(plain.strip())):
+    # "3 1 2", "CAB" and "C-A-B", where every item is one label.
+    for parts in (plain.split(), list(plain.strip()), re.split("[-–—]", plain)):
         keys = [item_key(part) for part in parts]
         if len(keys) == len(known.numbers) and all(key in known.ids for key in keys):
             return Claims(tuple(known.ids[key] for key in keys), ())
@@ -192,7 +194,15 @@ def _question(
 def _written(label: str, text: str) -> tuple[str, ...]:
     text = text.strip()
     text = text.removeprefix(f"{label}.").removeprefix(f"({label})").strip() or text
-    return (text, f"{label}. {text}", f"{label}: {text}", f"({label}) {text}", f"{label}) {text}")
+    return (
+        text,
+        f"{label}. {text}",
+        f"{label}: {text}",
+        f"({label}) {text}",
+        f"{label}) {text}",
+        f"{label} ({text})",
+        f"{text} ({label})",
+    )
 
 
 def _pieces(answer: str) -> tuple[str, ...]:

@@ -86,19 +86,30 @@ def claim_at(
 
 
 def _is_label(tokens: list[Token], i: int, end: int) -> bool:
-    """Q3, FY2019, COVID-19, 3rd, 5G, 第3: a number that counts nothing."""
+    """Q3, COVID-19, G20, 3rd, 1950s, 5G, 第3: a number that counts nothing."""
     if end < len(tokens) and tokens[end].start == tokens[end - 1].end:
         behind = tokens[end]
         unknown = behind.kind == "word" and not behind.meaning and behind.text.isascii()
-        if unknown or behind.means == "ordinal":
+        decade = behind.text == "s" and len(tokens[i].text) == 4 and tokens[i].text[-1] == "0"
+        if unknown or decade or behind.means == "ordinal":
             return True
+    if i and tokens[i].text == "عشر" and tokens[i - 1].text.startswith("ال"):
+        return True
     if not i or tokens[i - 1].end != tokens[i].start or tokens[i].kind == "word":
         return False
     last = tokens[i - 1]
+    if last.text.lower() == "fy" and len(tokens[i].text) == 4:
+        return False
     if last.text in ("-", "/") and i > 1 and tokens[i - 2].end == last.start:
         last = tokens[i - 2]
-        return last.kind == "word" and last.means != "measure"
-    return last.text in "第#" or (last.kind == "word" and last.means not in ("measure", "minus"))
+    if last.text in ("第", "#"):
+        return True
+    return last.kind == "word" and last.means != "minus" and not _is_currency(last)
+
+
+def _is_currency(token: Token) -> bool:
+    """USD and Rs., but not p, which may be a page."""
+    return bool(token.meaning and token.meaning.measures & CURRENCIES) and len(token.text) > 1
 
 
 def _before(tokens: list[Token], i: int, follows: bool) -> _Before | str:

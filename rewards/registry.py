@@ -7,8 +7,11 @@ from collections.abc import Callable
 from qwenlong.rewards import (
     choice,
     citation,
+    date,
     extractive,
+    form,
     listing,
+    numeric,
     official,
     order,
     summary,
@@ -21,12 +24,15 @@ Check = Callable[[Example], None]
 
 VERIFIERS: dict[str, Verifier] = {
     "extractive": extractive.score,
+    "numeric": numeric.score,
     "choice": choice.score,
     "yes_no": yes_no.score,
     "list": listing.score,
     "order": order.score,
+    "date": date.score,
     "summary": summary.score,
     "citation": citation.score,
+    "format": form.score,
     # Compatible mode, for comparing with published numbers only.
     "official_docqa": official.score_docqa,
     "official_docmath": official.score_docmath,
@@ -35,12 +41,15 @@ VERIFIERS: dict[str, Verifier] = {
 
 CHECKS: dict[str, Check] = {
     "extractive": extractive.check,
+    "numeric": numeric.check,
     "choice": choice.check,
     "yes_no": yes_no.check,
     "list": listing.check,
     "order": order.check,
+    "date": date.check,
     "summary": summary.check,
     "citation": citation.check,
+    "format": form.check,
     "official_docmath": official.check_docmath,
     "official_choice": official.check_choice,
 }

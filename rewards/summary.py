@@ -23,23 +23,23 @@ from functools import lru_cache
 
 from rapidfuzz.distance import LCSseq
 
-from qwenlong.rewards.answer import THINK_CLOSE, THINK_OPEN, extract
-from qwenlong.rewards.normalise import normalise, tokens
+from qwenlong.rewards.answer import BOXED, LAST_LINE, final_part, find, shown
+from qwenlong.rewards.normalise import folded, tokens
 from qwenlong.types import Example, Score
 
 NAME = "summary"
-_SHOWN = 200
 _TIMES, _LONGER = 4, 500
 # Cells of all subsequence tables together: some 20 ms.
 _TABLE = 100_000_000
 _ANNOUNCES = re.compile(
     r"\s{0,9}(?:(?:sure|certainly|of course)[,!.]?\s)?[^\n.!?。]{0,80}(?:summary|summari[sz]e|"
-    r"摘要|总结|總結|概要|要約|요약|resumen|zusammenfassung|résumé|ملخص|सारांश)[^\n.!?。]{0,40}[:：*#]\s*\n",
+    r"摘要|总结|總結|概要|要約|요약|resumen|zusammenfassung|résumé|ملخص|सारांश)[^\n.!?。]{0,40}[:：*#]\s{0,9}\n"
+    r"|\s{0,9}#{1,6} [^\n]{0,120}\n",
     re.IGNORECASE,
 )
 _LABEL = re.compile(
-    r"[\s*#_]{0,9}(?:(?:therefore,? )?(?:the )?(?:final )?(?:answer is|answer|summary)|答案|摘要"
-    r"|总结|總結|概要|要約|요약|정답|respuesta|resumen|antwort|zusammenfassung|résumé|ملخص|الإجابة"
+    r"[\s*#_]{0,9}(?:(?:therefore,? )?(?:the )?(?:final )?(?:answer is|answer|summary|tl;?dr)"
+    r"|答案|摘要|总结|總結|概要|要約|요약|정답|respuesta|resumen|antwort|zusammenfassung|résumé|ملخص|الإجابة"
     r"|सारांश|उत्तर)[*_]{0,3}\s?(?:[:：][\s*_]{0,9}|\n)",
     re.IGNORECASE,
 )
@@ -62,9 +62,9 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
     """ROUGE-L F1 of the summary with the reference that it is closest to."""
     summary, how = _summary(response, thinking)
     breakdown = {
-        "extracted": _shown(summary or ""),
+        "extracted": shown(summary or ""),
         "rule": how,
-        "compared_with": _shown(" | ".join(example.answers)),
+        "compared_with": shown(" | ".join(example.answers)),
     }
     if summary is None:
         return Score(0.0, NAME, {**breakdown, "why": how})
@@ -72,7 +72,7 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
     if len(summary) > limit:
         why = f"wrong: {len(summary)} characters, where the references allow {limit}"
         return Score(0.0, NAME, {**breakdown, "why": why})
-    said = tuple(tokens(normalise(summary)))
+    said = tuple(tokens(folded(summary)))
     references = [_tokens(reference) for reference in example.answers]
     read = max(1, _TABLE // max(1, sum(map(len, references))))
     measured = [_rouge_l(said, reference, read) for reference in references]
@@ -99,17 +99,16 @@ def _rouge_l(
 
 def _summary(response: str, thinking: bool) -> tuple[str | None, str]:
     """The text to judge and how it was found; None and why where there is none."""
-    _, closed, final = response.rpartition(THINK_CLOSE)
-    extraction = extract(response, thinking)
-    answer = extraction.answer
-    if (thinking and not closed) or THINK_OPEN in final:
-        return None, extraction.how
-    if answer and "boxed" in extraction.how:
-        return answer, extraction.how
-    if answer and "last line" not in extraction.how:
+    final, unfinished = final_part(response, thinking)
+    if unfinished:
+        return None, unfinished
+    answer, how = (extraction := find(final)).answer, extraction.how
+    if answer and how == BOXED:
+        return answer, how
+    if answer and how != LAST_LINE:
         # All that follows the marker, for an answer of one line is no summary.
         at = final.rfind(answer)
-        return final[at:].strip() if at >= 0 else answer, f"{extraction.how} and all after it"
+        return final[at:].strip() if at >= 0 else answer, f"{how} and all after it"
     final = final[_end(_ANNOUNCES.match(final)) :]
     final = final[_end(_LABEL.match(final)) :].strip()
     if not final:
@@ -123,8 +122,4 @@ def _end(match: re.Match[str] | None) -> int:
 
 @lru_cache(maxsize=256)
 def _tokens(reference: str) -> tuple[str, ...]:
-    return tuple(tokens(normalise(reference)))
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"
+    return tuple(tokens(folded(reference)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+_SHOWN = 200
 _VULGAR = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"
 _HIDDEN = (
     "\u00ad\u061c\u0640\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e"
@@ -87,3 +88,73 @@ def _from_latex(text: str) -> str:
         for pattern, plain in _LATEX:
             text = pattern.sub(plain, text)
     return text
+
+
+_PHRASES = tuple(
+    (re.compile(phrase, re.IGNORECASE), word)
+    for phrase, word in (
+        (
+            r"\bper ?cent(?:age)?[- ]points?\b|%[- ]points?\b|\bper cent\b|\bpor ?cien(?:to)?\b"
+            r"|\bpor cento\b|\bpour cent\b|\bpuntos porcentuales\b|(?:في ?ال|بال)م(?:ئ|ائ|ي)[ةه]",
+            "%",
+        ),
+        (r"\bbasis[- ]points?\b|\bpuntos básicos\b", "bps"),
+        (
+            r"\b(?:U\.?S\.?|United States|American) dollars?\b|\bdólares estadounidenses\b"
+            r"|\bUS-Dollar\b|دولار امريكي",
+            "USD",
+        ),
+        (r"\bU\.?S\.? ?\$", "US$"),
+        (r"\bHong Kong dollars?\b", "HKD"),
+        (r"\bCanadian dollars?\b", "CAD"),
+        (r"\bAustralian dollars?\b", "AUD"),
+        (r"\bSingapore dollars?\b", "SGD"),
+        (r"\bpounds? sterling\b|\bBritish pounds?\b", "GBP"),
+        (r"\bdegrees? (?=celsius|fahrenheit)", ""),
+        (r"\bi\.? ?e\.(?!\w)", "ie"),
+        (r"(?<=\d):1(?![\d.,:])", ""),  # a ratio of 0.75:1
+    )
+)
+_HAS_PHRASE = re.compile(
+    r"cent|point|cien|punto|الم|dolla|dólar|U\.?S|دولار|pound|degree|i\.? ?e\.|:1", re.I
+)
+
+
+def one_word(text: str) -> str:
+    """Phrases of several words that mean one: per cent, percentage points, US dollars."""
+    if _HAS_PHRASE.search(text):
+        for phrase, word in _PHRASES:
+            text = phrase.sub(word, text)
+    return text
+
+
+_WORKINGS = (
+    r"\((?=[^()]{0,80}\d%? ?[-+×*/÷−] ?[$€£]?[\d(])[-\d\s.,$€£%+×*/÷−=≈]{3,80}\)"
+    r"|\(from [^()]{1,60} to [^()]{1,60}\)|\([$€£]?[\d.,]{1,15} (?:out )?of [^()]{1,40}\)"
+    r"|\b(?:rounded )?(?:up |down |off |correct )?to (?:(?:the )?nearest(?: [a-z%]{1,12}){1,2}"
+    r"|(?:one|two|three|four|[0-4]) (?:decimals?|d\.?p\b|significant)(?: [dfp][a-z]{1,7})?)"
+    r"|\b(?:three|six|nine|twelve|[369]|12)[- ]months? (?:period )?(?=end)"
+    r"|\b(?:Q[1-4]|H[12])(?: of|,)? ?(?:FY ?)?(?:19|20)\d\d\b"
+    r"|\b(?:19|20)\d\d ?- ?(?:19|20)?\d\d(?= period)"
+)
+_REFERENCES = (
+    r"\[\d{1,3}(?:[ ,-]{1,2}\d{1,3}){0,5}\]"
+    r"|\b(?:note|table|page|figure|exhibit|section|item|row|column|document|passage|article)"
+    r" \d{1,3}(?:\.\d{1,2}){0,2}(?![\d%])(?! ?(?:or|and|to|[-,/&]) ?\d)"
+)
+REFERENCE = re.compile(_REFERENCES, re.IGNORECASE)
+"""Footnotes, [3], and places in the documents, Table 2."""
+_ASIDE = re.compile(f"{_WORKINGS}|{_REFERENCES}", re.IGNORECASE)
+
+
+def drop_asides(text: str) -> str:
+    """Without references, workings in parentheses, periods and rounding, where digits remain."""
+    if " " not in text and "(" not in text and "[" not in text:
+        return text
+    without = _ASIDE.sub(" ", text)
+    return without if any(map(str.isdigit, without)) else text
+
+
+def shown(text: str) -> str:
+    """``text`` as a breakdown or a message shows it: cut where it is long."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"

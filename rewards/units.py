@@ -18,9 +18,10 @@ class Meaning:
     """What a word does to the number beside it."""
 
     kind: str
-    """``scale``, ``percent``, ``measure``, ``power``, ``per``, ``minus``, ``decrease``, ``loss``,
-    ``to``, ``in``, ``month``, ``year`` (a word before a year), ``number``, ``letter`` (m, mm, t),
-    ``ordinal``, ``stop`` (a word that is no unit), ``fraction`` or ``over`` (分之)."""
+    """``scale``, ``percent``, ``measure``, ``power``, ``per``, ``minus``, ``decrease``,
+    ``loss``, ``increase``, ``to``, ``in``, ``month``, ``year`` (a word before a year),
+    ``number``, ``letter`` (m, mm, t), ``ordinal``, ``stop`` (a word that is no unit),
+    ``fraction`` or ``over`` (分之)."""
     amount: Fraction = Fraction(1)
     measures: frozenset[str] = frozenset()
     """All that the word may stand for: a bare ``$`` is any dollar."""
@@ -33,8 +34,8 @@ _SCALES = {
     10**3: "thousand thousands k mil miles tausend tsd mille mila हज़ार हजार الف الاف الفا",
     10**5: "lakh lakhs lac lacs लाख",
     10**6: (
-        "million millions mn mln mio mios millón millon millones millionen milhão milhões milioni"
-        " milione मिलियन مليون ملايين مليونا"
+        "million millions mn mln mill mio mios millón millon millones millionen milhão milhões"
+        " milioni milione मिलियन مليون ملايين مليونا"
     ),
     10**7: "crore crores cr करोड़ करोड",
     10**9: (
@@ -185,7 +186,7 @@ _OTHER_NUMBERS = {
     12: "doce zwölf बारह",
 }
 _SIGNS = {
-    "minus": "minus negative menos negativo negativa negativ सालिब ऋण ऋणात्मक سالب ناقص 负 負"
+    "minus": "minus negative neg menos negativo negativa negativ सालिब ऋण ऋणात्मक سالب ناقص 负 負"
     " マイナス 마이너스",
     "loss": "loss losses lost pérdida pérdidas verlust verluste घाटा हानि خسارة خسائر"
     " 亏损 虧損 損失 赤字 손실 적자",
@@ -194,6 +195,10 @@ _SIGNS = {
     " disminuyó bajó cayó caída reducción descenso rückgang gesunken sank abnahme"
     " verringerung कमी गिरावट انخفاض انخفض تراجع 减少 減少 下降 下跌"
     " 降低 低下 감소 하락",
+    "increase": "increase increases increased increasing rise rises rose risen grew grown growth up"
+    " gain gains gained profit profits higher improved improvement aumento aumentó subió alza"
+    " subida crecimiento creció anstieg stieg gestiegen zunahme erhöhung gewinn वृद्धि बढ़ोतरी"
+    " زيادة ارتفاع ارتفع نمو 增加 增长 增長 上升 上涨 上漲 提高 盈利 上昇 増加 증가 상승",
     "to": "to at auf zu पर الى 到 至",
     "in": "in en",
     "per": "per pro por je /",
@@ -204,9 +209,9 @@ _SIGNS = {
     "ordinal": "st nd rd th",
     "month": "january february march april may june july august september october november december"
     " jan feb mar apr jun jul aug sep sept oct nov dec",
-    "year": "since during between from of for fiscal year fy through until ended ending",
+    "year": "since during between from of for fiscal year fy through until ended ending end",
     "stop": "and or is was were are as on by over under than with which respectively approximately"
-    " about around total overall rounded higher more less increase increased compared relative"
+    " about around total overall rounded more less compared relative"
     " based versus vs from of for during since y e de del und oder im von के में की है और و من في",
 }
 

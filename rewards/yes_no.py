@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from qwenlong.rewards.answer import extract
+from qwenlong.rewards.answer import LEAD_IN, asks, extract, shown
 from qwenlong.rewards.normalise import normalise
 from qwenlong.types import Example, InputError, Score
 
@@ -27,10 +27,12 @@ _WORDS: dict[str, str] = {
     "yes": "yes|yeah|yep|yes indeed|yes it is|是|是的|对|對|对的|對的|是肯定的"
     "|はい|ええ|そうです|はいそうです|예|네|그렇습니다"
     "|맞습니다|نعم|أجل|بلى|sí|si|ja|jawohl|हाँ|हां|जी हाँ|जी हां",
-    "no": "no|nope|nah|否|不|不是|不是的|不对|不對|いいえ|いえ|いや|違います|ちがいます"
+    "no": "no|nope|nah|没有|沒有"
+    "|否|不|不是|不是的|不对|不對|いいえ|いえ|いや|違います|ちがいます"
     "|아니요|아니오|아뇨|아닙니다|لا|كلا|nein|नहीं|जी नहीं|ना",
-    "true": "true|verdadero|cierto|wahr|正确|正確|真|참|صحيح|صح|सही|सत्य",
-    "false": "false|falso|falsch|unwahr|错误|錯誤|错|錯|假|誤り|거짓|خطأ|خاطئ|गलत|असत्य",
+    "true": "true|correct|正确的|正確的|verdadero|cierto|wahr|正确|正確|真|참|صحيح|صح|सही|सत्य",
+    "false": "false|incorrect|wrong|不正确|不正確|错误的|錯誤的|falso|falsch|unwahr"
+    "|错误|錯誤|错|錯|假|誤り|거짓|خطأ|خاطئ|गलत|असत्य",
     "unanswerable": "unanswerable|not answerable|not answered|no answer|cannot answer|can't answer"
     "|cannot be answered|can't be answered|can not be answered|could not be answered"
     "|impossible to answer|impossible to say|impossible to determine|impossible to tell"
@@ -62,8 +64,11 @@ _WORDS: dict[str, str] = {
     "unstated": "unknown|not known|undetermined|not mentioned|not stated|not specified|not given"
     "|not provided|insufficient|do not say|does not say|do not mention|does not mention"
     "|do not state|does not state|do not specify|does not specify|no information"
+    "|do not provide|does not provide|do not contain|does not contain"
+    "|do not contain enough information|does not contain enough information|not found"
+    "|not available|not contained|not included"
     "|no information is given|no information is provided"
-    "|未提及|没有提及|沒有提及|没有答案|沒有答案|未知|不明|不明です|記載なし|記載がありません"
+    "|未提及|未提到|没有提到|沒有提到|无法从文中得知|没有提及|沒有提及|没有答案|沒有答案|未知|不明|不明です|記載なし|記載がありません"
     "|언급되지 않음"
     "|غير معروف|غير مذكور|desconocido|no se menciona|unbekannt|nicht bekannt|nicht angegeben"
     "|अज्ञात|ज्ञात नहीं",
@@ -88,18 +93,19 @@ def _word(*keys: str) -> str:
 
 
 _SUBJECT = (
-    r"(?:(?:based on|according to|given|from|según|laut) [^,.;]{1,80}, "
-    r"|(?:根据|根據)[^,.;]{1,40},)?"
-    r"(?:(?:it|this|that|(?:the|this) (?:question|answer)|question|answer) (?:is |was )?"
-    r"|there (?:is|was) |(?:the )?(?:documents?|texts?|passages?|context) (?:(?:gives?|has|have) )?"
-    r"|(?:the )?information (?:is|was) |die frage (?:ist )?|la pregunta |esto "
-    r"|该问题|这个问题|本题)?"
+    rf"{LEAD_IN}(?:laut [^,.;]{{1,80}}, )?(?:definitely |certainly |clearly )?"
+    r"(?:(?:it|this|that|(?:(?:the|this) )?(?:question|answer|statement|claim)) (?:is |was )?"
+    r"|there (?:is|was) |(?:the )?(?:provided |given )?(?:documents?|texts?|passages?|context)"
+    r" (?:(?:gives?|has|have) )?|(?:(?:the|this) )?information (?:is|was) "
+    r"|die frage (?:ist )?|es gibt |la pregunta |esto "
+    r"|该问题|这个问题|本题|(?:文档|文章|文本|原文|文)中|(?:この)?(?:情報|文書|資料)からは?)?"
 )
 # A label ends where a reason may begin; "no one", "no doubt", "yes is wrong" are no labels.
 _END = (
-    r"(?=$|[,;:!\n]|\.(?! ?\d)| ?[-(]|\s(?:because|since|as|given|for|due|based|from|in|by|with|to|"
-    r"about|on|the|it|he|she|they|both|neither|this|that|these|we|porque|ya|pues|ambos|según|con|"
-    r"para|weil|da|denn|beide|aus|anhand|لان|क्योंकि)\b|因为|因為)"
+    r"(?=$|[,;:!\n]|\.(?! ?\d)| - | ?\(|\s(?:because|since|as|given|for|due|based|from|in|by|with"
+    r"|to|about|on|the|it|he|she|they|both|neither|this|that|these|we|porque|ya|pues|ambos|según|con|"
+    r"para|weil|da|denn|beide|aus|anhand|لان|क्योंकि)\b"
+    r"|因为|因為|[该此]问题|这个问题| (?:عن|على) السؤال)"
 )
 _LABEL = re.compile(f"{_SUBJECT}({_any()}){_END}")
 _SO = re.compile(
@@ -107,7 +113,8 @@ _SO = re.compile(
 )
 # The others as claims of their own: "… the answer is no", "No, yes", not "no other film".
 _ALONE = re.compile(
-    rf"(?:(?<![^\W_])|(?<=[\u3040-\u9fff]))({_any('yes', 'no', 'true', 'false')})(?=$|[,.;:!?])"
+    rf"(?<!not )(?:(?<![^\W_])|(?<=[\u3040-\u9fff]))({_any('yes', 'no', 'true', 'false')})"
+    r"(?=$|[,.;:!?)\]]| (?:for|to|is)\b)"
 )
 _UNSURE = re.compile(
     r"\b(?:maybe|perhaps|possibly|depends|depending|unsure|uncertain|not sure|unclear|either way"
@@ -125,12 +132,14 @@ _CLAUSE = re.compile(
     r"\b(?:because|since|as|given|porque|weil|da|denn)\b|لان|क्योंकि|因为|因為|[,.;:]"
 )
 _DENIAL = re.compile(
-    r"\b(?:not|never|neither|none|nicht|keine?|nunca)\b|n't\b|不是|没有|沒有|ではありません|아닙니다|नहीं|ليس"
+    r"\b(?:not|never|neither|none|nobody|non|não|нет|nicht|keine?|nunca)\b|n't\b|不是|没有|沒有|ではありません|아닙니다|नहीं|ليس"
 )
 _AFFIRMS = re.compile(
-    r"\W{0,3}(?:it|he|she|they|both|this|that) (?:both )?(?:is|are|was|were|does|do|did|has|have|"
-    r"can|will|would)\W{0,3}$"
+    r"\W{0,3}(?:actually |in fact )?(?:it|he|she|they|both|this|that) (?:both )?"
+    r"(?:is|are|was|were|does|do|did|has|have|can|will|would)(?: both| all| indeed)?\W{0,3}$"
 )
+_BUT_WRONG = re.compile(r"\b(?:but|however)\b[^.;]{0,40}\b(?:wrong|incorrect|false|untrue)\b")
+_DASH = re.compile(r"\s{0,3}(?:[–—]|--)\s{0,3}")
 _MARKS = re.compile(r"[*_`\"]|(?<!\w)'|'(?!\w)")
 _OPPOSITE = {"yes": {"no", "false"}, "true": {"no", "false"}, "no": {"yes", "true"}}
 _OPPOSITE |= {"false": {"yes", "true"}, "unanswerable": {"yes", "no", "true", "false"}}
@@ -152,9 +161,7 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
     answer = extraction.answer or ""
     gold = _gold_label(example.answers[0]) or "unreadable"
     breakdown = {
-        "extracted": answer
-        if len(answer) <= 200
-        else f"{answer[:200]}… ({len(answer)} characters)",
+        "extracted": shown(answer),
         "rule": extraction.how,
         "compared_with": gold,
     }
@@ -172,9 +179,9 @@ def read(answer: str) -> tuple[str | None, str]:
     """The label that an answer claims, or None and why it claims none."""
     if len(answer) > LIMIT:
         return None, f"{len(answer)} characters, too long for a label and its reason"
-    if answer.rstrip(" *_`\"'").endswith(("?", "？", "؟")):
+    if asks(answer):
         return None, "the answer is a question"
-    text = _MARKS.sub("", normalise(answer)).strip()
+    text = _MARKS.sub("", normalise(_DASH.sub(" - ", answer))).strip()
     match = _LABEL.match(text)
     if not match:
         last = _SO.search(text)
@@ -203,6 +210,8 @@ def _taken_back(label: str, rest: str) -> str:
         return f"{denial[0]!r} denies it"
     if label in ("no", "false") and _AFFIRMS.match(first):
         return "what follows affirms"
+    if called := _BUT_WRONG.search(rest):
+        return f"{called[0]!r}"
     return ""
 
 

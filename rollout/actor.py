@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from qwenlong.config import RolloutConfig
+from qwenlong.config import EngineConfig
 from qwenlong.rollout.vllm_engine import VllmEngine
 from qwenlong.types import Prompt, Rollout, Rope, Sampling, StoredWeights
 
@@ -16,7 +16,7 @@ class RolloutActor:
     """Made a Ray actor by ``cluster``; a plain class, so that it can be used without Ray."""
 
     def __init__(
-        self, path: str, dtype: str, rope: Rope, longest: int, config: RolloutConfig, seed: int
+        self, path: str, dtype: str, rope: Rope, longest: int, config: EngineConfig, seed: int
     ) -> None:
         self.engine = VllmEngine(path, dtype, rope, longest, config, seed)
 

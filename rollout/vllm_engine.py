@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qwenlong.config import RolloutConfig
+from qwenlong.config import EngineConfig
 from qwenlong.types import Prompt, Rollout, Rope, Sampling
 
 
@@ -22,7 +22,7 @@ class VllmEngine:
     """
 
     def __init__(
-        self, path: str, dtype: str, rope: Rope, longest: int, config: RolloutConfig, seed: int
+        self, path: str, dtype: str, rope: Rope, longest: int, config: EngineConfig, seed: int
     ) -> None:
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         single = config.tensor_parallel_size == 1
@@ -108,7 +108,7 @@ class VllmEngine:
         self.llm.llm_engine.engine_core.shutdown()
 
 
-def _kv_cache_bytes(config: RolloutConfig) -> int | None:
+def _kv_cache_bytes(config: EngineConfig) -> int | None:
     if config.kv_cache_gb is not None:
         return int(config.kv_cache_gb * 2**30)
     return None if torch.cuda.is_available() else 2**30

@@ -8,9 +8,10 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
+from qwenlong.checks import check_rope
 from qwenlong.cli import main
 from qwenlong.config import Config, RlStage, SftStage
-from qwenlong.experiment import check_rope, load_config, save_config
+from qwenlong.experiment import load_config, save_config
 from qwenlong.types import InputError
 
 SHIPPED = sorted((Path(__file__).parent.parent / "experiments").glob("*.yaml"))

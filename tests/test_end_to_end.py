@@ -19,6 +19,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from qwenlong.config import TinyConfig
+from qwenlong.data.prompts import training_texts
+from qwenlong.model.tiny import build_tiny
+from qwenlong.types import Example
+from tests.judge_server import MODEL, Handler, honest, says, sends, serving, shown
+
 ROOT = Path(__file__).parent.parent
 MARK = "QWENLONG_TEST_RUN"
 """In the environment of a run and of all that it starts, so that what it leaves is found."""
@@ -321,3 +327,90 @@ def test_adapters_dapo_and_a_reference_in_a_whole_run(
     assert first.keys() == last.keys()
     changed = {name for name in first if not torch.equal(first[name], last[name])}
     assert changed == {name for name in first if name.endswith("_proj.weight")}
+
+
+REWARDS = "rewards.by_source=[{source: '*', combine: judge}]"
+
+
+def test_a_judge_over_http_that_fails_now_and_then(
+    experiment: Path, start: Callable[..., Command], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it gives no verdict on is dropped: not a 0, and nobody learns from it."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    run = experiment.parent / "judged"
+
+    def behave(handler: Handler, body: dict[str, Any], number: int) -> None:
+        answer, golds, _ = shown(body)
+        if (answer, golds) == ("delo", ["bara"]):
+            sends(handler, 500, b"overloaded")
+        else:
+            says(handler, honest(body))
+
+    with serving() as server:
+        server.behave = behave
+        command = start(
+            "train", str(experiment), f"run_dir={run}", REWARDS, "rewards.unjudged=drop",
+            f"rewards.judge={{model: {MODEL}, url: '{server.url}', attempts: 1}}",
+        )  # fmt: skip
+        assert command.ended() == 0, command.output.read_text()
+        asked = [shown(body)[:2] for body in server.bodies]
+    dropped = 0
+    for line in lines(run / "metrics.jsonl"):
+        if line["kind"] != "rl":
+            continue
+        records = lines(run / "rollouts" / f"{line['stage']}-{line['step']:05d}.jsonl")
+        judged = [record for record in records if record["score"]["value"] is not None]
+        assert line["unjudged_share"] == pytest.approx(1 - len(judged) / 32)
+        values = [record["score"]["value"] for record in judged]
+        assert line["reward_mean"] == pytest.approx(sum(values) / len(values))
+        for record in records:
+            told = record["score"]["breakdown"]
+            left_out = (told.get("extracted"), record["answers"]) == ("delo", ["bara"])
+            assert left_out == (record not in judged) == ("unjudged" in told)
+            assert (record["advantage"] is None) == left_out
+        dropped += 32 - len(judged)
+    assert dropped > 0
+    # Of what it did give a verdict on, it was asked once in the whole run.
+    once = [case for case in asked if case[0] in ("bara", "delo") and case[1][0] == case[0]]
+    assert len(once) == len({json.dumps(case) for case in once}) > 0
+    assert (run / "judge.sqlite").is_file()
+    state = json.loads((run / "checkpoints/0005-phase2-00003/state.json").read_text())
+    assert state["judge_spent"]["calls"] == len(asked) - 1  # without the probe
+
+
+def test_a_judge_that_is_not_there_stops_a_run_before_it_starts(
+    experiment: Path, start: Callable[..., Command]
+) -> None:
+    run = experiment.parent / "unjudged"
+    away = "{model: m, url: 'http://127.0.0.1:9/v1', attempts: 1}"
+    command = start("train", str(experiment), f"run_dir={run}", REWARDS, f"rewards.judge={away}")
+    assert command.ended() == 2
+    told = command.output.read_text().strip()
+    assert told.startswith("qwenlong: rewards.judge.model=m: gives no verdict: ConnectError")
+    assert "\n" not in told and not run.exists()
+
+
+def test_a_judge_on_engines_of_the_run(
+    experiment: Path, start: Callable[..., Command], examples: list[Example]
+) -> None:
+    """One that never learned to write a verdict: the rule decides, and it is said so."""
+    run, folder = experiment.parent / "engine", experiment.parent / "judge"
+    build_tiny(folder, training_texts(examples), TinyConfig(1, 64, 128, heads=2, kv_heads=1), 4096, seed=0)
+    command = start(
+        "train", str(experiment), f"run_dir={run}", REWARDS, "rewards.unjudged=rule",
+        f"rewards.judge={{model: {folder}, attempts: 1, reply_tokens: 8}}",
+        "rewards.judge.engine.kv_cache_gb=0.5", "stages.phase1.steps=1", "stages.phase2.steps=1",
+    )  # fmt: skip
+    assert command.ended() == 0, command.output.read_text()
+    printed = command.output.read_text()
+    assert f"rewards.judge.model={folder}: gives no verdict:" in printed
+    assert (run / "logs" / "judge-0.log").stat().st_size > 0
+    told = [
+        record["score"]["breakdown"]
+        for stage in ("phase1", "phase2")
+        for record in lines(run / "rollouts" / f"{stage}-00001.jsonl")
+    ]
+    unjudged = [each for each in told if "unjudged" in each]
+    assert unjudged and all(each["unjudged"] == "rule" for each in unjudged)
+    reasons = ("the reply was cut off", "no verdict in the reply")
+    assert all(any(why in each["why"] for why in reasons) for each in unjudged)

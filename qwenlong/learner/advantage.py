@@ -9,16 +9,16 @@ from statistics import fmean, pstdev
 def group_advantages(rewards: Sequence[float], scaled: bool = True) -> tuple[float, ...]:
     """(r - mean) / std over the group (QwenLong-L1, arXiv 2505.17667; GRPO, arXiv 2402.03300).
 
-    The population's standard deviation is used. A group without variance has nothing to compare
-    and gets zeros.
+    The population's standard deviation is used. A group without variance, or of less than two,
+    has nothing to compare and gets zeros.
 
     Args:
         scaled: False leaves out the division, so that groups which are all but solved, or all but
             hopeless, weigh no more than others (Dr. GRPO, arXiv 2503.20783).
     """
-    mean, spread = fmean(rewards), pstdev(rewards)
-    if spread == 0.0:
+    if len(set(rewards)) < 2:
         return (0.0,) * len(rewards)
+    mean, spread = fmean(rewards), pstdev(rewards)
     scale = spread if scaled else 1.0
     return tuple((reward - mean) / scale for reward in rewards)
 

@@ -29,7 +29,7 @@ function place(rollout) {
 
 function facts(rollout) {
   const score = rollout.score;
-  const rows = [["score", `${score.value} (${score.verifier})`]];
+  const rows = [["score", `${score.value ?? "none"} (${score.verifier})`]];
   for (const [key, value] of Object.entries(score.breakdown || {})) rows.push([key, value]);
   rows.push(["tokens", `${rollout.prompt_tokens} prompt, ${rollout.response_tokens} response`]);
   rows.push(["finished by", rollout.finish_reason]);

@@ -205,7 +205,9 @@ def _lines(path: Path, missing: list[str]) -> Iterator[tuple[int, dict[str, Any]
             offset += len(line)
 
 
-def verdict(score: float) -> str:
+def verdict(score: float | None) -> str:
+    if score is None:
+        return "unjudged"
     if score >= 1:
         return "right"
     return "partial" if score > 0 else "wrong"

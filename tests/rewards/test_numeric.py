@@ -115,6 +115,18 @@ def test_reading_is_exact(number: Fraction) -> None:
     assert [claim.value for claim in read(written).claims] == [number]
 
 
+@given(st.integers(1, 999), st.integers(2, 999), st.integers(2, 9))
+def test_a_division_left_undone_is_no_result(above: int, below: int, factor: int) -> None:
+    number = Fraction(above, below)
+    if number.denominator > 1:
+        lowest = f"{number.numerator}/{number.denominator}"
+        gold = f"{float(number):.9f}"
+        assert said(lowest, gold).value == 1.0
+        assert said(f"{above * factor}/{below * factor}", gold).value == 0.0
+        assert said(f"{above * factor}/{below * factor} = {gold}", gold).value == 1.0
+        assert said(f"{above * factor}/{below * factor}", f"{above}/{below}").value == 1.0
+
+
 PIECES = st.sampled_from(
     "32.4 1,234 -5 ( ) $ % million 万 亿 三 百 点 not or = ≈ \\frac{ { } } \\boxed{ ^ ** × 10^ e9"
     " 1e99 2019 in of a / . , ' ٣ ३ ５ ½ ³ \ud800 \x00 \u200f \u0301 per cent bps ₹"

@@ -34,6 +34,9 @@ PHRASINGS = (
     "Both documents agree.\n\n### Final Answer\n\n**{}**",
     "Therefore, the answer is “{}”.",
     "The first document does not say, the second does.\n\nSo the answer is {}.",
+    "The answer is **{}**.\n\nThis is stated in the second document.",
+    "<answer>\n{}\n</answer>",
+    "According to the second document, the answer is {}.",
 )
 
 

@@ -116,7 +116,7 @@ def written(item: Item, gold: str) -> dict[str, str]:
         return ways
     if float(gold).is_integer() and "e" not in gold:
         ways["whole"] = f"{int(float(gold)):,}{scale}"
-    if abs(float(gold)) > 20:
+    if abs(float(gold)) > 20 and "how many" not in item.question.lower():
         ways["dollars"] = f"{minus}${grouped(size)}{scale}"
         if minus:
             ways["accounting"] = f"(${grouped(size)}{scale})"
@@ -144,6 +144,8 @@ def wrong(item: Item, others: list[Item]) -> dict[str, str]:
         "either": f"{gold}{scale} or {other.gold}{scale}",
         "neither": f"{other.gold}{scale} and {gold}{scale}",
         "last place": f"{next_to(gold)}{scale}",
+        "half": f"half of {gold}{scale}",
+        "division": f"{float(gold) * 2000:.10g}/2000{scale}",
     }
     if "percent" not in item.question and item.scale != "percent":
         ways["percent"] = f"{gold}%"

@@ -1,0 +1,216 @@
+"""What an experiment may say: everything that no run could do is refused, key by key."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+from qwenlong.config import Config, EngineConfig, RewardsConfig, RlStage, SftStage
+from qwenlong.rewards.hybrid import COMBINE, POLICIES
+from qwenlong.types import InputError
+
+DTYPES = ("float32", "bfloat16")
+OVER_LONG = ("drop", "middle")
+ATTENTIONS = ("auto", "sdpa", "flex", "flash")
+LOGGERS = ("tensorboard", "trackio", "wandb")
+UNTRAINED = "untrained"
+"""What the policy is called before its first stage."""
+
+Require = Callable[[bool, str, Any, str], None]
+
+
+def check(config: Config) -> None:
+    """Refuses what no run could do, as far as the configuration alone tells."""
+
+    def require(holds: bool, key: str, value: Any, right: str) -> None:
+        if not holds:
+            raise InputError(f"{key}={value}: {right}")
+
+    _check_values(config, require)
+    for name, stage in config.stages.items():
+        named = re.fullmatch(r"[\w-]+", name) and name != UNTRAINED
+        require(bool(named), "stages", name, f"a name is a word, and not {UNTRAINED!r}")
+        _check_stage(f"stages.{name}", stage, config.learner.processes, require)
+    require(bool(config.phases), "stages", list(config.stages), "at least one needs kind: rl")
+    phases = [(name, s) for name, s in config.stages.items() if isinstance(s, RlStage)]
+    for (_, before), (name, phase) in pairwise(phases):
+        right = f"must not be shorter than the phase before it ({before.context})"
+        key = f"stages.{name}.context"
+        require(phase.context >= before.context, key, phase.context, right)
+
+
+def _check_values(config: Config, require: Require) -> None:
+    rollout, evaluation, learner = config.rollout, config.evaluation, config.learner
+    for key, name, known in (
+        ("policy.dtype", config.policy.dtype, DTYPES),
+        ("data.over_long", config.data.over_long, OVER_LONG),
+        ("learner.attention", learner.attention, ATTENTIONS),
+        ("rewards.unjudged", config.rewards.unjudged, POLICIES),
+        *((f"loggers.{i}", name, LOGGERS) for i, name in enumerate(config.loggers)),
+    ):
+        require(name in known, key, name, f"must be one of {', '.join(known)}")
+    for key, count in (
+        ("policy.window", config.policy.window or 1),
+        ("learner.max_tokens", learner.max_tokens or 1),
+        ("learner.data_ranks", learner.data_ranks),
+        ("learner.sequence_ranks", learner.sequence_ranks),
+        ("evaluation.examples", evaluation.examples),
+        *((f"evaluation.contexts.{i}", n) for i, n in enumerate(evaluation.contexts)),
+        ("checkpoint.every", config.checkpoint.every),
+        ("checkpoint.keep", config.checkpoint.keep),
+        *(
+            (f"data.{part}.{i}.examples", 1 if source.examples is None else source.examples)
+            for part in ("sft", "train", "held_out")
+            for i, source in enumerate(getattr(config.data, part))
+        ),
+    ):
+        require(count >= 1, key, count, "must be at least 1")
+    # A temperature of 0 has no probabilities to train on.
+    temperature = rollout.temperature
+    require(0 < temperature < math.inf, "rollout.temperature", temperature, "must be above 0")
+    temperature = evaluation.temperature
+    require(temperature >= 0, "evaluation.temperature", temperature, "must be at least 0")
+    for key, share in (
+        ("learner.beta1", learner.beta1),
+        ("learner.beta2", learner.beta2),
+    ):
+        require(0 <= share < 1, key, share, "must be in [0, 1)")
+    for key, amount in (
+        ("learner.cpus", learner.cpus),
+        ("learner.threads", 1 if learner.threads is None else learner.threads),
+        ("learner.max_grad_norm", learner.max_grad_norm),
+        ("ray.object_store_gb", config.ray.object_store_gb or 1),
+        ("evaluation.response", 1 if evaluation.response is None else evaluation.response),
+        *((f"policy.tiny.{name}", n) for name, n in vars(config.policy.tiny).items()),
+    ):
+        require(amount > 0, key, amount, "must be above 0")
+    require(learner.gpus >= 0, "learner.gpus", learner.gpus, "must be at least 0")
+    for key, top_p in (("rollout", rollout.top_p), ("evaluation", evaluation.top_p)):
+        require(0 < top_p <= 1, f"{key}.top_p", top_p, "must be above 0 and at most 1")
+    _check_engine("rollout", rollout, require)
+    _check_learner(config, require)
+    _check_rewards(config.rewards, require)
+
+
+def _check_engine(key: str, engine: EngineConfig, require: Require) -> None:
+    for name, count in (
+        ("actors", engine.actors),
+        ("tensor_parallel_size", engine.tensor_parallel_size),
+    ):
+        require(count >= 1, f"{key}.{name}", count, "must be at least 1")
+    for name, amount in (
+        ("cpus", engine.cpus),
+        ("threads", 1 if engine.threads is None else engine.threads),
+        ("kv_cache_gb", 1 if engine.kv_cache_gb is None else engine.kv_cache_gb),
+    ):
+        require(amount > 0, f"{key}.{name}", amount, "must be above 0")
+    require(engine.gpus >= 0, f"{key}.gpus", engine.gpus, "must be at least 0")
+    share = engine.gpu_memory_utilization
+    require(0 <= share < 1, f"{key}.gpu_memory_utilization", share, "must be in [0, 1)")
+
+
+def _check_rewards(rewards: RewardsConfig, require: Require) -> None:
+    judge, sources = rewards.judge, [reward.source for reward in rewards.by_source]
+    for i, reward in enumerate(rewards.by_source):
+        key = f"rewards.by_source.{i}"
+        once = sources.count(reward.source) == 1
+        require(once, f"{key}.source", reward.source, "must be named once")
+        known = f"must be one of {', '.join(COMBINE)}"
+        require(reward.combine in COMBINE, f"{key}.combine", reward.combine, known)
+        can_judge = reward.combine == "rule" or judge.model is not None
+        right = "needs a judge, but rewards.judge.model is not set"
+        require(can_judge, f"{key}.combine", reward.combine, right)
+    asked = any(reward.combine != "rule" for reward in rewards.by_source)
+    right = "no rewards.by_source asks it; set combine there"
+    require(asked or judge.model is None, "rewards.judge.model", judge.model, right)
+    if judge.url is not None:
+        right = "must be an API's address such as http://localhost:8000/v1"
+        is_address = judge.url.startswith(("http://", "https://"))
+        require(is_address, "rewards.judge.url", judge.url, right)
+    require(judge.timeout_s > 0, "rewards.judge.timeout_s", judge.timeout_s, "must be above 0")
+    for name in ("reply_tokens", "attempts", "concurrency", "max_calls", "max_tokens"):
+        count = getattr(judge, name)
+        allowed = count is None or count >= 1
+        require(allowed, f"rewards.judge.{name}", count, "must be at least 1")
+    _check_engine("rewards.judge.engine", judge.engine, require)
+
+
+def _check_learner(config: Config, require: Require) -> None:
+    from qwenlong.learner.objectives import find_objective  # imports torch, which takes a while
+
+    learner = config.learner
+    find_objective(learner.objective)
+    for name, stage in config.stages.items():
+        longest = stage.context + stage.response if isinstance(stage, RlStage) else 0
+        fits = learner.max_tokens is None or learner.max_tokens >= longest
+        right = f"must hold a prompt and a response of stages.{name} ({longest} tokens)"
+        require(fits, "learner.max_tokens", learner.max_tokens, right)
+    options = ("clip_low", "clip_high", "kl_coefficient", "overlong_buffer", "lora_rank")
+    for key in (*options, "weight_decay"):
+        amount = getattr(learner, key) or 0
+        require(amount >= 0, f"learner.{key}", amount, "must be at least 0")
+    low = 0.0 if learner.clip_low is None else learner.clip_low
+    require(low <= 1, "learner.clip_low", low, "must be at most 1: no ratio is below 0")
+    require(learner.lora_alpha > 0, "learner.lora_alpha", learner.lora_alpha, "must be above 0")
+    on_gpu = learner.gpus > 0 or learner.attention in ("auto", "sdpa")
+    require(on_gpu, "learner.attention", learner.attention, "needs a GPU (learner.gpus is 0)")
+    half = learner.attention != "flash" or config.policy.dtype == "bfloat16"
+    require(half, "learner.attention", learner.attention, "needs policy.dtype=bfloat16")
+    cap = learner.importance_cap
+    require(cap is None or cap > 0, "learner.importance_cap", cap, "must be above 0")
+    ratio = learner.mask_ratio
+    require(ratio is None or ratio > 1, "learner.mask_ratio", ratio, "must be above 1")
+
+
+def _check_stage(key: str, stage: Any, processes: int, require: Require) -> None:
+    counts = ["context", "batch"]
+    counts += ["checkpoint_every"] if isinstance(stage, SftStage) else []
+    counts += ["response", "steps"] if isinstance(stage, RlStage) else []
+    for name in counts:
+        value = getattr(stage, name)
+        require(value >= 1, f"{key}.{name}", value, "must be at least 1")
+    rate = stage.learning_rate
+    require(rate > 0, f"{key}.learning_rate", rate, "must be above 0")
+    if isinstance(stage, SftStage):
+        require(stage.epochs > 0, f"{key}.epochs", stage.epochs, "must be above 0")
+        require(0 <= stage.warmup < 1, f"{key}.warmup", stage.warmup, "must be in [0, 1)")
+        micro = stage.batch if stage.micro_batch is None else stage.micro_batch
+        right = f"must divide batch ({stage.batch})"
+        require(micro >= 1 and stage.batch % micro == 0, f"{key}.micro_batch", micro, right)
+        right = f"must be a multiple of the learner's {processes} processes"
+        require(micro % processes == 0, f"{key}.micro_batch", micro, right)
+        return
+    require(stage.group >= 2, f"{key}.group", stage.group, "GRPO compares at least 2 rollouts")
+    require(stage.yarn_factor >= 1, f"{key}.yarn_factor", stage.yarn_factor, "must be at least 1")
+    right = f"must be a multiple of group ({stage.group}): it counts rollouts"
+    require(stage.batch % stage.group == 0, f"{key}.batch", stage.batch, right)
+    mini = stage.batch if stage.mini_batch is None else stage.mini_batch
+    fits = mini >= 1 and mini % stage.group == 0 and stage.batch % mini == 0
+    right = f"must be a multiple of group ({stage.group}) and divide batch ({stage.batch})"
+    require(fits, f"{key}.mini_batch", mini, right)
+
+
+def check_rope(config: Config, window: int) -> None:
+    """Refuses rows longer than the RoPE of their stage serves. ``window``: the policy's own."""
+    for name, stage in config.stages.items():
+        is_phase = isinstance(stage, RlStage)
+        factor = stage.yarn_factor if is_phase else 1.0
+        row = stage.context + (stage.response if is_phase else 0)
+        if row <= int(window * factor):
+            continue
+        mend = f"set yarn_factor >= {row / window:.4g}" if is_phase else "shorten it"
+        raise InputError(
+            f"stages.{name}.context={stage.context}: a row of {row} tokens is beyond the"
+            f" {int(window * factor)} that RoPE allows (window {window}, yarn_factor"
+            f" {factor:g}); {mend}"
+        )
+    longest = config.contexts[-1] + (config.evaluation.response or config.longest_response)
+    limit = int(window * max(phase.yarn_factor for phase in config.phases))
+    if longest > limit:
+        raise InputError(
+            f"evaluation.contexts={config.contexts}: a row of {longest} tokens, response included,"
+            f" is beyond the {limit} that the RoPE of the last phase allows"
+        )

@@ -1,0 +1,119 @@
+"""Finds an answer whose items may stand in lines of their own, for the kinds list and order.
+
+Such lines are those below a marker with nothing behind it ("Answer:"), or else those that close
+the response: bullets or numbered lines, a fenced JSON array, or bare lines that are all there is
+or follow a colon. They are folded into one line, in which ``ITEM_BREAK`` parts the items, and the
+rules of ``answer`` read the rest as ever. "The following are wrong:" gives no items.
+"""
+
+from __future__ import annotations
+
+import re
+
+from qwenlong.rewards.answer import THEREFORE, Extraction, announces, final_part, find
+
+ITEM_BREAK = "\u241e"
+"""Between items that stood in lines of their own."""
+MARKDOWN = " \t\r\n*_`"
+NUMBERING = r"\(?\d{1,3}[.)、．）](?=\D)\s{0,9}|\(?[a-zA-Z][.)]\s{1,9}|[①-⑳]\s{0,9}"
+_LINE_MARK = re.compile(rf"[ \t]{{0,9}}(?:[-*+•‣▪◦–—]\s{{1,9}}|{NUMBERING})(?=\S)")
+# "- **Paris**: the capital of France" claims what is bold.
+_BOLD = re.compile(r"\*\*([^*\n]{1,300}?)(?:[:：]\*\*|\*\*\s?[:：(–—-])")
+_DENIES = re.compile(
+    r"\b(?:wrong|incorrect|excluded|rejected|ruled out|false|none|neither|except"
+    r"|(?:do|does|is|are|was|were)(?: not|n['’]t)|not (?:in|part|among|the|an?|all|any))\b"
+    r"|不是|不对|不對|错误|錯誤|除了|并非",
+    re.IGNORECASE,
+)
+_FENCED = re.compile(r"[a-z]{0,9}\s{1,9}(\[.*\])\s{0,9}", re.DOTALL)
+_NO_ITEM = ("|", "```", "~~~", ">", "#")
+_BARE = 100
+"""The longest line that is an item without a bullet, in characters."""
+_COLONS = (":", "：")
+
+
+def extract_items(response: str, thinking: bool, longest: int) -> Extraction:
+    """``answer.extract``; items in lines are looked for in the last ``longest`` characters."""
+    final, unfinished = final_part(response, thinking)
+    if unfinished:
+        return Extraction(None, unfinished)
+    at = max(0, len(final.rstrip()) - longest)
+    tail, closing = _folded(final[at:]) if "\n" in final[at:] else (final[at:], "")
+    extraction = find(final[:at] + tail)
+    if extraction.answer is None and closing:
+        return Extraction(closing, "the last lines")
+    return extraction
+
+
+def _folded(text: str) -> tuple[str, str]:
+    """``text`` with its last list in one line, and the items of one that closes it."""
+    text = text.rstrip()
+    if text.endswith("```"):
+        array = _FENCED.fullmatch(text[:-3].rpartition("```")[2])
+        return text, " ".join(array[1].split()) if array else ""
+    lines = text.split("\n")
+    for at in range(len(lines) - 2, -1, -1):
+        if rule := announces(lines[at]):
+            items, end = _block(lines, at + 1)
+            if items:
+                marker = "Therefore, the answer is" if rule == THEREFORE else "Answer:"
+                return "\n".join([*lines[:at], f"{marker} {items}", *lines[end:]]), ""
+    start, bare = _closing(lines)
+    items, _ = _block(lines, start)
+    if ITEM_BREAK not in items or _denied(lines[:start]):
+        return text, ""
+    return (text, items) if bare else ("\n".join([*lines[:start], "", items]), items)
+
+
+def _closing(lines: list[str]) -> tuple[int, bool]:
+    """Where the list begins that closes ``lines``, and whether its lines are bare."""
+    start = len(lines)
+    while start and (not lines[start - 1].strip() or _LINE_MARK.match(lines[start - 1])):
+        start -= 1
+    if start < len(lines):
+        return start, False
+    while start and _bare(lines[start - 1].strip()):
+        start -= 1
+    above = "".join(lines[:start]).rstrip(MARKDOWN)
+    return start if not above or above.endswith(_COLONS) else len(lines), True
+
+
+def _bare(line: str) -> bool:
+    return (
+        0 < len(line) <= _BARE
+        and not line.startswith(_NO_ITEM)
+        and not line.endswith((".", *_COLONS))
+    )
+
+
+def _block(lines: list[str], start: int) -> tuple[str, int]:
+    """The items in the lines from ``start`` on, and where they end."""
+    rest = (at for at in range(start, len(lines)) if lines[at].strip())
+    first, second = next(rest, None), next(rest, None)
+    if first is None:
+        return "", start
+    introduced = lines[first].rstrip(MARKDOWN).endswith(_COLONS)
+    if introduced and second is not None and _LINE_MARK.match(lines[second]):
+        if _DENIES.search(lines[first][-200:]):
+            return "", start
+        first = second
+    bulleted = bool(_LINE_MARK.match(lines[first]))
+    items: list[str] = []
+    for end in range(first, len(lines)):
+        line = lines[end].strip()  # a blank one may stand between bullets, and ends plain lines
+        if not _LINE_MARK.match(line) if bulleted and line else not line and not bulleted:
+            return ITEM_BREAK.join(items), end
+        if line:
+            items.append(_item(_LINE_MARK.sub("", line, count=1)))
+    return ITEM_BREAK.join(items), len(lines)
+
+
+def _item(line: str) -> str:
+    bold = _BOLD.match(line)
+    return bold[1] if bold and not _DENIES.search(line, bold.end()) else line.strip(MARKDOWN)
+
+
+def _denied(above: list[str]) -> bool:
+    """Whether the last line above a list says that its items are wrong."""
+    line = next((line for line in reversed(above) if line.strip()), "")
+    return bool(_DENIES.search(line[-200:]))
