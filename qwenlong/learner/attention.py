@@ -6,7 +6,7 @@ makes, from a row's layout, the function ``attend`` that all layers of a forward
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -16,11 +16,10 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from qwenlong.learner.layout import Layout, Part
+from qwenlong.learner.kernels import Cpu, Flash, segments, zeros_to_add_to
+from qwenlong.learner.layout import Layout
 
 SHARED_PROMPT = "qwenlong_shared_prompt"
-CAUSAL_BLOCK = 256
-"""Queries at once of causal attention's backward pass on the CPU; measured fastest there."""
 Attend = Callable[[Tensor, Tensor, Tensor, float, bool], Tensor]
 """Query [1, heads, T, head_dim], key and value [1, kv_heads, T, head_dim], the scale of the
 scores, and whether this is the last layer, where only what predicts response tokens is read;
@@ -71,7 +70,7 @@ def sdpa(layout: Layout, device: str) -> Attend:
     """PyTorch's fused CPU kernel over the layout's parts; elsewhere plain SDPA calls."""
     if device != "cpu":
         return plain(layout, device)
-    return _in_parts(layout, _CPU)
+    return merging(layout.parts(), layout.parts(last_layer=True), Cpu)
 
 
 def plain(layout: Layout, device: str) -> Attend:
@@ -133,18 +132,17 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def flash(layout: Layout, device: str) -> Attend:
-    """flash-attn (Dao, arXiv 2307.08691) over the layout's parts."""
-    return _in_parts(layout, _FLASH)
+    """flash-attn over the layout's parts, in two varlen calls a layer."""
+    whole, last = (segments(layout.parts(last_layer), device) for last_layer in (False, True))
+    return merging(whole, last, Flash)
 
 
 BACKENDS: dict[str, Callable[[Layout, str], Attend]] = {"sdpa": sdpa, "flex": flex, "flash": flash}
 
 
-def _in_parts(layout: Layout, kernel: Any) -> Attend:
-    parts, parts_last = layout.parts(), layout.parts(last_layer=True)
-
+def merging(whole: Sequence[Any], last_layer: Sequence[Any], kernel: Any) -> Attend:
     def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, last: bool) -> Tensor:
-        return _Merged.apply(query, key, value, parts_last if last else parts, scale, kernel)
+        return _Merged.apply(query, key, value, last_layer if last else whole, scale, kernel)
 
     return attend
 
@@ -160,23 +158,21 @@ class _Merged(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, parts: list[Part], scale: float,
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, parts: Sequence[Any], scale: float,
         kernel: Any,
     ) -> Tensor:  # fmt: skip
         out = torch.zeros_like(query)
-        lse = query.new_empty(query.shape[:3], dtype=torch.promote_types(query.dtype, torch.float))
-        written = 0
+        lse = query.new_full(
+            query.shape[:3], -torch.inf, dtype=torch.promote_types(query.dtype, torch.float)
+        )
         for part in parts:
-            q, k, v = _taken(part, query, key, value)
-            new, new_lse = kernel.forward(q, k, v, part.causal, scale)
             where = part.queries
-            if where.stop <= written:  # the prompt's share is there already
-                both = torch.logaddexp(lse[:, :, where], new_lse)
-                old = out[:, :, where] * (lse[:, :, where] - both).exp()[..., None]
-                new = old + new * (new_lse - both).exp()[..., None]
-                new_lse = both
-            out[:, :, where], lse[:, :, where] = new, new_lse
-            written = max(written, where.stop)
+            q, k, v = query[:, :, where], key[:, :, part.keys], value[:, :, part.keys]
+            new, new_lse = kernel.forward(q, k, v, part, scale)
+            both = torch.logaddexp(lse[:, :, where], new_lse)
+            old = out[:, :, where] * (lse[:, :, where] - both).exp()[..., None]
+            out[:, :, where] = (old + new * (new_lse - both).exp()[..., None]).to(out.dtype)
+            lse[:, :, where] = both
         ctx.save_for_backward(query, key, value, out, lse)
         ctx.parts, ctx.scale, ctx.kernel = parts, scale, kernel
         return out
@@ -185,114 +181,15 @@ class _Merged(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, out, lse = ctx.saved_tensors
-        grads = [_total(x) for x in (query, key, value)]
+        grads = [zeros_to_add_to(x) for x in (query, key, value)]
         for part in ctx.parts:
-            q, k, v = _taken(part, query, key, value)
             where = part.queries
-            partial = ctx.kernel.backward(
-                grad[:, :, where], q, k, v, out[:, :, where], lse[:, :, where], part.causal,
-                ctx.scale,
+            shares = ctx.kernel.backward(
+                grad[:, :, where], query[:, :, where], key[:, :, part.keys],
+                value[:, :, part.keys], out[:, :, where], lse[:, :, where], part, ctx.scale,
             )  # fmt: skip
             for total, share, place in zip(
-                grads, partial, (where, part.keys, part.keys), strict=True
+                grads, shares, (where, part.keys, part.keys), strict=True
             ):
                 total[:, :, place] += share
         return *(grad.to(query.dtype) for grad in grads), None, None, None
-
-
-def _total(x: Tensor) -> Tensor:
-    """Zeros in fp32 at least: many shares are added up in them."""
-    return torch.zeros_like(x, dtype=torch.promote_types(x.dtype, torch.float32))
-
-
-def _taken(part: Part, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return query[:, :, part.queries], key[:, :, part.keys], value[:, :, part.keys]
-
-
-class _CPU:
-    """The fused kernels behind SDPA on the CPU; grouped heads read their keys without a copy."""
-
-    @staticmethod
-    def _grouped(x: Tensor, kv_heads: int) -> Tensor:
-        """[1, heads, T, …] as [kv_heads, heads per KV head, T, …]."""
-        return x[0].unflatten(0, (kv_heads, -1))
-
-    @classmethod
-    def forward(
-        cls, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float
-    ) -> tuple[Tensor, Tensor]:
-        kv_heads, repeats = k.shape[1], q.shape[1] // k.shape[1]
-        k, v = (x[0, :, None].expand(-1, repeats, -1, -1) for x in (k, v))
-        out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            cls._grouped(q, kv_heads), k, v, 0.0, causal, scale=scale
-        )
-        return out.flatten(0, 1)[None], lse.flatten(0, 1)[None]
-
-    @classmethod
-    def backward(
-        cls, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor,
-        causal: bool, scale: float,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        """Causal attention goes in blocks of queries: the kernel itself skips too little."""
-        if not causal:
-            return cls._backward(grad, q, k, v, out, lse, False, scale)
-        grads = [_total(x) for x in (q, k, v)]
-        for first in range(0, q.shape[2], CAUSAL_BLOCK):
-            block = slice(first, min(first + CAUSAL_BLOCK, q.shape[2]))
-            for keys, masked in ((slice(0, first), False), (block, True)):
-                if keys.start == keys.stop:
-                    continue
-                shares = cls._backward(
-                    grad[:, :, block], q[:, :, block], k[:, :, keys], v[:, :, keys],
-                    out[:, :, block], lse[:, :, block], masked, scale,
-                )  # fmt: skip
-                for total, share, place in zip(grads, shares, (block, keys, keys), strict=True):
-                    total[:, :, place] += share
-        return grads[0], grads[1], grads[2]
-
-    @classmethod
-    def _backward(
-        cls, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor,
-        causal: bool, scale: float,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        kv_heads, repeats = k.shape[1], q.shape[1] // k.shape[1]
-        k, v = (x[0, :, None].expand(-1, repeats, -1, -1) for x in (k, v))
-        grad, q, out, lse = (cls._grouped(x, kv_heads) for x in (grad, q, out, lse))
-        of_q, of_k, of_v = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-            grad, q, k, v, out, lse, 0.0, causal, scale=scale
-        )
-        return of_q.flatten(0, 1)[None], of_k.sum(1)[None], of_v.sum(1)[None]
-
-
-class _FLASH:
-    """flash-attn's own kernels, [1, T, heads, head_dim]."""
-
-    @staticmethod
-    def forward(
-        q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float
-    ) -> tuple[Tensor, Tensor]:
-        from flash_attn.flash_attn_interface import _wrapped_flash_attn_forward
-
-        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-        out, lse, *_ = _wrapped_flash_attn_forward(
-            q, k, v, 0.0, scale, causal=causal, window_size_left=-1, window_size_right=-1,
-            softcap=0.0, alibi_slopes=None, return_softmax=False,
-        )  # fmt: skip
-        return out.transpose(1, 2), lse
-
-    @staticmethod
-    def backward(
-        grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, causal: bool,
-        scale: float,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        from flash_attn.flash_attn_interface import _wrapped_flash_attn_backward
-
-        grad, q, k, v, out = (x.transpose(1, 2).contiguous() for x in (grad, q, k, v, out))
-        grads = [torch.empty_like(x) for x in (q, k, v)]
-        _wrapped_flash_attn_backward(
-            grad, q, k, v, out, lse.contiguous(), *grads, 0.0, scale, causal=causal,
-            window_size_left=-1, window_size_right=-1, softcap=0.0, alibi_slopes=None,
-            deterministic=False,
-        )  # fmt: skip
-        of_q, of_k, of_v = (x.transpose(1, 2) for x in grads)
-        return of_q, of_k, of_v

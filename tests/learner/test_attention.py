@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib.util import find_spec
+from itertools import pairwise
 
 import pytest
 import torch
 from torch import Tensor
 
 from qwenlong.config import LearnerConfig
-from qwenlong.learner.attention import BACKENDS, backend_for, plain
-from qwenlong.learner.layout import Layout, Piece
+from qwenlong.learner.attention import BACKENDS, Attend, backend_for, merging, plain
+from qwenlong.learner.kernels import Cpu, Segments, segments
+from qwenlong.learner.layout import Layout, Part, Piece
 from qwenlong.learner.learner import GrpoLearner
 from qwenlong.types import Rope, Row
 
@@ -35,8 +37,53 @@ CASES = [
     if name != "long" or kind == "grouped"
 ]
 SCALE = 0.4
+
+
+class SegmentBySegment:
+    """What a varlen kernel has to give for flash's two calls: each segment on its own."""
+
+    @staticmethod
+    def parts(part: Segments) -> list[Part]:
+        assert part.query_ends.dtype == part.key_ends.dtype == torch.int32
+        q_ends, k_ends = part.query_ends.tolist(), part.key_ends.tolist()
+        queries, keys = ([slice(*p) for p in pairwise(ends)] for ends in (q_ends, k_ends))
+        assert part.longest_queries == max(p.stop - p.start for p in queries)
+        assert part.longest_keys == max(p.stop - p.start for p in keys)
+        return [Part(q, k, part.causal) for q, k in zip(queries, keys, strict=True)]
+
+    @classmethod
+    def forward(
+        cls, q: Tensor, k: Tensor, v: Tensor, part: Segments, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        outs, lses = [], []
+        for p in cls.parts(part):
+            out, lse = Cpu.forward(q[:, :, p.queries], k[:, :, p.keys], v[:, :, p.keys], p, scale)
+            outs.append(out)
+            lses.append(lse)
+        return torch.cat(outs, dim=2), torch.cat(lses, dim=2)
+
+    @classmethod
+    def backward(
+        cls, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor,
+        part: Segments, scale: float,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        found = []
+        for p in cls.parts(part):
+            grad_, q_, out_, lse_ = (x[:, :, p.queries] for x in (grad, q, out, lse))
+            k_, v_ = (x[:, :, p.keys] for x in (k, v))
+            found.append(Cpu.backward(grad_, q_, k_, v_, out_, lse_, p, scale))
+        return tuple(torch.cat(each, dim=2) for each in zip(*found, strict=True))
+
+
+def varlen(layout: Layout, device: str) -> Attend:
+    """The backend flash with another kernel: flash-attn's own needs a GPU."""
+    whole, last = (segments(layout.parts(last_layer), device) for last_layer in (False, True))
+    assert len(whole) <= 2 and len(last) <= 2
+    return merging(whole, last, SegmentBySegment)
+
+
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 0.01}
-ALL = {**BACKENDS, "plain": plain}
+ALL = {**BACKENDS, "plain": plain, "varlen": varlen}
 needs_no_flash = pytest.mark.skipif(bool(find_spec("flash_attn")), reason="flash-attn is there")
 uncompiled = pytest.mark.filterwarnings(
     # Compiling takes a minute on a CPU, and the mask is the same.
@@ -79,7 +126,7 @@ def gap(got: Tensor, expected: Tensor) -> float:
 
 
 @pytest.mark.parametrize(("layout", "heads", "dtype"), CASES)
-@pytest.mark.parametrize("backend", ["sdpa", "plain"])
+@pytest.mark.parametrize("backend", ["sdpa", "plain", "varlen"])
 def test_a_backend_and_its_gradients_are_the_dense_mask(
     backend: str, layout: Layout, heads: tuple[int, int], dtype: torch.dtype
 ) -> None:
@@ -98,7 +145,7 @@ def test_gradients_of_bf16_are_added_up_in_fp32(backend: str) -> None:
 
 
 @pytest.mark.parametrize(("layout", "heads", "dtype"), CASES)
-@pytest.mark.parametrize("backend", ["sdpa", "plain"])
+@pytest.mark.parametrize("backend", ["sdpa", "plain", "varlen"])
 def test_in_the_last_layer_what_is_read_is_the_dense_mask(
     backend: str, layout: Layout, heads: tuple[int, int], dtype: torch.dtype
 ) -> None:
