@@ -70,9 +70,18 @@ def probe_endpoint(config: Config, say: Callable[[str], None]) -> None:
 
 @contextmanager
 def open_rewards(
-    config: Config, root: Path, engines: Sequence[Any], say: Callable[[str], None]
+    config: Config,
+    policy: JudgePolicy | None,
+    root: Path,
+    engines: Sequence[Any],
+    say: Callable[[str], None],
 ) -> Iterator[Rewards]:
-    """The rewards of a run whose directory is ``root``; ``engines`` are the judge's, if any."""
+    """The rewards of a run whose directory is ``root``.
+
+    Args:
+        policy: what ``engines`` serve, if the judge has some.
+        say: told if the judge gives no verdict now.
+    """
     rewards = rules_of(config.rewards)
     own = config.rewards.judge
     if own.model is None:
@@ -84,10 +93,10 @@ def open_rewards(
     cache = Cache(Path(own.cache) if own.cache else root / "judge.sqlite")
     budget = Budget(own.max_calls, own.max_tokens)
     with ExitStack() as stack:
-        reach = _engines(own, engines) if own.is_engine else _endpoint(own)
+        reach = _engines(own, policy, engines) if policy else _endpoint(own)
         judge = Judge(stack.enter_context(reach), _settings(config), cache, budget)
         stack.callback(judge.close)
-        if own.is_engine:
+        if policy:
             _probe(judge, config, say)
         yield replace(rewards, judge=judge)
 
@@ -114,16 +123,18 @@ def _probe(judge: Any, config: Config, say: Callable[[str], None]) -> None:
 def _endpoint(config: JudgeConfig) -> Iterator[Any]:
     from qwenlong.rewards.judge_calls import Endpoint, HttpJudge
 
-    complete = HttpJudge(
-        Endpoint(
-            str(config.url),
-            str(config.model),
-            config.key_env or "",
-            config.timeout_s,
-            config.reply_tokens,
-            config.extra,
-        )
+    endpoint = Endpoint(
+        str(config.url),
+        str(config.model),
+        config.key_env or "",
+        config.timeout_s,
+        config.reply_tokens,
+        config.extra,
     )
+    try:
+        complete = HttpJudge(endpoint)
+    except InputError as error:
+        raise InputError(f"rewards.judge.{error}") from None
     try:
         yield complete
     finally:
@@ -131,11 +142,9 @@ def _endpoint(config: JudgeConfig) -> Iterator[Any]:
 
 
 @contextmanager
-def _engines(config: JudgeConfig, actors: Sequence[Any]) -> Iterator[Any]:
+def _engines(config: JudgeConfig, policy: JudgePolicy, actors: Sequence[Any]) -> Iterator[Any]:
     from qwenlong.rewards.judge_calls import Gathered
 
-    policy = judge_policy(config)
-    assert policy
     template = config.extra.get("chat_template_kwargs", {})
     conversing = Conversing(
         actors, _tokenizer(policy.path), policy.longest, config.reply_tokens, template

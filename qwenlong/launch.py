@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 from qwenlong.checks import check_rope
 from qwenlong.config import Config, RlStage, SftStage
 from qwenlong.experiment import load_config
-from qwenlong.judging import judge_policy, open_rewards, probe_endpoint
+from qwenlong.judging import open_rewards, probe_endpoint
 from qwenlong.loggers import check_loggers, open_loggers
 from qwenlong.model.policy import native_rope
 from qwenlong.prepare import TINY, Prepared, prepare
@@ -102,12 +102,12 @@ def _run(
         log = open_loggers(config, directory, stack)
         progress = stack.enter_context(Progress(plan, console))
         rope, longest = prepared.ropes[-1], prepared.longest_row
-        judge = judge_policy(config.rewards.judge)
+        policy, judge, logs = prepared.policy, prepared.judge, directory.logs
         workers = stack.enter_context(
-            start_workers(config, group, prepared.policy, rope, longest, directory.logs, judge)
+            start_workers(config, group, policy, rope, longest, logs, judge)
         )
         rewards = stack.enter_context(
-            open_rewards(config, directory.root, workers.judge, progress.say)
+            open_rewards(config, judge, directory.root, workers.judge, progress.say)
         )
         train(Run(prepared, directory, workers, progress, log, rewards, prepared.rope), last)
 

@@ -15,11 +15,11 @@ from qwenlong.config import Config, RlStage, SftStage, SourceConfig
 from qwenlong.curricula.phases import length_band
 from qwenlong.data.load import read_examples, render
 from qwenlong.data.prompts import Renderer, training_texts
-from qwenlong.judging import STRICT, rules_of
+from qwenlong.judging import STRICT, JudgePolicy, judge_policy, rules_of
 from qwenlong.learner.sft import SftRow
 from qwenlong.model.policy import check_policy, native_rope
 from qwenlong.model.tiny import build_tiny
-from qwenlong.rewards.hybrid import Rewards
+from qwenlong.rewards.hybrid import Rewards, check_rules
 from qwenlong.rewards.hybrid import check as check_rewards
 from qwenlong.types import Example, InputError, Prompt, Rope, Split
 
@@ -39,6 +39,8 @@ class Prepared:
     sft_rows: Mapping[str, Sequence[SftRow]]
     phase_prompts: Mapping[str, Sequence[Prompt]]
     held_out: Mapping[int, Sequence[Prompt]]
+    judge: JudgePolicy | None
+    """What the engines of a judge serve, if the run has them."""
     notes: Sequence[str]
     """What was dropped or cut, in words."""
 
@@ -99,12 +101,13 @@ def prepare(config: Config, scratch: Path) -> Prepared:
     rope = native_rope(policy, config.policy.window)
     check_policy(policy, config.learner.sequence_ranks)
     check_rope(config, rope.window)
+    judge = judge_policy(config.rewards.judge)
     renderer = Renderer(_tokenizer(policy))
     notes: list[str] = []
     sft = _sft_rows(config, renderer, notes)
     phases = _phase_prompts(config, renderer, notes)
     held_out = _held_out(config, renderer, notes)
-    return Prepared(config, policy, rope, sft, phases, held_out, notes)
+    return Prepared(config, policy, rope, sft, phases, held_out, judge, notes)
 
 
 def _policy(config: Config, scratch: Path) -> str:
@@ -175,7 +178,9 @@ def _phase_prompts(
 ) -> dict[str, Sequence[Prompt]]:
     """Phase k draws lengths in (L(k-1), L(k)]; phases of the same context share their band."""
     phases = {n: s for n, s in config.stages.items() if isinstance(s, RlStage)}
-    examples = _read(config, config.data.train, "data.train", renderer, rules_of(config.rewards))
+    rewards = rules_of(config.rewards)
+    examples = _read(config, config.data.train, "data.train", renderer, rewards)
+    check_rules(rewards, {example.source for example in examples})
     limit = max(phase.context for phase in phases.values())
     prompts = _rendered(config, examples, "data.train", limit, renderer, notes)
     bands: dict[str, Sequence[Prompt]] = {}

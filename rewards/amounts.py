@@ -26,7 +26,7 @@ _TOKEN = re.compile(
               (?:[eE][-+−]?\d+(?!\w))?)
     | (?P<word>(?:km/h|m/s|mi/h|[a-z]{{1,2}}[23](?!\w))|°[ ]?[CFcf](?!\w)
               |(?:US|AU|A|CA|C|S|HK|NZ|NT|R)\$|{_LETTER}+(?:'{_LETTER}+)?)
-    | (?P<glued>{"|".join(map(re.escape, GLUED))})
+    | (?P<glued>(?=[\u1100-\uffff])(?:{"|".join(map(re.escape, GLUED))}))
     | (?P<han>[{HAN_ONLY}](?:[{HAN_ONLY}{HAN_POINT}]{{0,38}}[{HAN_ONLY}])?
               |(?<=[\d{HANGUL_UNITS}])[ ]?[{HANGUL_UNITS}]{{1,4}}
               |(?<![가-힣])(?=[{HANGUL_DIGITS}]{{0,11}}[{HANGUL_UNITS}])

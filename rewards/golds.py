@@ -104,6 +104,8 @@ def _gold(text: str, asked: Asked, scale: str, decimal: str, relative: str) -> G
 
 def _says_more(text: str, claim: Quantity) -> bool:
     """Whether the number is only one of the things that a gold answer says."""
+    if text.lstrip("-$") == claim.literal:
+        return False
     tokens = tokens_of(tidy(text))
     glyphs = sum(token.kind == "sym" and token.text.isalpha() for token in tokens)
     years = any(

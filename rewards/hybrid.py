@@ -9,7 +9,7 @@ one to be dropped has the value NaN, so that nobody can take it for a 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, reduce
 from importlib import import_module
@@ -60,26 +60,34 @@ class UnjudgedError(StoppedError):
 
 
 def check(rewards: Rewards, examples: Iterable[Example]) -> None:
-    """Finds before a run what would stop it: rules that are not there, unreadable gold answers.
+    """Reads every gold answer as its source's rule will, before a run needs it.
 
     Raises:
-        InputError: with the value and what would be right.
+        InputError: one that cannot be read, or a kind that is not there.
     """
-    for reward in rewards.by_source.values():
-        if reward.rule is not None:
-            load_rule(reward.rule)
-    sources = set()
     for example in examples:
-        sources.add(example.source)
         rule = rewards.of(example.source).rule
         if rule is None or ":" not in rule:
             verifier(replace(example, kind=rule or example.kind))
-    absent = sorted(set(rewards.by_source) - sources - {EVERY})
-    if absent:
-        raise InputError(
-            f"source={absent[0]}: no example is of that source; there are"
-            f" {', '.join(sorted(sources))}"
-        )
+
+
+def check_rules(rewards: Rewards, sources: Collection[str]) -> None:
+    """Finds before a run rules that are not there, and rewards of none of the ``sources``.
+
+    Raises:
+        InputError: with the key, its value and what would be right.
+    """
+    for source, reward in rewards.by_source.items():
+        if reward.rule is not None:
+            try:
+                load_rule(reward.rule)
+            except InputError as error:
+                raise InputError(f"rewards.by_source: {error}") from None
+        if source not in sources and source != EVERY:
+            raise InputError(
+                f"rewards.by_source: source={source}: no example is of that source; there are"
+                f" {', '.join(sorted(sources))}"
+            )
 
 
 def score(rewards: Rewards, example: Example, response: str) -> Score:

@@ -30,9 +30,10 @@ _AND = (
 )
 _HARD = rf"[\n\r;；؛、،､•‣▪{ITEM_BREAK}]"
 _COMMA = r"[,，]"
+# "1) Paris 2) London" is cut before its numbers.
 _CUT = (
-    rf"\s(?=\d{{1,3}}\)\s)|\s{{0,9}}(?:{_HARD}|%s)(?:\s{{0,9}}{_HARD}){{0,9}}(?:\s{{0,9}}(?:and|&|und|y|et)(?=\s))?"
-    rf"\s{{0,9}}|{_AND}"
+    rf"\s(?=\d{{1,3}}\)\s)|\s{{0,9}}(?:{_HARD}|%s)(?:\s{{0,9}}{_HARD}){{0,9}}"
+    rf"(?:\s{{0,9}}(?:and|&|und|y|et)(?=\s))?\s{{0,9}}|{_AND}"
 )
 _SPLIT_WORDS = re.compile(_CUT % rf"(?<!\d){_COMMA}|{_COMMA}(?!\d)")
 _SPLIT_DIGITS = re.compile(_CUT % _COMMA)

@@ -66,6 +66,11 @@ def source(part: str, name: str) -> str:
     return f"data.{part}=[{{source: jsonl, path: {name}.jsonl}}]"
 
 
+def by_source(*rewards: str) -> str:
+    return f"rewards.by_source=[{', '.join(rewards)}]"
+
+
+JUDGED = by_source("{source: '*', combine: judge}")
 BAD = {
     "unknown key": (["rollout.tempreature=1"], ["rollout.tempreature", "temperature"]),
     "unknown section": (["lerner.cpus=1"], ["lerner", "learner"]),
@@ -156,6 +161,51 @@ BAD = {
         ["learner.data_ranks=3"],
         ["stages.sft.micro_batch=8", "3 processes"],
     ),
+    "an unknown policy for the unjudged": (
+        ["rewards.unjudged=zero"],
+        ["rewards.unjudged=zero", "stop, rule, drop"],
+    ),
+    "an unknown way to combine": (
+        [by_source("{source: '*', combine: sum}")],
+        ["rewards.by_source.0.combine=sum", "rule, judge, max, min, mean"],
+    ),
+    "a reward without its judge": (
+        [by_source("{source: '*', combine: max}")],
+        ["rewards.by_source.0.combine=max", "rewards.judge.model is not set"],
+    ),
+    "a judge that nobody asks": (
+        ["rewards.judge.model=m", "rewards.judge.url=http://localhost:1"],
+        ["rewards.judge.model=m", "rewards.by_source"],
+    ),
+    "a judge at no address": (
+        [JUDGED, "rewards.judge={model: m, url: 'localhost:8000'}"],
+        ["rewards.judge.url=localhost:8000", "http://localhost:8000/v1"],
+    ),
+    "a judge's policy that is not there": (
+        [JUDGED, "rewards.judge.model=/no/such"],
+        ["rewards.judge.model=/no/such", "no policy"],
+    ),
+    "a judge's key that is not there": (
+        [JUDGED, "rewards.judge={model: m, url: 'http://localhost:1', key_env: NO_SUCH_KEY}"],
+        ["rewards.judge.key_env=NO_SUCH_KEY", "environment"],
+    ),
+    "a source with two rewards": (
+        [by_source("{source: facts}, {source: facts, rule: extractive}")],
+        ["rewards.by_source.0.source=facts", "once"],
+    ),
+    "a reward of a source that is not there": (
+        [by_source("{source: fatcs}")],
+        ["rewards.by_source", "source=fatcs", "facts, recital"],
+    ),
+    "a rule that is not there": (
+        [by_source("{source: facts, rule: mine:score}")],
+        ["rewards.by_source", "rule=mine:score", "cannot be imported"],
+    ),
+    "gold answers that a rule cannot read": (
+        [by_source("{source: facts, rule: numeric}")],
+        ["data.train", "facts", "must be a number"],
+    ),
+    "a reward without a source": ([by_source("{rule: numeric}")], ["rewards.by_source.0.source"]),
 }  # fmt: skip
 
 

@@ -395,7 +395,8 @@ def test_a_judge_on_engines_of_the_run(
 ) -> None:
     """One that never learned to write a verdict: the rule decides, and it is said so."""
     run, folder = experiment.parent / "engine", experiment.parent / "judge"
-    build_tiny(folder, training_texts(examples), TinyConfig(1, 64, 128, heads=2, kv_heads=1), 4096, seed=0)
+    small = TinyConfig(layers=1, hidden=64, intermediate=128, heads=2, kv_heads=1)
+    build_tiny(folder, training_texts(examples), small, 4096, seed=0)
     command = start(
         "train", str(experiment), f"run_dir={run}", REWARDS, "rewards.unjudged=rule",
         f"rewards.judge={{model: {folder}, attempts: 1, reply_tokens: 8}}",

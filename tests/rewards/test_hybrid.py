@@ -264,17 +264,22 @@ BAD: dict[str, tuple[Rewards, str]] = {
 }
 
 
+def checked(rewards: Rewards) -> None:
+    hybrid.check_rules(rewards, {"docs"})
+    hybrid.check(rewards, [example()])
+
+
 @pytest.mark.parametrize("what", BAD)
 def test_what_is_wrong_is_found_before_a_run(what: str, mine: SimpleNamespace) -> None:
     bad, told = BAD[what]
     with pytest.raises(InputError) as error:
-        hybrid.check(bad, [example()])
+        checked(bad)
     assert told in str(error.value) and "\n" not in str(error.value)
 
 
 def test_what_is_right_passes(mine: SimpleNamespace) -> None:
     for rule in (None, "extractive", "mine:score"):
-        hybrid.check(Rewards({"docs": of_rule(rule)}), [example()])
+        checked(Rewards({"docs": of_rule(rule)}))
 
 
 def test_kinds_are_looked_up_as_they_stand(monkeypatch: pytest.MonkeyPatch) -> None:

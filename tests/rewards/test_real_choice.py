@@ -37,6 +37,8 @@ PHRASINGS = (
     "Therefore, the answer is {1}",
     "The first page does not say, the second does.\n\nThe correct answer is option {0}.",
     "Therefore, the answer is **{0}**. {1} The second page says so.",
+    "The answer is {0}.\n\nThe second page says so.",
+    "<answer>\n{0}. {1}\n</answer>",
 )
 
 

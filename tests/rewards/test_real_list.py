@@ -46,6 +46,8 @@ PHRASINGS: dict[str, Callable[[list[str]], str]] = {
     "each item bold": lambda g: f"Answer: {', '.join(f'**{gold}**' for gold in g)}",
     "each item quoted": lambda g: f"Answer: {', '.join(f'“{gold}”' for gold in g)}",
     "bullets at the end": lambda g: "The second table has these:\n\n" + lines(g, "* "),
+    "bare lines": lambda g: lines(g, ""),
+    "a fenced JSON array": lambda g: f"```json\n{json.dumps(g, ensure_ascii=False, indent=2)}\n```",
     "the plain last line": lambda g: f"The second table has them.\n\n{'; '.join(g)}",
 }
 
