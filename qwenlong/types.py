@@ -38,6 +38,10 @@ class Example:
     kind: str = "extractive"
     reasoning: str = ""
     """A worked solution that supervised fine-tuning can imitate; empty where there is none."""
+    gold_documents: tuple[int, ...] = ()
+    """Which of the documents hold the answer; empty where that is not known."""
+    group: str = ""
+    """Examples of one group share documents and stay on one side of every split; empty: alone."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 

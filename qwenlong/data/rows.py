@@ -1,0 +1,195 @@
+"""Rows of published files, each with where it stands; a broken one does not end the rest."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qwenlong.types import Example, InputError
+
+Row = Mapping[str, Any]
+LONGEST_LINE = 64 * 2**20
+"""Bytes; a longer line is no row but a broken file, and is not held in memory."""
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A row, or an example of one, that is left out, and why."""
+
+    where: str
+    """File and line, or file and row."""
+    why: str
+
+
+class RowError(ValueError):
+    """A row that is well-formed and yet gives no example: the reason, in words."""
+
+
+Rows = Iterator[tuple[str, Row] | Rejected]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A published set: what it is, where it comes from, and how its rows become examples."""
+
+    name: str
+    rows: Callable[[Path, str], Rows]
+    """Of a local file or folder and the subset's name; rows as the hub has them, if it has any."""
+    examples: Callable[[Row], Iterable[Example]]
+    """Of a row; raises RowError, KeyError, TypeError or ValueError for one that gives none."""
+    layout: str
+    """What the local path must be, and where it is published."""
+    licence: str
+    citation: str
+    hub: str = ""
+    """Its name on the Hugging Face hub, where it can be had from there."""
+    subsets: tuple[str, ...] = ()
+
+
+def read(source: Source, path: Path, subset: str = "") -> Iterator[Example | Rejected]:
+    """Every example of a local copy, in file order, and what is left out, with the reason."""
+    for item in source.rows(path, subset):
+        if isinstance(item, Rejected):
+            yield item
+            continue
+        where, row = item
+        yield from of_row(source, where, row)
+
+
+def of_row(source: Source, where: str, row: Row) -> Iterator[Example | Rejected]:
+    try:
+        yield from source.examples(row)
+    except RowError as error:
+        yield Rejected(where, str(error))
+    except KeyError as error:
+        yield Rejected(where, f"{error.args[0]} is missing, which {source.name} has")
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
+        yield Rejected(where, f"not of {source.name}'s form: {' '.join(str(error).split())}")
+
+
+def json_lines(path: Path) -> Rows:
+    """The objects of a JSONL file; only a line feed ends a line. Memory holds one line.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    with _opened(path) as file:
+        number = 0
+        while raw := file.readline(LONGEST_LINE + 1):
+            number += 1
+            where = f"{path}:{number}"
+            if len(raw) > LONGEST_LINE:
+                while raw and not raw.endswith(b"\n"):
+                    raw = file.readline(LONGEST_LINE)
+                yield Rejected(where, f"a line of more than {LONGEST_LINE:,} bytes")
+                continue
+            if raw.strip():
+                yield _row(raw, where, number == 1)
+
+
+def json_list(path: Path, at: Callable[[Any], Iterable[Any]] = list) -> Rows:
+    """The objects of a file that is one JSON list, or of the list that ``at`` finds in it.
+
+    Raises:
+        InputError: there is no such file, or it is not JSON.
+    """
+    with _opened(path) as file:
+        raw = file.read()
+    try:
+        whole = json.loads(raw.decode("utf-8-sig"), strict=False)
+        records = list(at(whole))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 (byte {error.start + 1})") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
+    except (TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path}: not of the form that is expected: {error!r}") from None
+    for number, record in enumerate(records, start=1):
+        where = f"{path}: row {number}"
+        if isinstance(record, dict):
+            yield where, record
+        else:
+            yield Rejected(where, f"must be an object, is a {type(record).__name__}")
+
+
+def csv_rows(path: Path) -> Rows:
+    """The rows of a CSV file with a header.
+
+    Raises:
+        InputError: there is no such file, or it is not UTF-8.
+    """
+    _opened(path).close()
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        try:
+            for row in reader:
+                where = f"{path}:{reader.line_num}"
+                if None in row or None in row.values():
+                    yield Rejected(where, f"not the {len(reader.fieldnames or ())} columns")
+                else:
+                    yield where, row
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: not UTF-8 (byte {error.start + 1})") from None
+
+
+def parquet_rows(path: Path) -> Rows:
+    """The rows of a Parquet file, read in batches.
+
+    Raises:
+        InputError: there is no such file, or it is not Parquet.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    _opened(path).close()
+    try:
+        file = parquet.ParquetFile(path)
+    except pyarrow.ArrowInvalid as error:
+        raise InputError(f"{path}: not Parquet: {error}") from None
+    number = 0
+    for batch in file.iter_batches(batch_size=256):
+        for row in batch.to_pylist():
+            number += 1
+            yield f"{path}: row {number}", row
+
+
+def files(path: Path, *suffixes: str) -> list[Path]:
+    """``path`` itself, or the files in it with one of the suffixes, in order.
+
+    Raises:
+        InputError: there is none.
+    """
+    if path.is_file():
+        return [path]
+    found = sorted(each for each in path.rglob("*") if each.suffix in suffixes)
+    if not found:
+        raise InputError(f"{path}: no {' or '.join(suffixes)} file is there")
+    return found
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _row(raw: bytes, where: str, first: bool) -> tuple[str, Row] | Rejected:
+    try:
+        # Some published files have raw control characters in their texts.
+        record = json.loads(raw.decode("utf-8-sig" if first else "utf-8"), strict=False)
+    except UnicodeDecodeError as error:
+        return Rejected(where, f"not UTF-8 (byte {error.start + 1} of the line)")
+    except json.JSONDecodeError as error:
+        return Rejected(where, f"not JSON: {error.msg} at column {error.colno}")
+    except (ValueError, RecursionError) as error:
+        return Rejected(where, f"not JSON that can be read: {error}")
+    if not isinstance(record, dict):
+        return Rejected(where, f"must be an object, is a {type(record).__name__}")
+    return where, record
