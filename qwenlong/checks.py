@@ -4,36 +4,44 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-from qwenlong.config import Config, EngineConfig, RewardsConfig, RlStage, SftStage
+from qwenlong.config import (
+    BuildConfig,
+    Config,
+    EngineConfig,
+    RewardsConfig,
+    RlStage,
+    SftStage,
+    SourceConfig,
+)
 from qwenlong.rewards.hybrid import COMBINE, POLICIES
 from qwenlong.types import InputError
 
 DTYPES = ("float32", "bfloat16")
-OVER_LONG = ("drop", "middle")
+OVER_LONG = ("drop", "middle", "keep_gold")
+ON_ERROR = ("stop", "skip")
+DISTRACTORS = ("hard", "random", "text")
 ATTENTIONS = ("auto", "sdpa", "flex", "flash")
 LOGGERS = ("tensorboard", "trackio", "wandb")
 UNTRAINED = "untrained"
 """What the policy is called before its first stage."""
 
-Require = Callable[[bool, str, Any, str], None]
+
+def require(holds: bool, key: str, value: Any, right: str) -> None:
+    if not holds:
+        raise InputError(f"{key}={value}: {right}")
 
 
 def check(config: Config) -> None:
     """Refuses what no run could do, as far as the configuration alone tells."""
 
-    def require(holds: bool, key: str, value: Any, right: str) -> None:
-        if not holds:
-            raise InputError(f"{key}={value}: {right}")
-
-    _check_values(config, require)
+    _check_values(config)
     for name, stage in config.stages.items():
         named = re.fullmatch(r"[\w-]+", name) and name != UNTRAINED
         require(bool(named), "stages", name, f"a name is a word, and not {UNTRAINED!r}")
-        _check_stage(f"stages.{name}", stage, config.learner.processes, require)
+        _check_stage(f"stages.{name}", stage, config.learner.processes)
     require(bool(config.phases), "stages", list(config.stages), "at least one needs kind: rl")
     phases = [(name, s) for name, s in config.stages.items() if isinstance(s, RlStage)]
     for (_, before), (name, phase) in pairwise(phases):
@@ -42,11 +50,12 @@ def check(config: Config) -> None:
         require(phase.context >= before.context, key, phase.context, right)
 
 
-def _check_values(config: Config, require: Require) -> None:
+def _check_values(config: Config) -> None:
     rollout, evaluation, learner = config.rollout, config.evaluation, config.learner
     for key, name, known in (
         ("policy.dtype", config.policy.dtype, DTYPES),
         ("data.over_long", config.data.over_long, OVER_LONG),
+        ("data.on_error", config.data.on_error, ON_ERROR),
         ("learner.attention", learner.attention, ATTENTIONS),
         ("rewards.unjudged", config.rewards.unjudged, POLICIES),
         *((f"loggers.{i}", name, LOGGERS) for i, name in enumerate(config.loggers)),
@@ -61,11 +70,6 @@ def _check_values(config: Config, require: Require) -> None:
         *((f"evaluation.contexts.{i}", n) for i, n in enumerate(evaluation.contexts)),
         ("checkpoint.every", config.checkpoint.every),
         ("checkpoint.keep", config.checkpoint.keep),
-        *(
-            (f"data.{part}.{i}.examples", 1 if source.examples is None else source.examples)
-            for part in ("sft", "train", "held_out")
-            for i, source in enumerate(getattr(config.data, part))
-        ),
     ):
         require(count >= 1, key, count, "must be at least 1")
     # A temperature of 0 has no probabilities to train on.
@@ -90,12 +94,48 @@ def _check_values(config: Config, require: Require) -> None:
     require(learner.gpus >= 0, "learner.gpus", learner.gpus, "must be at least 0")
     for key, top_p in (("rollout", rollout.top_p), ("evaluation", evaluation.top_p)):
         require(0 < top_p <= 1, f"{key}.top_p", top_p, "must be above 0 and at most 1")
-    _check_engine("rollout", rollout, require)
-    _check_learner(config, require)
-    _check_rewards(config.rewards, require)
+    for part in ("sft", "train", "held_out"):
+        for i, source in enumerate(getattr(config.data, part)):
+            _check_source(f"data.{part}.{i}", source)
+    _check_engine("rollout", rollout)
+    _check_learner(config)
+    _check_rewards(config.rewards)
 
 
-def _check_engine(key: str, engine: EngineConfig, require: Require) -> None:
+def check_build(config: BuildConfig) -> None:
+    """Refuses what cannot be built, as far as the configuration alone tells."""
+    require(bool(config.sources), "sources", [], "at least one is needed")
+    for i, source in enumerate(config.sources):
+        _check_source(f"sources.{i}", source)
+    for key, name, known in (
+        ("over_long", config.over_long, OVER_LONG),
+        ("on_error", config.on_error, ON_ERROR),
+    ):
+        require(name in known, key, name, f"must be one of {', '.join(known)}")
+    for key, count in (("examples", config.examples), ("context", config.context)):
+        require(count is None or count >= 1, key, count, "must be at least 1")
+    require(0 <= config.held_out < 1, "held_out", config.held_out, "must be in [0, 1)")
+    if config.examples is None:
+        for i, source in enumerate(config.sources):
+            right = "weights need examples, the number of all sources together"
+            require(source.weight is None, f"sources.{i}.weight", source.weight, right)
+
+
+def _check_source(key: str, source: SourceConfig) -> None:
+    for name in ("examples", "lengthen", "max_tokens"):
+        count = getattr(source, name)
+        require(count is None or count >= 1, f"{key}.{name}", count, "must be at least 1")
+    least = source.min_tokens
+    require(least >= 0, f"{key}.min_tokens", least, "must be at least 0")
+    kind, known = source.distractors, f"must be one of {', '.join(DISTRACTORS)}"
+    require(kind in DISTRACTORS, f"{key}.distractors", kind, known)
+    depth = source.depth
+    require(depth is None or 0 <= depth <= 1, f"{key}.depth", depth, "must be from 0 to 1")
+    weight = source.weight
+    require(weight is None or weight > 0, f"{key}.weight", weight, "must be above 0")
+
+
+def _check_engine(key: str, engine: EngineConfig) -> None:
     for name, count in (
         ("actors", engine.actors),
         ("tensor_parallel_size", engine.tensor_parallel_size),
@@ -112,7 +152,7 @@ def _check_engine(key: str, engine: EngineConfig, require: Require) -> None:
     require(0 <= share < 1, f"{key}.gpu_memory_utilization", share, "must be in [0, 1)")
 
 
-def _check_rewards(rewards: RewardsConfig, require: Require) -> None:
+def _check_rewards(rewards: RewardsConfig) -> None:
     judge, sources = rewards.judge, [reward.source for reward in rewards.by_source]
     for i, reward in enumerate(rewards.by_source):
         key = f"rewards.by_source.{i}"
@@ -135,10 +175,10 @@ def _check_rewards(rewards: RewardsConfig, require: Require) -> None:
         count = getattr(judge, name)
         allowed = count is None or count >= 1
         require(allowed, f"rewards.judge.{name}", count, "must be at least 1")
-    _check_engine("rewards.judge.engine", judge.engine, require)
+    _check_engine("rewards.judge.engine", judge.engine)
 
 
-def _check_learner(config: Config, require: Require) -> None:
+def _check_learner(config: Config) -> None:
     from qwenlong.learner.objectives import find_objective  # imports torch, which takes a while
 
     learner = config.learner
@@ -165,7 +205,7 @@ def _check_learner(config: Config, require: Require) -> None:
     require(ratio is None or ratio > 1, "learner.mask_ratio", ratio, "must be above 1")
 
 
-def _check_stage(key: str, stage: Any, processes: int, require: Require) -> None:
+def _check_stage(key: str, stage: Any, processes: int) -> None:
     counts = ["context", "batch"]
     counts += ["checkpoint_every"] if isinstance(stage, SftStage) else []
     counts += ["response", "steps"] if isinstance(stage, RlStage) else []

@@ -91,6 +91,34 @@ def score(
         raise typer.Exit(1)
 
 
+data_app = typer.Typer(no_args_is_help=True, help="Sets of examples: build, show, check.")
+app.add_typer(data_app, name="data")
+
+
+@data_app.command("build")
+def data_build(
+    spec: Annotated[Path, typer.Argument(help="What to build (YAML).")],
+    out: Annotated[Path, typer.Option(help="The folder that the set is written to.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, any number.")] = None,
+) -> None:
+    """Builds a set: Parquet files and a manifest. One that is there already is left as it is."""
+    from qwenlong.datasets import build_set
+
+    build_set(spec, out, overrides or [], Console())
+
+
+@data_app.command("check")
+def data_check(
+    first: Annotated[Path, typer.Argument(help="A built set or JSONL file: the training's.")],
+    second: Annotated[Path, typer.Argument(help="Another: the evaluation's.")],
+) -> None:
+    """Looks for what of the second set stands in the first; the exit code is 1 if anything does."""
+    from qwenlong.datasets import check_sets
+
+    if not check_sets(first, second, Console()).clean:
+        raise typer.Exit(1)
+
+
 def main() -> None:
     # A polite kill should take everything down as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

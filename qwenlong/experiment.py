@@ -11,8 +11,8 @@ import yaml
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from qwenlong.checks import check
-from qwenlong.config import Config, RlStage, SftStage, SourceConfig
+from qwenlong.checks import check, check_build
+from qwenlong.config import BuildConfig, Config, RlStage, SftStage, SourceConfig
 from qwenlong.types import InputError
 
 STAGES = {"sft": SftStage, "rl": RlStage}
@@ -25,7 +25,14 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         InputError: with the key, its value and what would be right.
     """
     path = Path(path)
-    raw = _read(path)
+    config = _structured(_overridden(_read(path), path, overrides))
+    config = replace(config, run_dir=config.run_dir or str(Path("runs") / path.stem))
+    config = _anchored(config, path.parent)
+    check(config)
+    return config
+
+
+def _overridden(raw: DictConfig, path: Path, overrides: Sequence[str]) -> DictConfig:
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
@@ -38,10 +45,22 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         OmegaConf.resolve(raw)
     except OmegaConfBaseException as error:
         raise InputError(f"{path}: {_one_line(error)}") from None
-    config = _structured(raw)
-    config = replace(config, run_dir=config.run_dir or str(Path("runs") / path.stem))
-    config = _anchored(config, path.parent)
-    check(config)
+    return raw
+
+
+def load_build(path: str | Path, overrides: Sequence[str] = ()) -> BuildConfig:
+    """Reads what ``qwenlong data build`` takes.
+
+    Raises:
+        InputError: with the key, its value and what would be right.
+    """
+    path = Path(path)
+    raw = _overridden(_read(path), path, overrides)
+    config: BuildConfig = _typed(BuildConfig, raw, "")
+    if Path(config.tokenizer).is_dir():
+        config = replace(config, tokenizer=str(Path(config.tokenizer).resolve()))
+    config = replace(config, sources=[_found(source, path.parent) for source in config.sources])
+    check_build(config)
     return config
 
 
@@ -120,23 +139,26 @@ def _value(schema: Any, key: str, raw: DictConfig, full: str) -> Any:
         raise InputError(f"{full}={value[key]}: {str(error).splitlines()[0]}") from None
 
 
+def _found(source: SourceConfig, folder: Path) -> SourceConfig:
+    """``source`` with its paths, which are relative to ``folder``, made absolute."""
+
+    def found(path: str | None) -> str | None:
+        return str((folder / path).resolve()) if path else None
+
+    return replace(source, path=found(source.path), corpus=found(source.corpus))
+
+
 def _anchored(config: Config, folder: Path) -> Config:
     """Makes relative paths absolute, so that a saved config stands alone.
 
     Those of files are relative to the experiment file, a policy's to the working directory.
     """
 
-    def anchored(sources: list[SourceConfig]) -> list[SourceConfig]:
-        return [
-            replace(source, path=str((folder / source.path).resolve())) if source.path else source
-            for source in sources
-        ]
-
     data = replace(
         config.data,
-        sft=anchored(config.data.sft),
-        train=anchored(config.data.train),
-        held_out=anchored(config.data.held_out),
+        sft=[_found(source, folder) for source in config.data.sft],
+        train=[_found(source, folder) for source in config.data.train],
+        held_out=[_found(source, folder) for source in config.data.held_out],
     )
     policy, judge = config.policy, config.rewards.judge
     if Path(policy.path).is_dir():

@@ -11,17 +11,18 @@ from statistics import fmean
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from qwenlong.checks import check_rope
-from qwenlong.config import Config, RlStage, SftStage, SourceConfig
+from qwenlong.config import Config, RlStage, SftStage
 from qwenlong.curricula.phases import length_band
-from qwenlong.data.load import read_examples, render
+from qwenlong.data.load import load, sample
 from qwenlong.data.prompts import Renderer, training_texts
+from qwenlong.data.stream import Rules
 from qwenlong.judging import STRICT, JudgePolicy, judge_policy, rules_of
 from qwenlong.learner.sft import SftRow
 from qwenlong.model.policy import check_policy, native_rope
 from qwenlong.model.tiny import build_tiny
 from qwenlong.rewards.hybrid import Rewards, check_rules
 from qwenlong.rewards.hybrid import check as check_rewards
-from qwenlong.types import Example, InputError, Prompt, Rope, Split
+from qwenlong.types import InputError, Prompt, Rope
 
 TINY = "tiny"
 TOKENIZER_EXAMPLES = 500
@@ -102,7 +103,7 @@ def prepare(config: Config, scratch: Path) -> Prepared:
     check_policy(policy, config.learner.sequence_ranks)
     check_rope(config, rope.window)
     judge = judge_policy(config.rewards.judge)
-    renderer = Renderer(_tokenizer(policy))
+    renderer = Renderer(tokenizer_of("policy.path", policy))
     notes: list[str] = []
     sft = _sft_rows(config, renderer, notes)
     phases = _phase_prompts(config, renderer, notes)
@@ -115,28 +116,30 @@ def _policy(config: Config, scratch: Path) -> str:
         return config.policy.path
     if config.policy.window is None:
         raise InputError("policy.window=null: policy.path=tiny needs its native window in tokens")
+    # There is no tokenizer yet to count with; words will do to choose its training texts.
     texts: list[str] = []
-    for key, sources in (("data.sft", config.data.sft), ("data.train", config.data.train)):
-        few = [
-            replace(spec, examples=min(spec.examples or TOKENIZER_EXAMPLES, TOKENIZER_EXAMPLES))
-            for spec in sources
-        ]
-        # There is no tokenizer yet to count with; words will do to choose its training texts.
-        examples = read_examples(few, key, "train", lambda text: len(text.split()), config.seed)
+    for part in ("sft", "train"):
+        examples = sample(
+            config.data, part, TOKENIZER_EXAMPLES, lambda text: len(text.split()), config.seed
+        )
         texts += training_texts(examples)
     folder = scratch / TINY
     build_tiny(folder, texts, config.policy.tiny, config.policy.window, config.seed)
     return str(folder)
 
 
-def _tokenizer(policy: str) -> PreTrainedTokenizerBase:
+def tokenizer_of(key: str, policy: str) -> PreTrainedTokenizerBase:
+    """
+    Raises:
+        InputError: there is none, or it has no chat template; ``key`` is the configuration's.
+    """
     try:
         tokenizer = AutoTokenizer.from_pretrained(policy)
     except (OSError, ValueError) as error:
         why = " ".join(str(error).split())[:200]
-        raise InputError(f"policy.path={policy}: no tokenizer there ({why})") from None
+        raise InputError(f"{key}={policy}: no tokenizer there ({why})") from None
     if not tokenizer.chat_template:
-        raise InputError(f"policy.path={policy}: its tokenizer has no chat template")
+        raise InputError(f"{key}={policy}: its tokenizer has no chat template")
     return tokenizer
 
 
@@ -144,7 +147,9 @@ def _sft_rows(config: Config, renderer: Renderer, notes: list[str]) -> dict[str,
     stages = {n: s for n, s in config.stages.items() if isinstance(s, SftStage)}
     if not stages:
         return {}
-    examples = _read(config, config.data.sft, "data.sft", renderer)
+    prompts, left_out = load(config.data, "sft", _rules(config, renderer, None, STRICT))
+    notes += left_out
+    examples = [prompt.example for prompt in prompts]
     for example in examples:
         if not example.reasoning:
             raise InputError(
@@ -157,7 +162,7 @@ def _sft_rows(config: Config, renderer: Renderer, notes: list[str]) -> dict[str,
                 f"stages.{name}.sources={stage.sources}: data.sft has no source"
                 f" {', '.join(sorted(unknown))}"
             )
-    pairs = [(e.source, (renderer.prompt(e).ids, renderer.solution(e))) for e in examples]
+    pairs = [(p.example.source, (p.ids, renderer.solution(p.example))) for p in prompts]
     rows: dict[str, list[SftRow]] = {}
     for name, stage in stages.items():
         own = [pair for source, pair in pairs if source in (stage.sources or [source])]
@@ -167,9 +172,9 @@ def _sft_rows(config: Config, renderer: Renderer, notes: list[str]) -> dict[str,
                 f"stages.{name}.context={stage.context}: {len(rows[name])} rows of data.sft fit"
                 f" it, fewer than batch ({stage.batch})"
             )
-        left_out = len(own) - len(rows[name])
-        if left_out:
-            notes.append(f"{name}: {left_out} of {len(own)} rows are longer than its context")
+        too_long = len(own) - len(rows[name])
+        if too_long:
+            notes.append(f"{name}: {too_long} of {len(own)} rows are longer than its context")
     return rows
 
 
@@ -178,11 +183,11 @@ def _phase_prompts(
 ) -> dict[str, Sequence[Prompt]]:
     """Phase k draws lengths in (L(k-1), L(k)]; phases of the same context share their band."""
     phases = {n: s for n, s in config.stages.items() if isinstance(s, RlStage)}
-    rewards = rules_of(config.rewards)
-    examples = _read(config, config.data.train, "data.train", renderer, rewards)
-    check_rules(rewards, {example.source for example in examples})
     limit = max(phase.context for phase in phases.values())
-    prompts = _rendered(config, examples, "data.train", limit, renderer, notes)
+    rewards = rules_of(config.rewards)
+    prompts, left_out = load(config.data, "train", _rules(config, renderer, limit, rewards))
+    notes += left_out
+    check_rules(rewards, {prompt.example.source for prompt in prompts})
     bands: dict[str, Sequence[Prompt]] = {}
     for name, phase in phases.items():
         lower = max((s.context for s in phases.values() if s.context < phase.context), default=0)
@@ -191,9 +196,9 @@ def _phase_prompts(
 
 
 def _held_out(config: Config, renderer: Renderer, notes: list[str]) -> dict[int, Sequence[Prompt]]:
-    examples = _read(config, config.data.held_out, "data.held_out", renderer)
-    limit = config.contexts[-1]
-    prompts = _rendered(config, examples, "data.held_out", limit, renderer, notes)
+    rules = _rules(config, renderer, config.contexts[-1], STRICT)
+    prompts, left_out = load(config.data, "held_out", rules)
+    notes += left_out
     bands: dict[int, Sequence[Prompt]] = {}
     for lower, context in zip([0, *config.contexts], config.contexts, strict=False):
         band = [prompt for prompt in prompts if lower < len(prompt.ids) <= context]
@@ -206,35 +211,14 @@ def _held_out(config: Config, renderer: Renderer, notes: list[str]) -> dict[int,
     return bands
 
 
-def _read(
-    config: Config,
-    sources: Sequence[SourceConfig],
-    key: str,
-    renderer: Renderer,
-    rewards: Rewards = STRICT,
-) -> list[Example]:
-    split: Split = "held_out" if key == "data.held_out" else "train"
-    examples = read_examples(sources, key, split, renderer.count_tokens, config.seed)
-    try:
-        check_rewards(rewards, examples)
-    except InputError as error:
-        raise InputError(f"{key}: {error}") from None
-    return examples
-
-
-def _rendered(
-    config: Config,
-    examples: Sequence[Example],
-    key: str,
-    limit: int,
-    renderer: Renderer,
-    notes: list[str],
-) -> Sequence[Prompt]:
-    rendered = render(examples, renderer, limit, config.data.over_long)
-    for count, fate in ((rendered.dropped, "dropped"), (rendered.cut, "cut in the middle")):
-        if count:
-            notes.append(
-                f"{key}: {count} of {len(examples)} are longer than {limit} tokens and were {fate}"
-                f" (data.over_long={config.data.over_long})"
-            )
-    return rendered.prompts
+def _rules(config: Config, renderer: Renderer, limit: int | None, rewards: Rewards) -> Rules:
+    data = config.data
+    return Rules(
+        renderer,
+        config.seed,
+        data.on_error,
+        data.deduplicate,
+        limit,
+        data.over_long,
+        check=lambda example: check_rewards(rewards, [example]),
+    )

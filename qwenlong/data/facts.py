@@ -19,6 +19,8 @@ from random import Random
 from qwenlong.config import SourceConfig
 from qwenlong.types import CountTokens, Example, InputError, Split
 
+LONGEST = 256
+"""Tokens of the longest document where a source names none."""
 NAMES = 160
 """People, and as many places."""
 HELD_OUT = 5
@@ -55,26 +57,32 @@ def read(
     Document lengths are drawn log-uniformly between ``spec.min_tokens`` and ``spec.max_tokens``,
     so that every octave has as many.
     """
-    check_spec(spec)
+    low, high = bounds(spec)
     for i in range(spec.examples or 0):
-        rng = Random(f"facts {seed} {split} {spec.min_tokens}-{spec.max_tokens} {i}")
-        tokens = drawn_length(spec, rng)
-        identity = f"facts-{split}-{spec.min_tokens}-{spec.max_tokens}-{i}"
+        rng = Random(f"facts {seed} {split} {low}-{high} {i}")
+        tokens = drawn_length(low, high, rng)
+        identity = f"facts-{split}-{low}-{high}-{i}"
         yield _example(identity, split, tokens, count_tokens, rng)
 
 
-def check_spec(spec: SourceConfig) -> None:
+def bounds(spec: SourceConfig) -> tuple[int, int]:
+    """The shortest and the longest document.
+
+    Raises:
+        InputError: nothing can be made within them, or nobody says how many.
+    """
     if spec.examples is None:
         raise InputError(f"examples=null: source {spec.source} needs a number of examples to make")
-    if not 1 <= spec.min_tokens <= spec.max_tokens:
+    low, high = spec.min_tokens, spec.max_tokens or LONGEST
+    if not 1 <= low <= high:
         raise InputError(
-            f"min_tokens={spec.min_tokens}: source {spec.source} needs"
-            f" 1 <= min_tokens <= max_tokens ({spec.max_tokens})"
+            f"min_tokens={low}: source {spec.source} needs 1 <= min_tokens <= max_tokens ({high})"
         )
+    return low, high
 
 
-def drawn_length(spec: SourceConfig, rng: Random) -> int:
-    return round(math.exp(rng.uniform(math.log(spec.min_tokens), math.log(spec.max_tokens))))
+def drawn_length(low: int, high: int, rng: Random) -> int:
+    return round(math.exp(rng.uniform(math.log(low), math.log(high))))
 
 
 def _example(

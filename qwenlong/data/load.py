@@ -1,63 +1,66 @@
-"""Sources by name, and a run's data: read, rendered, cut, counted."""
+"""A run's data: every source of a part, as prompts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
-from qwenlong.config import SourceConfig
-from qwenlong.data import facts, jsonl, ottqa, recital
-from qwenlong.data.prompts import Renderer
+from qwenlong.config import DataConfig, SourceConfig
+from qwenlong.data import registry
+from qwenlong.data.rows import Rejected
+from qwenlong.data.stream import Rules, Side, Tally, held_out_groups, prompts_of
 from qwenlong.types import CountTokens, Example, InputError, Prompt, Split
 
-Reader = Callable[[SourceConfig, Split, CountTokens, int], Iterator[Example]]
-
-SOURCES: dict[str, Reader] = {
-    "facts": facts.read,
-    "recital": recital.read,
-    "jsonl": jsonl.read,
-    "ottqa": ottqa.read,
-}
+HELD_OUT = 0.2
+"""Share of a set's examples that is held out where a run both trains and evaluates on it."""
 
 
-@dataclass(frozen=True)
-class Prompts:
-    """The prompts of one part of the data, and what became of those that were too long."""
+def load(data: DataConfig, part: str, rules: Rules) -> tuple[list[Prompt], list[str]]:
+    """The prompts of ``data.<part>`` in the order of its sources, and what was left out, in words.
 
-    prompts: tuple[Prompt, ...]
-    dropped: int
-    cut: int
+    A set that stands in data.held_out and in another part, too, is parted by its documents.
 
-
-def read_examples(
-    sources: Sequence[SourceConfig], key: str, split: Split, count: CountTokens, seed: int
-) -> list[Example]:
-    """All examples of ``sources``; ``key`` names them in errors, such as ``data.train``."""
-    examples: list[Example] = []
-    for i, spec in enumerate(sources):
-        if spec.source not in SOURCES:
-            known = ", ".join(SOURCES)
-            raise InputError(f"{key}.{i}.source={spec.source}: must be one of {known}")
+    Raises:
+        InputError: a source cannot be read, or there is no example.
+    """
+    split: Split = "held_out" if part == "held_out" else "train"
+    prompts: list[Prompt] = []
+    notes: list[str] = []
+    for i, spec in enumerate(getattr(data, part)):
+        key = f"data.{part}.{i}"
+        tally = Tally(spec.source)
         try:
-            examples.extend(SOURCES[spec.source](spec, split, count, seed))
+            groups = held_out_groups(spec, HELD_OUT, rules) if _is_parted(spec, data) else None
+            prompts += prompts_of(spec, Side(split, groups), rules, tally)
         except InputError as error:
-            raise InputError(f"{key}.{i}: {error}") from None
-    if not examples:
-        raise InputError(f"{key}=[]: no examples; name at least one source")
+            raise InputError(f"{key}: {error}") from None
+        notes += [f"{key} ({spec.source}): {told}" for told in tally.told()]
+    if not prompts:
+        why = f" ({'; '.join(notes)})" if notes else "; name at least one source"
+        raise InputError(f"data.{part}: no examples{why}")
+    return prompts, notes
+
+
+def sample(data: DataConfig, part: str, most: int, count: CountTokens, seed: int) -> list[Example]:
+    """The first examples of each source: what a tokenizer can be trained on."""
+    examples: list[Example] = []
+    for i, spec in enumerate(getattr(data, part)):
+        few = replace(spec, examples=min(spec.examples or most, most))
+        try:
+            found = registry.items(few, "train", count, seed)
+            own = [item for item in found if not isinstance(item, Rejected)]
+        except InputError as error:
+            raise InputError(f"data.{part}.{i}: {error}") from None
+        examples += own[:most]
     return examples
 
 
-def render(examples: Sequence[Example], renderer: Renderer, limit: int, over_long: str) -> Prompts:
-    """Renders examples; documents that make a prompt longer than ``limit`` are dropped or cut."""
-    prompts: list[Prompt] = []
-    dropped = cut = 0
-    for example in examples:
-        prompt = renderer.prompt(example)
-        if len(prompt.ids) > limit and over_long == "drop":
-            dropped += 1
-            continue
-        if len(prompt.ids) > limit:
-            cut += 1
-            prompt = renderer.cut_to(prompt, limit)
-        prompts.append(prompt)
-    return Prompts(tuple(prompts), dropped, cut)
+def _is_parted(spec: SourceConfig, data: DataConfig) -> bool:
+    if spec.source in registry.MADE or spec.source == "built":
+        return False
+    trained = {_identity(each) for each in (*data.sft, *data.train)}
+    held_out = {_identity(each) for each in data.held_out}
+    return _identity(spec) in trained & held_out
+
+
+def _identity(spec: SourceConfig) -> tuple[str, str | None, str | None]:
+    return spec.source, spec.path, spec.subset

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from random import Random
 
 from qwenlong.config import SourceConfig
-from qwenlong.data.facts import check_spec, world
+from qwenlong.data.facts import bounds, world
 from qwenlong.types import CountTokens, Example, InputError, Split
 
 WORDS = 84
@@ -29,17 +29,17 @@ def read(
     The names are those of the source facts, each one token of a tokenizer trained on it; the
     answer is the last name, so the question scores like any other.
     """
-    check_spec(spec)
+    low, high = bounds(spec)
     if split != "train":
         raise InputError(f"source={spec.source}: it is for training, not for data.{split}")
     names = [name for names in world() for name in names]
     for i in range(spec.examples or 0):
-        rng = Random(f"recital {seed} {spec.min_tokens}-{spec.max_tokens} {i}")
-        words = rng.sample(names, rng.randint(spec.min_tokens, spec.max_tokens))
+        rng = Random(f"recital {seed} {low}-{high} {i}")
+        words = rng.sample(names, rng.randint(low, high))
         start = rng.randrange(len(words))
         recited = [words[(start + j) % len(words)] for j in range(WORDS - len(words))]
         yield Example(
-            id=f"recital-{spec.min_tokens}-{spec.max_tokens}-{i}",
+            id=f"recital-{low}-{high}-{i}",
             source="recital",
             question="Recite.",
             documents=(" ".join(words),),

@@ -134,6 +134,8 @@ def csv_rows(path: Path) -> Rows:
                     yield where, row
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: not UTF-8 (byte {error.start + 1})") from None
+        except csv.Error as error:
+            raise InputError(f"{path}:{reader.line_num}: not CSV: {error}") from None
 
 
 def parquet_rows(path: Path) -> Rows:
@@ -147,11 +149,12 @@ def parquet_rows(path: Path) -> Rows:
 
     _opened(path).close()
     try:
-        file = parquet.ParquetFile(path)
+        file = parquet.ParquetFile(path, pre_buffer=False)
     except pyarrow.ArrowInvalid as error:
         raise InputError(f"{path}: not Parquet: {error}") from None
     number = 0
-    for batch in file.iter_batches(batch_size=256):
+    # Of long documents a few rows at a time are megabytes already.
+    for batch in file.iter_batches(batch_size=8, use_threads=False):
         for row in batch.to_pylist():
             number += 1
             yield f"{path}: row {number}", row

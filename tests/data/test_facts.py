@@ -16,7 +16,7 @@ from qwenlong.data.facts import (
     MOST_FACTS,
     SITS,
     Pair,
-    check_spec,
+    bounds,
     read,
     split_of,
     world,
@@ -169,7 +169,7 @@ def test_names_are_distinct() -> None:
 )
 def test_an_impossible_source_is_refused(spec: SourceConfig, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        check_spec(spec)
+        bounds(spec)
 
 
 def test_a_recital_goes_on_from_somewhere_in_its_list() -> None:

@@ -1,0 +1,199 @@
+"""What the columns of a row hold, checked; and the answer kinds that many sets share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from qwenlong.data.rows import Row, RowError
+
+SHORT = 5
+"""Words of the longest answer that two people would write alike."""
+_YES_NO = frozenset({"yes", "no"})
+_UNANSWERABLE = frozenset(
+    {"unanswerable", "insufficient information", "无法回答", "不能回答", "無法回答"}
+)
+
+_OPTION = re.compile(r"^[ \t]*\(?([A-Z])[).:：、．][ \t]?(\S.*)$", re.MULTILINE)
+_CHOICES = re.compile(r"(?:Choices|Options|选项)[:：]\s*$")
+
+
+def text(row: Row, key: str) -> str:
+    """A text that is not blank.
+
+    Raises:
+        KeyError: it is missing.
+        RowError: it is no text, or blank.
+    """
+    value = row[key]
+    if not isinstance(value, str):
+        raise RowError(f"{key} must be a text, is {_named(value)}")
+    if not value.strip():
+        raise RowError(f"{key} is empty")
+    return value.strip()
+
+
+def texts(row: Row, key: str) -> tuple[str, ...]:
+    """The texts of a list, without blank and repeated ones; at least one is left."""
+    value = row[key]
+    if not isinstance(value, list | tuple):
+        raise RowError(f"{key} must be a list of texts, is {_named(value)}")
+    wrong = [item for item in value if not isinstance(item, str)]
+    if wrong:
+        raise RowError(f"{key} must hold texts only, holds {_named(wrong[0])}")
+    found = different(value)
+    if not found:
+        raise RowError(f"{key} is empty")
+    return found
+
+
+def different(items: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(item.strip() for item in items if item.strip()))
+
+
+def answer(row: Row, key: str = "answer") -> str:
+    """The gold answer; numbers and truth values are written out."""
+    value = row[key]
+    if value is None:
+        raise RowError(f"{key} is not given, as in splits whose answers are hidden")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return repr(value)
+    found = text(row, key)
+    if not any(character.isalnum() for character in found):
+        raise RowError(f"{key}={found!r} has neither letters nor digits")
+    return found
+
+
+def identity(row: Row, *keys: str) -> str:
+    """The first of the columns that a set's copies name their rows by."""
+    for key in keys:
+        if isinstance(row.get(key), str | int) and str(row[key]).strip():
+            return str(row[key])
+    raise KeyError(keys[0])
+
+
+def fingerprint(*parts: str) -> str:
+    """Of texts that have no name: the same in every run."""
+    return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def entry(row: Row, key: str) -> Mapping[str, Any]:
+    """An object within a row."""
+    value = row[key]
+    if not isinstance(value, Mapping):
+        raise RowError(f"{key} must be an object, is {_named(value)}")
+    return value
+
+
+def records(value: Any, key: str) -> list[Mapping[str, Any]]:
+    """A list of objects, or the object of lists that ``datasets`` makes of one."""
+    if isinstance(value, Mapping):
+        columns = list(value)
+        lists = [value[column] for column in columns]
+        if not all(isinstance(each, list | tuple) for each in lists):
+            raise RowError(f"{key} must be a list of objects, is an object")
+        if len({len(each) for each in lists}) > 1:
+            raise RowError(f"{key}: its columns {', '.join(columns)} differ in length")
+        return [dict(zip(columns, each, strict=True)) for each in zip(*lists, strict=True)]
+    if not isinstance(value, list | tuple) or not all(isinstance(v, Mapping) for v in value):
+        raise RowError(f"{key} must be a list of objects, is {_named(value)}")
+    return list(value)
+
+
+def decoded(value: Any, key: str) -> Any:
+    """What a column holds that some copies keep as JSON in a text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value, strict=False)
+    except ValueError as error:
+        raise RowError(f"{key} is a text that is not JSON: {error}") from None
+
+
+def pairs(value: Any, key: str, first: str, second: str) -> list[tuple[Any, Any]]:
+    """``[[a, b], …]``, ``[{first: a, second: b}, …]`` or ``{first: [a, …], second: [b, …]}``."""
+    value = decoded(value, key)
+    if isinstance(value, list) and all(isinstance(v, list) and len(v) == 2 for v in value):
+        return [(a, b) for a, b in value]
+    return [(record[first], record[second]) for record in records(value, key)]
+
+
+def pages(row: Row, key: str = "context") -> tuple[list[str], tuple[str, ...]]:
+    """Titles and texts of HotpotQA's kind of context: titles with lists of sentences."""
+    found = pairs(row[key], key, "title", "sentences")
+    if not found:
+        raise RowError(f"{key} is empty")
+    for title, sentences in found:
+        if not isinstance(title, str) or not isinstance(sentences, list):
+            raise RowError(f"{key} must hold titles with lists of sentences")
+    titles = [title for title, _ in found]
+    bodies = (" ".join(str(s).strip() for s in sentences).strip() for _, sentences in found)
+    return titles, tuple(f"{title}\n{body}" for title, body in zip(titles, bodies, strict=True))
+
+
+def where_gold(titles: Sequence[str], gold: Iterable[str]) -> tuple[int, ...]:
+    """The places of the gold titles.
+
+    Raises:
+        RowError: one is not there, so that the documents do not hold the answer.
+    """
+    wanted = list(dict.fromkeys(gold))
+    missing = [title for title in wanted if title not in titles]
+    if missing:
+        raise RowError(f"its page {missing[0]!r} is not among the {len(titles)} of its context")
+    return tuple(place for place, title in enumerate(titles) if title in wanted)
+
+
+def group_of(source: str, names: Iterable[str]) -> str:
+    """The group of the examples over the same documents, whatever their order."""
+    return f"{source}:{fingerprint(*sorted(set(names)))}"
+
+
+def options_in(question: str) -> tuple[str, dict[str, str]]:
+    """The question before its lettered options, and these; as it is where it has none.
+
+    The options are the last lines that begin with A, B, C … in this order.
+    """
+    options: dict[str, str] = {}
+    start = len(question)
+    for line in _OPTION.finditer(question):
+        if line[1] == "A":
+            options, start = {}, line.start()
+        if options or line[1] == "A":
+            expected = chr(ord("A") + len(options))
+            options |= {line[1]: line[2].strip()} if line[1] == expected else {}
+    if len(options) < 2:
+        return question, {}
+    return _CHOICES.sub("", question[:start]).strip(), options
+
+
+def label(answers: Sequence[str]) -> str:
+    """``yes``, ``no`` or ``unanswerable`` where that is what all the answers say, else empty."""
+    said = {each.strip(" .。").casefold() for each in answers}
+    if said and said <= _UNANSWERABLE:
+        return "unanswerable"
+    return said.pop() if len(said) == 1 and said <= _YES_NO else ""
+
+
+def kind_of(answers: Sequence[str]) -> str:
+    """``yes_no`` or ``extractive``."""
+    return "yes_no" if label(answers) else "extractive"
+
+
+def free_kind(answers: Sequence[str]) -> str:
+    """Of answers in people's own words: by equality only where all of them are short."""
+    if label(answers):
+        return "yes_no"
+    short = all(len(each.split()) <= SHORT and len(each) <= 12 * SHORT for each in answers)
+    return "extractive" if short and all(each.isascii() for each in answers) else "summary"
+
+
+def _named(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
+    names |= {int: "a number", float: "a number", type(None): "null"}
+    return names.get(type(value), f"a {type(value).__name__}")

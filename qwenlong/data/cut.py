@@ -1,0 +1,213 @@
+"""What becomes of documents that are too long for a prompt: dropped, or cut, and told which.
+
+A cut example's documents are the shorter ones, so that it can be stored and rendered again to the
+same tokens; a gap within a document is a line with ``GAP``. Documents of which nothing is left
+vanish, and what numbers the documents is set anew. Lengths are the tokenizer's: at a limit of n
+the prompt has at most n tokens, and a few less at most where texts meet.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwenlong.data.distractors import answer_strings
+from qwenlong.data.instructions import gold_of, numbered, rearranged
+from qwenlong.data.prompts import Renderer
+from qwenlong.data.words import words
+from qwenlong.types import Example, InputError, Prompt
+
+POLICIES = ("drop", "middle", "keep_gold")
+Fate = Literal["whole", "dropped", "cut in the middle", "cut around gold"]
+
+GAP = "\n…\n"
+_SLIVER = 8
+"""Tokens; shorter remains of what is not gold are left out."""
+_SPARE = 8
+"""Tokens below the limit that are not worth another try."""
+_TRIES = 12
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A prompt of at most the tokens there are, or none, and what was done to it."""
+
+    prompt: Prompt | None
+    fate: Fate
+
+
+@dataclass(frozen=True)
+class _Tokens:
+    """The documents' tokens one after the other: document, beginning and end of each [T]."""
+
+    document_T: Ints
+    start_T: Ints
+    end_T: Ints
+
+
+def fitted(prompt: Prompt, renderer: Renderer, limit: int, policy: str) -> Fitted:
+    """``prompt`` as it is if it has at most ``limit`` tokens, else what ``policy`` makes of it.
+
+    ``middle`` cuts out the middle of all documents together. ``keep_gold`` keeps what is nearest
+    to the gold documents, or to the answer's words where gold is unknown, and cuts in the middle
+    where these are not found either; gold documents that are too long themselves are cut around
+    the answer's words. A chat is never cut.
+
+    Raises:
+        InputError: the example does not fit even without its documents.
+    """
+    if policy not in POLICIES:
+        raise InputError(f"over_long={policy}: must be one of {', '.join(POLICIES)}")
+    if len(prompt.ids) <= limit:
+        return Fitted(prompt, "whole")
+    example = prompt.example
+    if policy == "drop" or example.metadata.get("messages"):
+        return Fitted(None, "dropped")
+    tokens = _tokens(example, renderer)
+    fate: Fate = "cut around gold"
+    rank_T = _from_gold(example, tokens) if policy == "keep_gold" else None
+    if rank_T is None:
+        fate, rank_T = "cut in the middle", _to_ends(tokens)[0]
+    short = _shortened(prompt, renderer, limit, tokens, rank_T)
+    if numbered(short.example) and not short.example.metadata.get("gold_citations"):
+        return Fitted(None, "dropped")
+    return Fitted(short, fate)
+
+
+def _tokens(example: Example, renderer: Renderer) -> _Tokens:
+    documents, offsets = [], []
+    for number, text in enumerate(example.documents):
+        own = renderer.offsets(text)
+        documents.append(np.full(len(own), number, dtype=np.int64))
+        offsets.append(np.array(own, dtype=np.int64).reshape(-1, 2))
+    spans = np.concatenate(offsets) if offsets else np.zeros((0, 2), dtype=np.int64)
+    document_T = np.concatenate(documents) if documents else np.zeros(0, dtype=np.int64)
+    return _Tokens(document_T, spans[:, 0], spans[:, 1])
+
+
+def _shortened(
+    prompt: Prompt, renderer: Renderer, limit: int, tokens: _Tokens, rank_T: Ints
+) -> Prompt:
+    """The prompt with as many tokens of lowest rank as fit."""
+    example = prompt.example
+    order_T = np.argsort(rank_T, kind="stable")
+    room = len(order_T) - (len(prompt.ids) - limit)
+    best: Prompt | None = None
+    for _ in range(_TRIES):
+        if room <= 0:
+            break
+        kept_T = np.zeros(len(order_T), dtype=bool)
+        kept_T[order_T[:room]] = True
+        short = _built(example, tokens, kept_T)
+        ids = renderer.prompt(short).ids
+        spare = limit - len(ids)
+        if spare >= 0 and (best is None or len(ids) > len(best.ids)):
+            best = Prompt(short, ids, len(prompt.ids) - len(ids))
+        if 0 <= spare <= _SPARE:
+            break
+        # What stands around a document goes with it, and a gap costs some tokens.
+        room += spare
+    if best is None:
+        raise InputError(
+            f"context={limit}: example {example.id!r} does not fit without its documents"
+        )
+    return best
+
+
+def _built(example: Example, tokens: _Tokens, kept_T: NDArray[np.bool_]) -> Example:
+    """The example over what is kept of its documents."""
+    gold = set(gold_of(example))
+    texts: list[str] = []
+    origins: list[int] = []
+    edges = np.flatnonzero(np.diff(tokens.document_T, prepend=-1, append=-1))
+    for first, behind in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        number = int(tokens.document_T[first])
+        least = 1 if number in gold or behind - first < _SLIVER else _SLIVER
+        parts = [
+            example.documents[number][tokens.start_T[first + low] : tokens.end_T[first + high - 1]]
+            for low, high in _runs(kept_T[first:behind])
+            if high - low >= least
+        ]
+        text = GAP.join(part.strip() for part in parts if part.strip())
+        if text:
+            texts.append(text)
+            origins.append(number)
+    return rearranged(example, texts, origins, example.gold_documents)
+
+
+def _runs(kept_T: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Where stretches of True begin and end."""
+    steps = np.diff(kept_T.astype(np.int8), prepend=0, append=0)
+    starts, ends = np.flatnonzero(steps == 1).tolist(), np.flatnonzero(steps == -1).tolist()
+    return list(zip(starts, ends, strict=True))
+
+
+def _to_ends(tokens: _Tokens) -> tuple[Ints, Ints]:
+    """Tokens between each token and the nearer end: of all documents, of its own."""
+    total = len(tokens.document_T)
+    place_T = np.arange(total)
+    first_T = np.searchsorted(tokens.document_T, tokens.document_T, side="left")
+    behind_T = np.searchsorted(tokens.document_T, tokens.document_T, side="right")
+    own_T = np.minimum(place_T - first_T, behind_T - 1 - place_T)
+    return np.minimum(place_T, total - 1 - place_T), own_T
+
+
+def _from_gold(example: Example, tokens: _Tokens) -> Ints | None:
+    """How far each token is from gold, gold itself first; None where there is nothing to find.
+
+    Within gold documents the answer's words come first and what is near them, or their ends.
+    """
+    gold = gold_of(example)
+    said_T = _answers(example, tokens)
+    gold_T = np.isin(tokens.document_T, gold) if gold else said_T
+    if not gold_T.any():
+        return None
+    inside_T = said_T & gold_T
+    within_T = _distance(inside_T) if inside_T.any() else _to_ends(tokens)[1]
+    return np.where(gold_T, within_T, len(gold_T) + _distance(gold_T))
+
+
+def _distance(anchor_T: NDArray[np.bool_]) -> Ints:
+    """Tokens from each token to the nearest anchor."""
+    anchors = np.flatnonzero(anchor_T)
+    place_T = np.arange(len(anchor_T))
+    after_T = np.searchsorted(anchors, place_T)
+    left_T = np.abs(place_T - anchors[np.maximum(after_T - 1, 0)])
+    right_T = np.abs(anchors[np.minimum(after_T, len(anchors) - 1)] - place_T)
+    return np.minimum(left_T, right_T)
+
+
+def _answers(example: Example, tokens: _Tokens) -> NDArray[np.bool_]:
+    """Which tokens are of an answer's words."""
+    said_T = np.zeros(len(tokens.document_T), dtype=bool)
+    pattern = _pattern(answer_strings(example))
+    if pattern is None:
+        return said_T
+    for number, text in enumerate(example.documents):
+        first, behind = np.searchsorted(tokens.document_T, [number, number + 1]).tolist()
+        starts, ends = tokens.start_T[first:behind], tokens.end_T[first:behind]
+        for match in pattern.finditer(text):
+            low = first + int(np.searchsorted(ends, match.start(), side="right"))
+            high = first + int(np.searchsorted(starts, match.end(), side="left"))
+            said_T[low:high] = True
+    return said_T
+
+
+def _pattern(answers: Sequence[str]) -> re.Pattern[str] | None:
+    """The answers' words with anything but words between them; digits may have commas."""
+    forms = []
+    for answer in answers:
+        told = [
+            ",?".join(word) if word.isdigit() else re.escape(word) for word in words(answer)[:64]
+        ]
+        if told:
+            form = r"[\W_]{0,9}".join(told)
+            plain = told[0].isascii()
+            forms.append(rf"(?<!\w){form}(?!\w)" if plain else form)
+    return re.compile("|".join(forms), re.IGNORECASE) if forms else None

@@ -1,0 +1,174 @@
+"""Documents that lengthen an example and do not answer it: a pool, and who may be drawn from it.
+
+Likeness is BM25 (Robertson and Zaragoza, 2009; by bm25s, Lù, arXiv 2407.03618) of a document to
+the question, over folded words; signs of Chinese and Japanese count by pairs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+import bm25s
+import numpy as np
+
+from qwenlong.data.words import folded, words
+from qwenlong.types import Example, InputError
+
+KINDS = ("hard", "random", "text")
+CountAll = Callable[[Sequence[str]], Sequence[int]]
+"""Tokens of each text where another document follows it."""
+_WHOLE_WORDS = 3
+"""Answers of fewer characters are looked for as whole words, longer ones anywhere."""
+_LETTERED = re.compile(r"^\(?[A-Za-z][.):]\s+")
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Documents, all different, in a fixed order. Memory: about four times their text."""
+
+    texts: tuple[str, ...]
+    folded: tuple[str, ...]
+    groups: tuple[frozenset[str], ...]
+    """Of each document; an example takes none of its own group."""
+    tokens: tuple[int, ...]
+    index: bm25s.BM25 | None
+
+
+def documents_of(examples: Iterable[Example]) -> Iterator[tuple[str, str]]:
+    """Texts and groups for ``pool_of``: of one source and one side of the split, please."""
+    for example in examples:
+        for text in example.documents:
+            yield text, group_of(example)
+
+
+def paragraphs(text: str) -> Iterator[tuple[str, str]]:
+    """Running text for ``pool_of``: its paragraphs, which blank lines part, of no group."""
+    for paragraph in re.split(r"\n\s*\n", text):
+        if paragraph.strip():
+            yield paragraph.strip(), ""
+
+
+def group_of(example: Example) -> str:
+    return example.group or example.id
+
+
+def pool_of(
+    documents: Iterable[tuple[str, str]], count: CountAll, ranked_by_question: bool = True
+) -> Pool:
+    """A pool of ``(text, group)``, in order; a text that comes again only adds its group.
+
+    Args:
+        count: ``Renderer.count_documents``; each document is counted once, here.
+        ranked_by_question: build the index that kind ``hard`` needs.
+    """
+    groups: dict[str, set[str]] = {}
+    for text, group in documents:
+        if text.strip():
+            groups.setdefault(text, set()).add(group)
+    texts = tuple(groups)
+    if not texts:
+        raise InputError("pool: no document with text in it to lengthen examples with")
+    flat = tuple(map(folded, texts))
+    return Pool(
+        texts,
+        flat,
+        tuple(frozenset(group - {""}) for group in groups.values()),
+        tuple(count(texts)),
+        _index(flat) if ranked_by_question else None,
+    )
+
+
+def _index(flat: Sequence[str]) -> bm25s.BM25:
+    index = bm25s.BM25()
+    index.index([_terms(text.split()) for text in flat], show_progress=False)
+    return index
+
+
+def _terms(tokens: list[str]) -> list[str]:
+    """Words, and pairs of neighbouring Chinese or Japanese signs."""
+    terms = []
+    for token, after in pairwise([*tokens, ""]):
+        if len(token) > 1 or token.isascii():
+            terms.append(token)
+        elif len(after) == 1 and not after.isascii():
+            terms.append(token + after)
+    return terms
+
+
+def drawn(pool: Pool, example: Example, kind: str, rng: Random) -> Iterator[int]:
+    """The documents that may lengthen ``example``, in the order in which to take them.
+
+    ``hard``: the most like the question first, those unlike it at random after them. ``random``:
+    at random. ``text``: as they run, from a place drawn by ``rng``, the first after the last.
+    """
+    avoided = avoids(example)
+    for number in _order(pool, example, kind, rng):
+        if not avoided(pool, number):
+            yield number
+
+
+def _order(pool: Pool, example: Example, kind: str, rng: Random) -> Iterable[int]:
+    size = len(pool.texts)
+    if kind == "text":
+        start = rng.randrange(size)
+        return [*range(start, size), *range(start)]
+    if kind == "random":
+        return rng.sample(range(size), size)
+    if pool.index is None:
+        raise InputError("kind=hard: the pool has no index; build it with ranked_by_question")
+    asked = _terms(words(example.question))
+    known = [term for term in asked if term in pool.index.vocab_dict]
+    scores = pool.index.get_scores(known) if known else np.zeros(size, dtype=np.float32)
+    like = np.argsort(-scores, kind="stable")[: int((scores > 0).sum())].tolist()
+    unlike = np.flatnonzero(scores <= 0).tolist()
+    rng.shuffle(unlike)
+    return [*like, *unlike]
+
+
+def avoids(example: Example) -> Callable[[Pool, int], bool]:
+    """Whether a document of a pool must not lengthen ``example``.
+
+    It is of its group, has the same text as one of its own, or holds an answer string.
+    """
+    group = group_of(example)
+    own = set(map(folded, example.documents))
+    forms = [form for form in map(folded, answer_strings(example)) if form]
+    anywhere = [form for form in forms if len(form) >= _WHOLE_WORDS]
+    bounded = [f" {form} " for form in forms if len(form) < _WHOLE_WORDS]
+
+    def avoided(pool: Pool, number: int) -> bool:
+        text = pool.folded[number]
+        if group in pool.groups[number] or text in own or any(form in text for form in anywhere):
+            return True
+        return bool(bounded) and any(form in f" {text} " for form in bounded)
+
+    return avoided
+
+
+def answer_strings(example: Example) -> tuple[str, ...]:
+    """What no distractor may hold; nothing for yes_no and format, whose answers are no strings
+    of a document, and the right option's text for a choice."""
+    if example.kind in ("yes_no", "format"):
+        return ()
+    if example.kind in ("choice", "official_choice"):
+        return tuple(_option(example.metadata.get("options"), gold) for gold in example.answers)
+    aliases: Any = example.metadata.get("aliases", {})
+    others = aliases.values() if isinstance(aliases, Mapping) else ()
+    return (*example.answers, *(str(alias) for each in others for alias in each))
+
+
+def _option(options: Any, gold: str) -> str:
+    """The text behind a letter, without the letter before it; "" for a letter alone."""
+    letter = gold.strip(" .():").upper()
+    lettered: dict[str, str] = {}
+    if isinstance(options, Mapping):
+        lettered = {str(key).upper(): str(text) for key, text in options.items()}
+    elif isinstance(options, list | tuple):
+        lettered = {chr(ord("A") + place): str(text) for place, text in enumerate(options)}
+    text = lettered.get(letter, gold if len(letter) > 1 else "")
+    return _LETTERED.sub("", text)

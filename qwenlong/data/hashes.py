@@ -1,0 +1,63 @@
+"""64-bit hashes of texts, of their n-grams, and MinHash signatures; the same on every machine.
+
+MinHash: Broder, 1997. Two different texts share a hash with a probability of 2^-64.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwenlong.data.words import folded, words
+
+Hashes = NDArray[np.uint64]
+SIGNATURE = 64
+"""Hashes of a MinHash signature."""
+SHINGLE = 3
+"""Words in a row by which near duplicates are told."""
+_BASE, _MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
+
+
+@lru_cache(maxsize=2**18)
+def hash_of(text: str) -> int:
+    return int.from_bytes(raw_digest(text))
+
+
+def raw_digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
+
+
+def key_of(*texts: str) -> int:
+    digest = hashlib.blake2b(digest_size=8)
+    for text in texts:
+        digest.update(folded(text).encode("utf-8", "replace") + b"\n")
+    return int.from_bytes(digest.digest())
+
+
+def grams_of(told: list[str], size: int) -> Hashes:
+    """A hash of every ``size`` words in a row; none where there are fewer."""
+    count = len(told) - size + 1
+    if count < 1:
+        return np.zeros(0, dtype=np.uint64)
+    hashes = np.fromiter(map(hash_of, told), dtype=np.uint64, count=len(told))
+    grams = np.zeros(count, dtype=np.uint64)
+    for place in range(size):
+        grams = grams * _BASE + hashes[place : place + count]
+    grams ^= grams >> np.uint64(29)
+    return grams * _MIX
+
+
+def minhash_of(text: str) -> Hashes:
+    """The least hashes of a text's shingles, of one shorter than a shingle its words'."""
+    told = words(text)
+    shingles = grams_of(told, min(SHINGLE, max(1, len(told))))
+    shingles = np.unique(shingles) if len(shingles) else np.zeros(1, dtype=np.uint64)
+    least = np.empty(SIGNATURE, dtype=np.uint64)
+    for number in range(SIGNATURE):
+        mixed = (shingles ^ np.uint64(hash_of(f"minhash {number}"))) * _MIX
+        mixed ^= mixed >> np.uint64(31)
+        least[number] = (mixed * _BASE).min()
+    return least

@@ -1,0 +1,254 @@
+"""Published sets that live on the Hugging Face hub: streamed from there, or read from a copy.
+
+From the hub rows come through ``datasets`` as it streams them, so that nothing is kept but the
+row at hand. It runs no code of a repository: version 4 and later have no such thing, and nothing
+here asks for it. A copy on disk is a snapshot folder (``hf download NAME --repo-type dataset
+--local-dir DIR``) or one of its files: Parquet, JSONL or JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from qwenlong.data.rows import (
+    LONGEST_LINE,
+    Rejected,
+    Rows,
+    Source,
+    json_lines,
+    of_row,
+    parquet_rows,
+)
+from qwenlong.types import Example, InputError
+
+SUFFIXES = (".parquet", ".jsonl", ".json")
+_CHUNK = 2**20
+_SPLITS = {
+    "validation": "validation|valid|val|dev",
+    "test": "test|testing|eval|evaluation",
+    "train": "train|training",
+}
+_BETWEEN = re.compile(r"[ \t\r\n,]*")
+_NOT_ROWS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+
+Opened = Callable[[str], Rows]
+"""The rows of another part of the same copy, or of the same set on the hub."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One subset as the hub has it."""
+
+    split: str = "train"
+    config: str = ""
+    files: str = ""
+    """Their pattern in the repository, where configuration and split do not say which."""
+    archive: str = ""
+    """The zip file of the repository that holds them; a copy on disk is unpacked."""
+    beside: bool = False
+    """It is no subset of its own, but what the rows of another are joined with."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The ``rows`` of a Source on the hub: called with a path they are a copy's, with None its."""
+
+    hub: str
+    parts: Mapping[str, Part]
+    revision: str = ""
+    join: Callable[[Rows, Opened], Rows] | None = None
+
+    @property
+    def subsets(self) -> tuple[str, ...]:
+        return tuple(name for name, part in self.parts.items() if not part.beside)
+
+    def __call__(self, path: Path | None, subset: str) -> Rows:
+        """The rows of a subset.
+
+        Raises:
+            InputError: there is no such subset or file, or the hub cannot be reached.
+        """
+        if subset and subset not in self.subsets:
+            raise InputError(f"subset={subset}: must be one of {', '.join(self.subsets)}")
+        opened = partial(self._opened, path)
+        rows = opened(subset)
+        return rows if self.join is None else self.join(rows, opened)
+
+    def _opened(self, path: Path | None, subset: str) -> Rows:
+        if path is None:
+            return self._streamed(subset or _only(self.subsets, self.hub))
+        beside = subset in self.parts and self.parts[subset].beside
+        files = self._files(path.parent if beside and path.is_file() else path, subset)
+        return (row for file in files for row in file_rows(file))
+
+    def _files(self, path: Path, subset: str) -> list[Path]:
+        """The files of a subset in a folder; without a subset, those of the only one there."""
+        if path.is_file():
+            return [path]
+        if not path.is_dir():
+            raise InputError(f"path={path}: there is no such file or folder; {_how(self)}")
+        found = [file for file in sorted(path.rglob("*")) if _has_rows(file, path)]
+        if not found:
+            named = ", ".join(SUFFIXES)
+            raise InputError(f"path={path}: no {named} file is there; {_how(self)}")
+        held = {
+            name: [file for file in found if _belongs(file.relative_to(path).as_posix(), part)]
+            for name, part in self.parts.items()
+        }
+        if subset:
+            if not held[subset]:
+                raise InputError(f"path={path}: no file of subset {subset} is there")
+            return held[subset]
+        there = [name for name in self.subsets if held[name]]
+        return held[_only(there, str(path))] if there else found
+
+    def _streamed(self, subset: str) -> Rows:
+        part = self.parts[subset]
+        rows = _tried(self, lambda: iter(_dataset(self, part)))
+        number = 0
+        while (row := _tried(self, lambda: next(rows, None))) is not None:
+            number += 1
+            yield f"{self.hub} {subset}: row {number}", row
+
+
+def read(source: Source, path: Path | None, subset: str = "") -> Iterator[Example | Rejected]:
+    """Every example of a set, from a copy at ``path`` or, with None, from the hub.
+
+    Raises:
+        InputError: the set is not on the hub, or cannot be had from there or from the path.
+    """
+    if path is None and not isinstance(source.rows, Snapshot):
+        raise InputError(f"path=null: source {source.name} needs {source.layout}")
+    rows: Any = source.rows
+    for item in rows(path, subset):
+        if isinstance(item, Rejected):
+            yield item
+        else:
+            yield from of_row(source, *item)
+
+
+def file_rows(path: Path) -> Rows:
+    """The rows of one file, by its suffix; a JSON file may be a list or one object a line."""
+    if path.suffix == ".parquet":
+        return parquet_rows(path)
+    if path.suffix == ".jsonl":
+        return json_lines(path)
+    if path.suffix == ".json":
+        return json_rows(path)
+    raise InputError(f"path={path}: must be a {', '.join(SUFFIXES)} file or a folder of them")
+
+
+def json_rows(path: Path) -> Rows:
+    """The objects of a JSON file, one at a time: some are far larger than memory should be.
+
+    Raises:
+        InputError: there is no such file, or it is not JSON; after a fault in the middle of a list
+            nobody knows where the next object begins.
+    """
+    try:
+        with path.open("rb") as raw:
+            start = raw.read(_CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    if start.startswith(b"["):
+        return _listed(path)
+    return json_lines(path)
+
+
+def _listed(path: Path) -> Rows:
+    decoder = json.JSONDecoder(strict=False)
+    number = 0
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            buffer = file.read(_CHUNK).lstrip()
+            at = 1  # behind the opening bracket
+            while True:
+                between = _BETWEEN.match(buffer, at)
+                at = between.end() if between else at
+                if buffer.startswith("]", at):
+                    return
+                try:
+                    value, end = decoder.raw_decode(buffer, at)
+                except (json.JSONDecodeError, RecursionError) as error:
+                    rest = buffer[at:]
+                    more = file.read(max(_CHUNK, len(rest))) if len(rest) < LONGEST_LINE else ""
+                    if not more:
+                        raise InputError(f"{path}: not JSON behind row {number}: {error}") from None
+                    buffer, at = rest + more, 0
+                    continue
+                at = end
+                number += 1
+                where = f"{path}: row {number}"
+                if isinstance(value, dict):
+                    yield where, value
+                else:
+                    yield Rejected(where, f"must be an object, is a {type(value).__name__}")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not UTF-8 behind row {number}") from None
+
+
+def _dataset(snapshot: Snapshot, part: Part) -> Any:
+    from datasets import load_dataset
+
+    given: dict[str, Any] = {"split": part.split, "streaming": True}
+    if part.archive:
+        inside = f"zip://{part.files}::hf://datasets/{snapshot.hub}/{part.archive}"
+        return load_dataset("json", data_files=inside, **given)
+    given |= {"data_files": {part.split: part.files}} if part.files else {}
+    given |= {"revision": snapshot.revision} if snapshot.revision else {}
+    return load_dataset(snapshot.hub, part.config or None, **given)
+
+
+def _tried(snapshot: Snapshot, call: Callable[[], Any]) -> Any:
+    """What the call gives, or one line that says why it cannot be had."""
+    try:
+        return call()
+    except Exception as error:  # of datasets, huggingface_hub, fsspec, httpx, pyarrow: dozens
+        told = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise InputError(
+            f"{snapshot.hub}: cannot be had from the Hugging Face hub ({told}); {_how(snapshot)}"
+        ) from error
+
+
+def _how(snapshot: Snapshot) -> str:
+    revision = f" --revision {snapshot.revision}" if snapshot.revision else ""
+    archives = sorted({part.archive for part in snapshot.parts.values() if part.archive})
+    unpack = f", unpack {archives[0]} in it" if archives else ""
+    return (
+        f"where there is a network, run `hf download {snapshot.hub} --repo-type dataset{revision}"
+        f" --local-dir DIR`{unpack}, then set path to DIR"
+    )
+
+
+def _only(subsets: tuple[str, ...] | list[str], where: str) -> str:
+    if len(subsets) > 1:
+        raise InputError(f"subset=null: {where} has {', '.join(subsets)}; name one of them")
+    return subsets[0]
+
+
+def _has_rows(file: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+    return file.suffix in SUFFIXES and not hidden and file.name not in _NOT_ROWS
+
+
+def _belongs(name: str, part: Part) -> bool:
+    """Whether a file's path in a snapshot is one of the part's, by pattern or by its words."""
+    if part.files:
+        own = part.files.rpartition("/")[2]
+        return fnmatch(name, part.files) or (own[0] != "*" and fnmatch(f"/{name}", f"*/{own}"))
+    split = _SPLITS.get(part.split, re.escape(part.split))
+    if not part.config:
+        return _says(split, name)
+    anywhere = not any(_says(words, name) for words in _SPLITS.values())
+    return _says(re.escape(part.config), name) and (anywhere or _says(split, name))
+
+
+def _says(words: str, name: str) -> bool:
+    return re.search(rf"(?<![^\W_])(?:{words})(?![^\W_])", name, re.IGNORECASE) is not None

@@ -1,0 +1,286 @@
+"""An example of a few hundred words becomes one of 8K, 32K or 128K tokens.
+
+Documents that do not answer its question (``distractors``) are put around its own, the gold ones
+at a depth of choice, as in "Lost in the Middle" (Liu et al., arXiv 2307.03172). Whole documents
+first; the last is cut at the end of a sentence, else of a word, to fill what is left.
+
+Lengths are exact: counts of single documents are added up, the prompt is rendered, and rendered
+again with a budget corrected by the difference where merges at the borders made one. Nearly
+always the first rendering is right.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+
+from qwenlong.data.distractors import KINDS, Pool, answer_strings, drawn
+from qwenlong.data.instructions import gold_of, numbered, rearranged
+from qwenlong.data.prompts import Renderer
+from qwenlong.types import Example, InputError, Prompt
+
+LEAST = 0.98
+"""Of the tokens asked for, a lengthened prompt has at least this share, and never more."""
+_TRIES = 8
+_SPLIT = 0.01
+"""A document is split for a gold one that would else miss its depth by more than this."""
+_SHORTEST_PIECE = 24
+"""Tokens; where less is missing a document is not cut to fill it, if the length allows."""
+_SENTENCE = re.compile(r"[.!?][\"'”’)\]]?(?=\s)|[。！？]|\n")
+_SPACE = re.compile(r"\s")
+_CHARACTERS = 24
+"""A token is shorter, in the mean of a text: so much of a long one is looked at to cut it."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A document of the new example."""
+
+    text: str
+    tokens: int
+    origin: int | None = None
+    """Which of the example's own documents it is."""
+
+
+def lengthened(
+    example: Example,
+    pool: Pool,
+    renderer: Renderer,
+    tokens: int,
+    seed: int,
+    kind: str = "hard",
+    depth: float | None = None,
+    filler: Pool | None = None,
+) -> Prompt:
+    """``example`` over more documents, rendered: between 0.98 and 1.00 of ``tokens`` long.
+
+    All its own documents stay, in their order among the gold and among the others. Where nothing
+    is known of which are gold, all are. ``metadata["lengthened"]`` says what was asked for, at
+    which depth each gold document stands (the share of the other documents' tokens before it),
+    and whether it is promised that no distractor holds an answer string (``unique``).
+
+    Args:
+        pool: documents of the same source and side of the split, or running text.
+        kind: which are taken, see ``distractors.drawn``.
+        depth: of all gold documents, together; drawn for each where None.
+        filler: running text to go on with where the pool has too little.
+
+    Raises:
+        InputError: the pool is too small, or the example is longer already.
+    """
+    _check(example, tokens, kind, depth)
+    plain = renderer.prompt(example)
+    if len(plain.ids) > tokens:
+        raise InputError(
+            f"tokens={tokens}: example {example.id!r} already has {len(plain.ids)}; cut it first"
+        )
+    if len(plain.ids) >= LEAST * tokens:
+        return plain
+    draw = Random(f"lengthen {seed} {tokens} {kind} {example.id}")
+    budget = tokens - len(plain.ids)
+    slack = tokens - math.ceil(LEAST * tokens)
+    mark = renderer.count_tokens("[100] ") if numbered(example) else 0
+    enough = budget + budget // 8 + 64  # room for corrections
+    loose, running = _supply(example, pool, kind, filler, draw, enough, mark)
+    _check_supply(example, pool, tokens, budget - slack, loose + running)
+    order = draw.random()
+    for _ in range(_TRIES):
+        taken = _filled(loose + running, budget, slack, renderer)
+        built = _arranged(example, taken, len(loose), depth, Random(f"{order}"), renderer)
+        prompt = renderer.prompt(_noted(*built, tokens, kind))
+        missing = tokens - len(prompt.ids)
+        if 0 <= missing <= slack:
+            return prompt
+        budget += missing
+    raise InputError(
+        f"tokens={tokens}: example {example.id!r}: no cut of the last document gives a length"
+        f" from {tokens - slack} to {tokens}; ask for more tokens"
+    )
+
+
+def _check(example: Example, tokens: int, kind: str, depth: float | None) -> None:
+    if kind not in KINDS:
+        raise InputError(f"kind={kind}: must be one of {', '.join(KINDS)}")
+    if depth is not None and not 0 <= depth <= 1:
+        raise InputError(f"depth={depth}: must be from 0 (first) to 1 (last)")
+    if tokens < 1:
+        raise InputError(f"tokens={tokens}: must be at least 1")
+    if not example.documents:
+        raise InputError(f"example {example.id!r}: has no document to lengthen")
+
+
+def _supply(
+    example: Example,
+    pool: Pool,
+    kind: str,
+    filler: Pool | None,
+    draw: Random,
+    enough: int,
+    mark: int,
+) -> tuple[list[Piece], list[Piece]]:
+    """At least ``enough`` tokens, if there are: of any order, and of running text behind it."""
+    first = _taken(pool, drawn(pool, example, kind, draw), enough, mark)
+    if kind == "text":
+        return [], first
+    missing = enough - sum(piece.tokens for piece in first)
+    if filler is None or missing <= 0:
+        return first, []
+    return first, _taken(filler, drawn(filler, example, "text", draw), missing, mark)
+
+
+def _taken(pool: Pool, numbers: Iterator[int], enough: int, mark: int) -> list[Piece]:
+    pieces: list[Piece] = []
+    while enough > 0 and (number := next(numbers, None)) is not None:
+        pieces.append(Piece(pool.texts[number], pool.tokens[number] + mark))
+        enough -= pieces[-1].tokens
+    return pieces
+
+
+def _check_supply(
+    example: Example, pool: Pool, tokens: int, needed: int, supply: Sequence[Piece]
+) -> None:
+    there = sum(piece.tokens for piece in supply)
+    if there < needed:
+        raise InputError(
+            f"tokens={tokens}: example {example.id!r} needs {needed} tokens of other documents;"
+            f" the pool has {there} in {len(supply)} that hold no answer and are not its own"
+            f" ({sum(pool.tokens)} tokens in {len(pool.texts)} altogether): give more documents"
+            " or running text"
+        )
+
+
+def _filled(supply: Sequence[Piece], budget: int, slack: int, renderer: Renderer) -> list[Piece]:
+    """The first of ``supply`` that have ``budget`` tokens together, the last of them cut."""
+    taken: list[Piece] = []
+    for piece in supply:
+        if piece.tokens > budget:
+            wanted = budget >= min(_SHORTEST_PIECE, slack + 1)
+            head = _head(piece, budget - slack, budget, renderer) if wanted else None
+            return [*taken, head] if head else taken
+        taken.append(piece)
+        budget -= piece.tokens
+    return taken
+
+
+def _head(piece: Piece, least: int, most: int, renderer: Renderer) -> Piece | None:
+    """The piece's beginning, of ``least`` to ``most`` tokens if it can be had."""
+    text = piece.text[: _CHARACTERS * most + 64]
+    behind = renderer.count_documents([""])[0]
+    offsets = renderer.offsets(text)
+    last = min(most - behind, len(offsets)) - 1
+    if last < 0:
+        return None
+    first = max(0, min(least - behind, last + 1) - 1)
+    head = text[: _end(text, offsets[first][1], offsets[last][1])].rstrip()
+    return Piece(head, renderer.count_documents([head])[0], piece.origin) if head else None
+
+
+def _end(text: str, low: int, high: int) -> int:
+    """The last place from ``low`` to ``high`` where a sentence ends, else a word, else ``high``."""
+    sentences = [match.end() for match in _SENTENCE.finditer(text, low, min(high + 1, len(text)))]
+    fitting = [end for end in sentences if low <= end <= high]
+    if fitting:
+        return fitting[-1]
+    spaces = [match.start() for match in _SPACE.finditer(text, low, min(high + 1, len(text)))]
+    return spaces[-1] if spaces else high
+
+
+def _arranged(
+    example: Example,
+    taken: Sequence[Piece],
+    loose: int,
+    depth: float | None,
+    draw: Random,
+    renderer: Renderer,
+) -> tuple[Example, list[float]]:
+    """Own documents among the ``taken``; the first ``loose`` of these go in any order."""
+    gold = gold_of(example) or tuple(range(len(example.documents)))
+    counts = renderer.count_documents(example.documents)
+    own = [Piece(t, n, i) for i, (t, n) in enumerate(zip(example.documents, counts, strict=True))]
+    mixed, pieces = list(taken[:loose]), list(taken[loose:])
+    draw.shuffle(mixed)
+    others = [piece for piece in own if piece.origin not in gold]
+    pieces = _placed(pieces, mixed, _depths(draw, len(mixed)), None) if pieces else mixed
+    pieces = _placed(pieces, others, _depths(draw, len(others)), None)
+    golden = [piece for piece in own if piece.origin in gold]
+    if depth is None:
+        pieces = _placed(pieces, golden, _depths(draw, len(golden)), None)
+    else:
+        pieces = _placed(pieces, golden, [depth] * len(golden), renderer)
+    origins = [piece.origin for piece in pieces]
+    built = rearranged(example, [piece.text for piece in pieces], origins, gold)
+    return built, _reached(pieces, built.gold_documents)
+
+
+def _depths(draw: Random, count: int) -> list[float]:
+    return sorted(draw.random() for _ in range(count))
+
+
+def _placed(
+    pieces: Sequence[Piece],
+    inserted: Sequence[Piece],
+    depths: Sequence[float],
+    splitter: Renderer | None,
+) -> list[Piece]:
+    """``pieces`` with each of ``inserted`` at the border nearest its depth; depths rise.
+
+    With a ``splitter`` a piece in which the first depth lies is split in two for it.
+    """
+    total = sum(piece.tokens for piece in pieces)
+    if splitter and depths:
+        pieces = _split_at(pieces, depths[0] * total, _SPLIT * total, splitter)
+    borders = [0]
+    for piece in pieces:
+        borders.append(borders[-1] + piece.tokens)
+    placed, start = [], 0
+    for piece, depth in zip(inserted, depths, strict=True):
+        at = _nearest(borders, depth * borders[-1])
+        placed += [*pieces[start:at], piece]
+        start = at
+    return [*placed, *pieces[start:]]
+
+
+def _nearest(borders: Sequence[int], wanted: float) -> int:
+    at = min(bisect_left(borders, wanted), len(borders) - 1)
+    return at - 1 if at and wanted - borders[at - 1] < borders[at] - wanted else at
+
+
+def _split_at(
+    pieces: Sequence[Piece], wanted: float, tolerated: float, renderer: Renderer
+) -> Sequence[Piece]:
+    """The pieces, that one in two in whose middle ``wanted`` tokens end, if it is not whole."""
+    before = 0
+    for place, piece in enumerate(pieces):
+        missed = min(wanted - before, before + piece.tokens - wanted)
+        if before < wanted < before + piece.tokens and missed > tolerated and piece.origin is None:
+            most = round(wanted - before)
+            head = _head(piece, most - round(tolerated), most, renderer)
+            tail = piece.text[len(head.text) :].strip() if head else ""
+            if head and tail:
+                rest = Piece(tail, renderer.count_documents([tail])[0])
+                return [*pieces[:place], head, rest, *pieces[place + 1 :]]
+        before += piece.tokens
+    return pieces
+
+
+def _reached(pieces: Sequence[Piece], gold: Iterable[int]) -> list[float]:
+    """The share of the other documents' tokens that stands before each gold one."""
+    golden = set(gold)
+    total = sum(piece.tokens for place, piece in enumerate(pieces) if place not in golden)
+    reached, before = [], 0
+    for place, piece in enumerate(pieces):
+        if place in golden:
+            reached.append(round(before / max(1, total), 4))
+        else:
+            before += piece.tokens
+    return reached
+
+
+def _noted(example: Example, depths: list[float], tokens: int, kind: str) -> Example:
+    unique = bool(answer_strings(example))
+    note = {"tokens": tokens, "kind": kind, "depths": depths, "unique": unique}
+    return replace(example, metadata={**example.metadata, "lengthened": note})

@@ -1,0 +1,276 @@
+"""Examples that come twice, and examples of one set that another already has.
+
+Texts are compared by their folded words (``words``). Everything streams: what is remembered are
+64-bit hashes (two different texts share one with a probability of 2^-64), ids, and a bounded
+sample of n-grams. Contamination by 13-grams is GPT-3's rule (Brown et al., arXiv 2005.14165,
+appendix C); near duplicates are found by MinHash (Broder, 1997) in bands.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwenlong.data.hashes import SIGNATURE, Hashes, grams_of, key_of, minhash_of, raw_digest
+from qwenlong.data.words import folded, words
+from qwenlong.types import Example
+
+NGRAM = 13
+"""Words that two texts must share in a row to count as overlapping."""
+MOST_GRAMS = 2**23
+"""Document n-grams that are remembered of a set, 12 bytes each; of a larger set an even sample."""
+_SHOWN = 5
+_REMEMBERED = 2**16
+"""Documents whose comparison is remembered, for questions that share them."""
+_BAND = 4
+What = Literal["question", "question_ngram", "document", "document_ngram"]
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """An example that is left out, and the earlier one that it repeats."""
+
+    id: str
+    of: str
+    exact: bool
+
+
+@dataclass(frozen=True)
+class Found:
+    """Something that two sets share."""
+
+    what: What
+    first: str
+    """Id of an example of the first set, and of the second."""
+    second: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Contamination:
+    """How much of the second set the first set has; counts are of the second set's examples."""
+
+    first: int
+    """Examples of the first set, and of the second."""
+    second: int
+    same_question: int
+    question_overlap: int
+    """Questions that share ``NGRAM`` words in a row with one of the first set."""
+    same_document: int
+    document_overlap: int
+    """Examples with a document that shares ``NGRAM`` words in a row."""
+    document_share: float
+    """Of the second set's document n-grams, those that the first set has, too."""
+    sampled: int
+    """One document n-gram in so many was compared; 1: all."""
+    found: tuple[Found, ...]
+    """The first few of each sort."""
+
+    @property
+    def clean(self) -> bool:
+        """Nothing was found."""
+        questions = self.same_question + self.question_overlap
+        return not (questions or self.same_document or self.document_overlap)
+
+
+def deduplicated(
+    examples: Iterable[Example], near: float | None = 0.8
+) -> Iterator[Example | Duplicate]:
+    """The examples in their order, a ``Duplicate`` in the place of each that repeats another.
+
+    Exact: the same question over the same documents, in whatever order. Near: the same answers,
+    and questions and documents that each share at least ``near`` of their shingles (Jaccard,
+    estimated); None: exact only. Memory: about 2 KB an example.
+    """
+    known: dict[bytes, tuple[int, Hashes]] = {}
+    exact: dict[int, str] = {}
+    bands: dict[tuple[int, int, bytes], list[int]] = {}
+    earlier: list[tuple[str, Hashes]] = []
+    for example in examples:
+        documents = [_document(text, known) for text in example.documents]
+        key = key_of(example.question, *sorted(str(document) for document, _ in documents))
+        if key in exact:
+            yield Duplicate(example.id, exact[key], True)
+            continue
+        if near is not None:
+            least = [hashes for _, hashes in documents] or [minhash_of("")]
+            signature = np.stack(
+                [minhash_of(example.question), np.min(least, axis=0)]
+            )  # [2, hashes]
+            places = list(_places(example, signature[0]))
+            seen = sorted({number for place in places for number in bands.get(place, ())})
+            like = next((n for n in seen if _likeness(earlier[n][1], signature) >= near), None)
+            if like is not None:
+                yield Duplicate(example.id, earlier[like][0], False)
+                continue
+            for place in places:
+                bands.setdefault(place, []).append(len(earlier))
+            earlier.append((example.id, signature))
+        exact[key] = example.id
+        yield example
+
+
+def contamination(first: Iterable[Example], second: Iterable[Example]) -> Contamination:
+    """What of ``second`` (say, an evaluation set) stands in ``first`` (say, training data).
+
+    Each is read once, the first to its end before the second begins.
+    """
+    known = _Known()
+    for example in first:
+        known.add(example)
+    return known.compared(second)
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """Of a document of the second set: its n-grams, those that the first set has, and where."""
+
+    grams: int
+    shared: int
+    hits: tuple[tuple[What, int, str], ...]
+
+
+@dataclass
+class _Known:
+    """What is remembered of the first set; values are numbers of its examples."""
+
+    ids: list[str] = field(default_factory=list)
+    questions: dict[int, int] = field(default_factory=dict)
+    question_grams: dict[int, int] = field(default_factory=dict)
+    documents: dict[int, int] = field(default_factory=dict)
+    grams: list[Hashes] = field(default_factory=list)
+    owners: list[NDArray[np.uint32]] = field(default_factory=list)
+    held: int = 0
+    sampled: int = 1
+    seen: dict[bytes, _Shared | None] = field(default_factory=dict)
+    """Documents met before, as they stand."""
+
+    def add(self, example: Example) -> None:
+        number = len(self.ids)
+        self.ids.append(example.id)
+        self.questions.setdefault(key_of(example.question), number)
+        for gram in grams_of(words(example.question), NGRAM).tolist():
+            self.question_grams.setdefault(gram, number)
+        for text in example.documents:
+            raw = raw_digest(text)
+            if raw in self.seen or self.documents.setdefault(key_of(text), number) != number:
+                continue
+            self.remember(raw, None)
+            grams = self.sample(grams_of(words(text), NGRAM))
+            self.grams.append(grams)
+            self.owners.append(np.full(len(grams), number, dtype=np.uint32))
+            self.held += len(grams)
+            if self.held > MOST_GRAMS:
+                self.pack(MOST_GRAMS // 2)
+
+    def sample(self, grams: Hashes) -> Hashes:
+        return grams[grams % np.uint64(self.sampled) == 0]
+
+    def pack(self, most: int) -> None:
+        """Sorts the n-grams, each once, and thins them out to at most ``most``."""
+        none = np.zeros(0, dtype=np.uint64)
+        grams, places = np.unique(np.concatenate([none, *self.grams]), return_index=True)
+        owners = np.concatenate([np.zeros(0, dtype=np.uint32), *self.owners])[places]
+        while len(grams) > most:
+            self.sampled *= 2
+            kept = grams % np.uint64(self.sampled) == 0
+            grams, owners = grams[kept], owners[kept]
+        self.grams, self.owners, self.held = [grams], [owners], len(grams)
+
+    def compared(self, second: Iterable[Example]) -> Contamination:
+        self.pack(MOST_GRAMS)
+        counts: Counter[str] = Counter()
+        found: list[Found] = []
+        for example in second:
+            counts["second"] += 1
+            for hit in (*self.of_question(example), *self.of_documents(example, counts)):
+                counts[hit.what] += 1
+                if counts[hit.what] <= _SHOWN:
+                    found.append(hit)
+        return Contamination(
+            first=len(self.ids),
+            second=counts["second"],
+            same_question=counts["question"],
+            question_overlap=counts["question_ngram"],
+            same_document=counts["document"],
+            document_overlap=counts["document_ngram"],
+            document_share=counts["shared"] / max(1, counts["grams"]),
+            sampled=self.sampled,
+            found=tuple(found),
+        )
+
+    def of_question(self, example: Example) -> Iterator[Found]:
+        owner = self.questions.get(key_of(example.question))
+        if owner is not None:
+            yield Found("question", self.ids[owner], example.id, example.question)
+        told = words(example.question)
+        for place, gram in enumerate(grams_of(told, NGRAM).tolist()):
+            if gram in self.question_grams:
+                first = self.ids[self.question_grams[gram]]
+                text = " ".join(told[place : place + NGRAM])
+                yield Found("question_ngram", first, example.id, text)
+                return
+
+    def of_documents(self, example: Example, counts: Counter[str]) -> Iterator[Found]:
+        """The first document that is the same and the first shared n-gram; counts all n-grams."""
+        hits: dict[What, Found] = {}
+        for text in example.documents:
+            raw = raw_digest(text)
+            shared = self.seen.get(raw) or self.shared_with(text)
+            self.remember(raw, shared)
+            counts["grams"] += shared.grams
+            counts["shared"] += shared.shared
+            for what, owner, line in shared.hits:
+                hits.setdefault(what, Found(what, self.ids[owner], example.id, line))
+        yield from hits.values()
+
+    def shared_with(self, text: str) -> _Shared:
+        """What a document has in common with the first set's."""
+        hits: list[tuple[What, int, str]] = []
+        told = words(text)
+        owner = self.documents.get(key_of(text))
+        if owner is not None:
+            hits.append(("document", owner, " ".join(told[:NGRAM])))
+        every = grams_of(told, NGRAM)
+        places = np.flatnonzero(every % np.uint64(self.sampled) == 0)
+        if not self.held or not len(places):
+            return _Shared(len(places), 0, tuple(hits))
+        at = np.searchsorted(self.grams[0], every[places])
+        at[at == self.held] = 0
+        common = np.flatnonzero(self.grams[0][at] == every[places])
+        if len(common):
+            place = int(places[common[0]])
+            line = " ".join(told[place : place + NGRAM])
+            hits.append(("document_ngram", int(self.owners[0][at[common[0]]]), line))
+        return _Shared(len(places), len(common), tuple(hits))
+
+    def remember(self, raw: bytes, shared: _Shared | None) -> None:
+        if len(self.seen) >= _REMEMBERED:
+            self.seen.clear()
+        self.seen[raw] = shared
+
+
+def _document(text: str, known: dict[bytes, tuple[int, Hashes]]) -> tuple[int, Hashes]:
+    """Key and least hashes of a document; questions often share theirs."""
+    raw = raw_digest(text)
+    if raw not in known:
+        if len(known) >= _REMEMBERED:
+            known.clear()
+        known[raw] = key_of(text), minhash_of(text)
+    return known[raw]
+
+
+def _places(example: Example, signature: Hashes) -> Iterator[tuple[int, int, bytes]]:
+    answers = key_of(*sorted(map(folded, example.answers)))
+    for at in range(0, SIGNATURE, _BAND):
+        yield answers, at, signature[at : at + _BAND].tobytes()
+
+
+def _likeness(first: Hashes, second: Hashes) -> float:
+    """The lesser of the questions' and the documents' estimated Jaccard index."""
+    return float((first == second).mean(axis=1).min())

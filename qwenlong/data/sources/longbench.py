@@ -1,0 +1,89 @@
+"""LongBench (Bai et al., arXiv 2308.14508) and LongBench-E: the question answering of their tasks.
+
+Schema: the card of ``THUDM/LongBench``, now ``zai-org/LongBench`` (MIT, says its repository):
+``input`` (the question), ``context``, ``answers``, ``length``, ``dataset``, ``language``,
+``all_classes``, ``_id``; a JSONL file a task in ``data.zip``, which is read inside the archive on
+the hub and unpacked in a copy.
+
+Kinds, after how LongBench measures each (``_KINDS``): multi-hop questions (hotpotqa, 2wikimqa,
+musique) are extractive; answers in people's own words (narrativeqa, multifieldqa_en and _zh,
+dureader) summary, which is ROUGE-L; qasper's extractive where short, else summary. Yes, no and
+unanswerable are yes_no in all of them. The tasks for summaries, few-shot learning, retrieval,
+counting and code are not question answering and are left out. Contexts of numbered passages are
+cut into them; which hold the answer is not told.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from qwenlong.data.columns import fingerprint, free_kind, label, text, texts
+from qwenlong.data.hub import Part, Snapshot
+from qwenlong.data.rows import Row, RowError, Source
+from qwenlong.types import Example
+
+HUB = "zai-org/LongBench"
+_KINDS = {
+    "narrativeqa": "summary",
+    "qasper": "",
+    "multifieldqa_en": "summary",
+    "multifieldqa_zh": "summary",
+    "hotpotqa": "extractive",
+    "2wikimqa": "extractive",
+    "musique": "extractive",
+    "dureader": "summary",
+}
+"""Empty: each row's answers decide."""
+_EVENLY_LONG = ("qasper_e", "multifieldqa_en_e", "hotpotqa_e", "2wikimqa_e")
+_PASSAGE = re.compile(r"^(?:Passage \d+:|文章\d+)[ \t]*\n", re.MULTILINE)
+
+
+def examples(row: Row) -> Iterator[Example]:
+    dataset = text(row, "dataset")
+    task = dataset.removesuffix("_e")
+    if task not in _KINDS:
+        raise RowError(f"dataset={dataset!r}: must be one of {', '.join(_KINDS)}")
+    answers, context = texts(row, "answers"), text(row, "context")
+    documents = _passages(context)
+    kind = "yes_no" if label(answers) else _KINDS[task] or free_kind(answers)
+    yield Example(
+        id=text(row, "_id"),
+        source="longbench",
+        question=text(row, "input"),
+        documents=documents,
+        answers=answers,
+        kind=kind,
+        gold_documents=(0,) if len(documents) == 1 else (),
+        group=f"longbench:{fingerprint(context)}",
+        metadata={"dataset": dataset, "language": str(row.get("language") or "")},
+    )
+
+
+def _passages(context: str) -> tuple[str, ...]:
+    starts = [match.start() for match in _PASSAGE.finditer(context)]
+    if len(starts) < 2:
+        return (context,)
+    ends = [*starts[1:], len(context)]
+    first = context[: starts[0]].strip()
+    cut = [context[start:end].strip() for start, end in zip(starts, ends, strict=True)]
+    return tuple(part for part in (first, *cut) if part)
+
+
+ROWS = Snapshot(
+    HUB,
+    {
+        name: Part(files=f"data/{name}.jsonl", archive="data.zip")
+        for name in (*_KINDS, *_EVENLY_LONG)
+    },
+)
+SOURCE = Source(
+    name="longbench",
+    rows=ROWS,
+    examples=examples,
+    layout=f"the unpacked data.zip of huggingface.co/datasets/{HUB}, or a JSONL file of it",
+    licence="MIT",
+    citation="Bai et al., LongBench, arXiv 2308.14508",
+    hub=HUB,
+    subsets=ROWS.subsets,
+)

@@ -1,0 +1,58 @@
+"""NarrativeQA (Kočiský et al., arXiv 1712.07040): questions over whole books and film scripts.
+
+Schema: the card of ``deepmind/narrativeqa`` (licence Apache-2.0): ``document`` (``id``, ``kind``,
+``url``, ``file_size``, ``word_count``, ``start``, ``end``, ``summary``, ``text``), ``question``
+(``text``, ``tokens``) and ``answers`` (two of ``text``, ``tokens``).
+
+Kind: summary. Two people answered in their own words, and the paper measures ROUGE-L with the
+better of the two; a yes or a no is yes_no. The document is the whole story as it is given, with
+Gutenberg's header or a script's markup. Questions were written from the summary, which is not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from qwenlong.data.columns import different, entry, fingerprint, label, records, text
+from qwenlong.data.hub import Part, Snapshot
+from qwenlong.data.rows import Row, RowError, Source
+from qwenlong.types import Example
+
+HUB = "deepmind/narrativeqa"
+
+
+def examples(row: Row) -> Iterator[Example]:
+    document = entry(row, "document")
+    question = text(entry(row, "question"), "text")
+    story, named = text(document, "text"), text(document, "id")
+    answers = different(text(each, "text") for each in records(row["answers"], "answers"))
+    if not answers:
+        raise RowError("answers is empty")
+    yield Example(
+        id=f"{named}-{fingerprint(question)}",
+        source="narrativeqa",
+        question=question,
+        documents=(story,),
+        answers=answers,
+        kind="yes_no" if label(answers) else "summary",
+        gold_documents=(0,),
+        group=f"narrativeqa:{named}",
+        metadata={
+            "document_id": named,
+            "document_kind": str(document.get("kind") or ""),
+            "url": str(document.get("url") or ""),
+        },
+    )
+
+
+ROWS = Snapshot(HUB, {name: Part(name) for name in ("train", "validation", "test")})
+SOURCE = Source(
+    name="narrativeqa",
+    rows=ROWS,
+    examples=examples,
+    layout=f"a snapshot of huggingface.co/datasets/{HUB}, or one of its Parquet files",
+    licence="Apache-2.0",
+    citation="Kočiský et al., NarrativeQA, arXiv 1712.07040",
+    hub=HUB,
+    subsets=ROWS.subsets,
+)

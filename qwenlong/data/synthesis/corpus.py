@@ -1,0 +1,153 @@
+"""The texts that synthetic tasks are hidden in: any documents, or running text in paragraphs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from random import Random
+
+MOST_CHARACTERS = 2**25
+"""Kept of a corpus, about 8 M tokens; of a larger one, a sample that every text may be in."""
+LONGEST_TEXT = 2000
+"""Characters of a text; a longer one is cut at the ends of sentences."""
+
+_SENTENCE_END = re.compile(
+    r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bSt)(?<!\bNo)(?<!\bvs)(?<!\b[A-Z])"
+    r"[.!?]['\"”’)\]]{0,3}\s+(?=[^\sa-z,;:.?!)])"
+    r"|[。！？]{1,3}['\"”’』」）)]{0,3}"
+)
+_BREAK = re.compile(r"\s+|(?<=[\u3000-\u30ff\u3400-\u9fff\uff00-\uffef])")
+_CLOSED = tuple(".!?。！？'\"”’)]』」）")
+UNSPACED = ("zh", "ja")
+"""Languages without a blank between sentences."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A document, or a part of one. An empty title is none; an empty language fits all."""
+
+    title: str
+    text: str
+    language: str = ""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Texts in their order; those of running text are drawn one after the other."""
+
+    texts: tuple[Text, ...]
+    running: bool = False
+
+
+def of_documents(documents: Iterable[Text], most: int = MOST_CHARACTERS) -> Corpus:
+    """A corpus of titled documents, each on its own; at most ``most`` characters are held.
+
+    A long document becomes several texts, "Title", "Title (2)" and so on.
+    """
+    return Corpus(_bounded((part for text in documents for part in _parts(text)), most))
+
+
+def of_running_text(
+    lines: Iterable[str], language: str = "", most: int = MOST_CHARACTERS
+) -> Corpus:
+    """A corpus of untitled paragraphs; a blank line ends one, and lines are joined within it.
+
+    Args:
+        lines: such as an open file, or one string a paragraph with blank ones between.
+    """
+    texts = (Text("", paragraph, language) for paragraph in _paragraphs(lines, language))
+    return Corpus(_bounded((part for text in texts for part in _parts(text)), most), running=True)
+
+
+def sentence_ends(text: str) -> tuple[int, ...]:
+    """Where sentences end, the blank behind them included; the last is the end of ``text``."""
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    if not ends or ends[-1] < len(text):
+        ends.append(len(text))
+    return tuple(ends)
+
+
+def word_ends(text: str) -> tuple[int, ...]:
+    """Where ``text`` can be cut without cutting a word: at blanks and beside Chinese characters."""
+    return tuple(match.end() for match in _BREAK.finditer(text) if match.end())
+
+
+def inserted(text: str, added: Iterable[tuple[int, str]], joint: str) -> str:
+    """The text with sentences put in, each at a number of characters.
+
+    What stands between sentences there, blank or line break, then stands on both sides. A sentence
+    behind the last row of a table has its own line.
+    """
+    whole = ""
+    last = 0
+    for at, sentence in sorted(added, key=lambda entry: entry[0]):
+        whole += text[last:at]
+        gap = whole[len(whole.rstrip()) :] or joint
+        if at == len(text) and "\n" in text and not text.endswith(_CLOSED):
+            gap = "\n"
+        if whole and not whole.endswith(gap):
+            whole += gap
+        whole += sentence if at == len(text) else sentence + gap
+        last = at
+    return whole + text[last:]
+
+
+def with_sentences(text: str, added: Sequence[str], joint: str, rng: Random) -> str:
+    """The text with each sentence at its beginning or at the end of a sentence, by chance."""
+    ends = (0, *sentence_ends(text))
+    return inserted(text, sorted((rng.choice(ends), sentence) for sentence in added), joint)
+
+
+def _paragraphs(lines: Iterable[str], language: str) -> Iterator[str]:
+    joint = "" if language in UNSPACED else " "
+    held: list[str] = []
+    for line in lines:
+        if line.strip():
+            held.append(" ".join(line.split()))
+        elif held:
+            yield joint.join(held)
+            held = []
+    if held:
+        yield joint.join(held)
+
+
+def _parts(text: Text) -> Iterator[Text]:
+    """The text in parts of at most LONGEST_TEXT characters; nothing where it is blank."""
+    whole = text.text.strip()
+    if not whole:
+        return
+    title = " ".join(text.title.split())
+    start, number = 0, 1
+    while start < len(whole):
+        end = start + _cut(whole[start : start + LONGEST_TEXT + 1])
+        named = f"{title} ({number})" if title and number > 1 else title
+        if part := whole[start:end].strip():
+            yield Text(named, part, text.language)
+            number += 1
+        start = end
+
+
+def _cut(window: str) -> int:
+    """The last place in a window where a part may end: of a sentence, of a word, or any."""
+    if len(window) <= LONGEST_TEXT:
+        return len(window)
+    for ends in (sentence_ends(window), word_ends(window)):
+        inside = [end for end in ends if end <= LONGEST_TEXT]
+        if inside:
+            return inside[-1]
+    return LONGEST_TEXT
+
+
+def _bounded(texts: Iterable[Text], most: int) -> tuple[Text, ...]:
+    """As many texts as ``most`` characters hold, sampled evenly, in their order."""
+    rng = Random("corpus")
+    kept: list[tuple[float, int, Text]] = []
+    size = 0
+    for number, text in enumerate(texts):
+        heappush(kept, (rng.random(), number, text))
+        size += len(text.text)
+        while size > most:
+            size -= len(heappop(kept)[2].text)
+    return tuple(text for _, _, text in sorted(kept, key=lambda entry: entry[1]))

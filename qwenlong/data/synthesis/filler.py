@@ -1,0 +1,192 @@
+"""Filler: texts of a corpus up to a number of tokens.
+
+The tokens of a text are counted once, with the blank line and a letter behind it: for tokenizers
+that never merge a line break with the letter behind it, all byte-level BPE among them, a whole has
+the sum of what its texts have.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from random import Random
+
+from qwenlong.data.synthesis.corpus import (
+    UNSPACED,
+    Corpus,
+    Text,
+    sentence_ends,
+    word_ends,
+)
+from qwenlong.types import CountTokens, InputError
+
+SEPARATOR = "\n\n"
+_ENOUGH = 0.997
+"""Share of the room from which on no more is put in."""
+_SPARE = 12
+"""Texts that did not fit; the rest of the room is filled with first sentences of theirs."""
+_MOST_CUT = 4
+"""Texts of which sentences are taken, and then of which words are."""
+
+Fits = Callable[[Text], bool]
+Label = Callable[[int], str]
+"""Of a document's number, from 1, to the line above it."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A document under way: a title line, if any, what stands below it, and its tokens."""
+
+    title: str
+    body: str
+    cost: int = 0
+
+    @property
+    def text(self) -> str:
+        return f"{self.title}\n{self.body}" if self.title else self.body
+
+
+@dataclass(frozen=True)
+class Filler:
+    """The texts of a corpus in one language, and what each costs in tokens once it is known."""
+
+    texts: tuple[Text, ...]
+    running: bool
+    language: str
+    count: CountTokens
+    digest: str
+    """Eight hexadecimal digits of the texts' SHA-256."""
+    letter: int
+    """Tokens of one letter, to be taken off again."""
+    costs: dict[int, int] = field(default_factory=dict)
+    line_costs: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def joint(self) -> str:
+        """What stands between two sentences."""
+        return "" if self.language in UNSPACED else " "
+
+    def costed(self, piece: Piece) -> Piece:
+        """The piece with its tokens, those of the blank line after it included."""
+        cost = self.count(f"{piece.text}{SEPARATOR}x") - self.letter
+        return replace(piece, cost=cost)
+
+    def piece(self, index: int) -> Piece:
+        bare = Piece(self.texts[index].title, self.texts[index].text)
+        if index not in self.costs:
+            self.costs[index] = self.costed(bare).cost
+        return replace(bare, cost=self.costs[index])
+
+    def line(self, text: str) -> int:
+        """Tokens of a line above others."""
+        if text not in self.line_costs:
+            self.line_costs[text] = self.count(f"{text}\nx") - self.letter
+        return self.line_costs[text]
+
+
+def filler_of(corpus: Corpus, count: CountTokens, language: str) -> Filler:
+    """The filler for tasks in ``language``.
+
+    Raises:
+        InputError: the corpus has none.
+    """
+    texts = tuple(text for text in corpus.texts if text.language in (language, ""))
+    if not texts:
+        known = ", ".join(sorted({text.language for text in corpus.texts})) or "nothing at all"
+        raise InputError(f"language={language!r}: the corpus has {known}")
+    return Filler(texts, corpus.running, language, count, _digest(texts), count("x"))
+
+
+def _digest(texts: Sequence[Text]) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(f"{text.title}\0{text.text}\0".encode())
+    return digest.hexdigest()[:8]
+
+
+def without(words: Sequence[str]) -> Fits:
+    """Whether a text holds none of ``words``, whatever their case."""
+    folded = [word.casefold() for word in words]
+
+    def fits(text: Text) -> bool:
+        held = f"{text.title}\n{text.text}".casefold()
+        return not any(word in held for word in folded)
+
+    return fits
+
+
+def fill(filler: Filler, rng: Random, room: int, fits: Fits, label: Label | None) -> list[Piece]:
+    """Texts of at most ``room`` tokens: whole ones first, then the beginnings of some."""
+    pieces: list[Piece] = []
+    spare: list[Piece] = []
+    left = room
+    for index in _drawn(filler, rng):
+        if left <= 0 or len(spare) == _SPARE:
+            break
+        text = filler.texts[index]
+        if not fits(text):
+            continue
+        piece = filler.piece(index)
+        cost = piece.cost + label_cost(filler, label, len(pieces) + 1)
+        if cost <= left:
+            pieces.append(piece)
+            left -= cost
+        else:
+            spare.append(piece)
+    for ends, looks in ((sentence_ends, _SPARE), (word_ends, 2)):
+        for _ in range(_MOST_CUT):
+            if left <= (1 - _ENOUGH) * room or not spare:
+                return pieces
+            kept = left - label_cost(filler, label, len(pieces) + 1)
+            number, first = _longest(filler, spare[:looks], kept, ends)
+            if first is None:
+                break
+            spare.pop(number)
+            pieces.append(first)
+            left -= first.cost + label_cost(filler, label, len(pieces))
+    return pieces
+
+
+def _drawn(filler: Filler, rng: Random) -> Iterator[int]:
+    """Every text once: running text from some place on, documents in random order."""
+    count = len(filler.texts)
+    if filler.running:
+        start = rng.randrange(count)
+        yield from (index % count for index in range(start, start + count))
+        return
+    moved: dict[int, int] = {}  # Fisher and Yates' shuffle, as far as it is asked for
+    for at in range(count):
+        other = rng.randrange(at, count)
+        yield moved.get(other, other)
+        moved[other] = moved.get(at, at)
+
+
+def _longest(
+    filler: Filler, spare: Sequence[Piece], room: int, ends: Callable[[str], tuple[int, ...]]
+) -> tuple[int, Piece | None]:
+    """The beginning, of one of the spare texts, that fills most of the room, and whose it is."""
+    best: tuple[int, Piece | None] = (0, None)
+    for number, piece in enumerate(spare):
+        found = beginning(filler, piece, room, ends(piece.body))
+        if found and (best[1] is None or found.cost > best[1].cost):
+            best = number, found
+    return best
+
+
+def beginning(filler: Filler, piece: Piece, room: int, ends: Sequence[int]) -> Piece | None:
+    """As much of a text as fits, up to one of ``ends``."""
+    best: Piece | None = None
+    low, high = 0, len(ends)
+    while low < high:
+        middle = (low + high) // 2
+        cut = filler.costed(Piece(piece.title, piece.body[: ends[middle]].rstrip()))
+        if cut.cost <= room:
+            best, low = cut, middle + 1
+        else:
+            high = middle
+    return best
+
+
+def label_cost(filler: Filler, label: Label | None, number: int) -> int:
+    return filler.line(label(number)) if label else 0

@@ -1,0 +1,183 @@
+"""Sentences or whole documents at given depths in filler, all of the length that is asked for.
+
+Lengths are those of the documents joined by blank lines.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from random import Random
+
+from qwenlong.data.synthesis.corpus import inserted, sentence_ends
+from qwenlong.data.synthesis.filler import (
+    SEPARATOR,
+    Filler,
+    Fits,
+    Label,
+    Piece,
+    fill,
+    label_cost,
+)
+from qwenlong.types import InputError
+
+_LEAST = 0.97
+"""Share of the length that documents must come to."""
+_GOOD = 0.985
+"""Share of the length at which it is not tried again."""
+_TRIES = 4
+
+
+@dataclass(frozen=True)
+class Haystack:
+    """Documents of the length that was asked for, and where in them each thing was put."""
+
+    documents: tuple[str, ...]
+    places: tuple[int, ...]
+    """The index of the document that holds each thing."""
+    offsets: tuple[int, ...]
+    """The characters that stand before each thing."""
+    depths: tuple[float, ...]
+    """The same as a share of all characters."""
+
+
+def bury(
+    filler: Filler,
+    rng: Random,
+    facts: Sequence[str],
+    depths: Sequence[float],
+    tokens: int,
+    fits: Fits,
+    label: Label | None = None,
+) -> Haystack:
+    """Filler with ``facts`` between its sentences, each near its depth in [0, 1].
+
+    Raises:
+        InputError: there is too little room, or too little filler.
+    """
+    need = sum(filler.count(filler.joint + fact) for fact in facts)
+    _check_room(need, tokens)
+
+    def made(room: int, again: Random) -> list[Piece]:
+        pieces = fill(filler, again, room - need, fits, label)
+        return _with_facts(filler, pieces, facts, depths) if pieces else []
+
+    documents = _labelled(_nearest(filler, rng, tokens, label, made), label)
+    places = [next(i for i, text in enumerate(documents) if fact in text) for fact in facts]
+    return _measured(documents, places, facts)
+
+
+def surround(
+    filler: Filler,
+    rng: Random,
+    own: Sequence[Piece],
+    depths: Sequence[float],
+    tokens: int,
+    fits: Fits,
+) -> Haystack:
+    """Filler with whole documents of one's ``own`` among it, each near its depth in [0, 1].
+
+    Raises:
+        InputError: there is too little room, or too little filler.
+    """
+    costed = [filler.costed(piece) for piece in own]
+    need = sum(piece.cost for piece in costed)
+    _check_room(need, tokens)
+
+    def made(room: int, again: Random) -> list[Piece]:
+        pieces = fill(filler, again, room - need, fits, None)
+        return _with_own(pieces, costed, depths)
+
+    documents = _labelled(_nearest(filler, rng, tokens, None, made), None)
+    texts = [piece.text for piece in own]
+    return _measured(documents, [documents.index(text) for text in texts], texts)
+
+
+def _with_facts(
+    filler: Filler, pieces: Sequence[Piece], facts: Sequence[str], depths: Sequence[float]
+) -> list[Piece]:
+    """The pieces with each fact at the end of a sentence near its depth, counted again."""
+    starts = list(accumulate((len(piece.body) for piece in pieces), initial=0))
+    slots: dict[int, list[tuple[int, str]]] = {}
+    for fact, depth in zip(facts, depths, strict=True):
+        target = depth * starts[-1]
+        at = min(max(bisect_left(starts, target) - 1, 0), len(pieces) - 1)
+        ends = (0, *sentence_ends(pieces[at].body))
+        end = min(ends, key=lambda end: abs(starts[at] + end - target))
+        slots.setdefault(at, []).append((end, fact))
+    changed = list(pieces)
+    for at, slot in slots.items():
+        body = inserted(pieces[at].body, slot, filler.joint)
+        changed[at] = filler.costed(Piece(pieces[at].title, body))
+    return changed
+
+
+def _with_own(
+    pieces: Sequence[Piece], own: Sequence[Piece], depths: Sequence[float]
+) -> list[Piece]:
+    """One's own documents between the others, each at the border nearest to its depth."""
+    starts = list(accumulate((len(piece.text) for piece in pieces), initial=0))
+    slots: dict[int, list[Piece]] = {}
+    for piece, depth in zip(own, depths, strict=True):
+        target = depth * starts[-1]
+        border = min(range(len(starts)), key=lambda at: abs(starts[at] - target))
+        slots.setdefault(border, []).append(piece)
+    mixed: list[Piece] = []
+    for at in range(len(starts)):
+        mixed += [*slots.get(at, ()), *pieces[at : at + 1]]
+    return mixed
+
+
+def _nearest(
+    filler: Filler,
+    rng: Random,
+    tokens: int,
+    label: Label | None,
+    made: Callable[[int, Random], list[Piece]],
+) -> list[Piece]:
+    """What ``made`` makes of a room such that it has at most ``tokens``, and hardly fewer.
+
+    A sentence within a text may cost a token more or less than alone, so the room is corrected.
+    """
+    draw, room = rng.getrandbits(64), tokens
+    best: list[Piece] = []
+    most = 0
+    for _ in range(_TRIES):
+        pieces = made(room, Random(draw))
+        length = sum(piece.cost for piece in pieces)
+        length += sum(label_cost(filler, label, n) for n in range(1, len(pieces) + 1))
+        if most < length <= tokens:
+            best, most = pieces, length
+        if _GOOD * tokens <= length <= tokens:
+            break
+        room += tokens - length
+    if most < _LEAST * tokens:
+        raise InputError(
+            f"tokens={tokens}: the corpus fills only {most} with text in {filler.language!r};"
+            " it must hold more, or the length be shorter"
+        )
+    return best
+
+
+def _check_room(need: int, tokens: int) -> None:
+    if 4 * need > 3 * tokens:
+        raise InputError(f"tokens={tokens}: must be at least {4 * need // 3 + 1} for such a task")
+
+
+def _labelled(pieces: Sequence[Piece], label: Label | None) -> tuple[str, ...]:
+    if not label:
+        return tuple(piece.text for piece in pieces)
+    return tuple(f"{label(n)}\n{piece.text}" for n, piece in enumerate(pieces, start=1))
+
+
+def _measured(documents: tuple[str, ...], places: Sequence[int], things: Sequence[str]) -> Haystack:
+    starts = list(accumulate((len(text) + len(SEPARATOR) for text in documents), initial=0))
+    offsets = tuple(
+        starts[place] + documents[place].index(thing)
+        for place, thing in zip(places, things, strict=True)
+    )
+    whole = max(1, starts[-1] - len(SEPARATOR))
+    depths = tuple(round(offset / whole, 4) for offset in offsets)
+    return Haystack(documents, tuple(places), offsets, depths)

@@ -1,0 +1,112 @@
+"""Sets of examples from the command line: built, looked at, held against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from qwenlong.config import SourceConfig
+from qwenlong.data import built, jsonl
+from qwenlong.data.build import build
+from qwenlong.data.overlap import Contamination, contamination
+from qwenlong.data.prompts import Renderer
+from qwenlong.data.rows import Rejected
+from qwenlong.data.stream import Rules
+from qwenlong.experiment import load_build
+from qwenlong.prepare import tokenizer_of
+from qwenlong.rewards.registry import verifier
+from qwenlong.types import Example, InputError, Split
+
+
+def build_set(path: Path, out: Path, overrides: Sequence[str], console: Console) -> None:
+    """``qwenlong data build``."""
+    config = load_build(path, overrides)
+    renderer = Renderer(tokenizer_of("tokenizer", config.tokenizer), config.thinking)
+    rules = Rules(
+        renderer,
+        config.seed,
+        config.on_error,
+        config.deduplicate,
+        config.context,
+        config.over_long,
+        check=verifier,
+    )
+    with Live(console=console, transient=True, refresh_per_second=4) as live:
+
+        def report(split: Split, source: int, done: int) -> None:
+            named = config.sources[source].source
+            live.update(
+                Text(f"{split}: source {source + 1} of {len(config.sources)}, {named}: {done:,}")
+            )
+
+        manifest = build(config, rules, out, report)
+    console.print(summary(manifest))
+    console.print(f"set  {out}", highlight=False, soft_wrap=True)
+
+
+def summary(manifest: dict[str, Any]) -> Table:
+    """Every source, what became of its examples, and the lengths of each split."""
+    table = Table("source", box=SIMPLE)
+    for column in ("split", "examples", "left out", "cut"):
+        table.add_column(column, justify="right")
+    table.add_column("why", overflow="fold")
+    for source in manifest["sources"]:
+        for split, told in source["splits"].items():
+            reasons = [f"{n} {why}" for why, n in (told["left_out"] | told["cut"]).items()]
+            table.add_row(
+                source["source"],
+                split,
+                f"{told['taken']:,}",
+                f"{sum(told['left_out'].values()):,}",
+                f"{sum(told['cut'].values()):,}",
+                "; ".join(reasons[:4]),
+            )
+    for split, told in manifest["splits"].items():
+        mean = told["tokens"] / max(1, told["examples"])
+        lengths = f"{mean:,.0f} tokens in the mean, {told['longest']:,} at most"
+        table.add_row("all", split, f"{told['examples']:,}", "", "", lengths, style="bold")
+    return table
+
+
+def check_sets(first: Path, second: Path, console: Console) -> Contamination:
+    """``qwenlong data check``: what of ``second`` stands in ``first``."""
+    with console.status(f"reading {first} and {second}"):
+        found = contamination(examples_at(first), examples_at(second))
+    table = Table(f"of {found.second:,} examples of {second}", "", box=SIMPLE)
+    for told, count in (
+        (f"have a question of {first}", found.same_question),
+        ("have a question that shares 13 words in a row with one", found.question_overlap),
+        ("have a document of it", found.same_document),
+        ("have a document that shares 13 words in a row with one", found.document_overlap),
+    ):
+        table.add_row(told, f"{count:,}")
+    console.print(table)
+    for each in found.found:
+        console.print(
+            f"{each.what}: {each.second} and {each.first}: {each.text}",
+            markup=False,
+            soft_wrap=True,
+        )
+    return found
+
+
+def examples_at(path: Path) -> Iterator[Example]:
+    """Every example of a built set's folder, of one of its Parquet files, or of a JSONL file."""
+    if path.is_dir():
+        for split in built.manifest_of(path)["splits"]:
+            yield from examples_at(path / f"{split}.parquet")
+    elif path.suffix == ".parquet":
+        for item in built.rows(path):
+            if not isinstance(item, Rejected):
+                yield built.example_of(item[1])
+    elif path.suffix == ".jsonl":
+        yield from jsonl.read(SourceConfig("jsonl", path=str(path)), "train", len, 0)
+    else:
+        raise InputError(f"{path}: must be a built set's folder, a .parquet or a .jsonl file")

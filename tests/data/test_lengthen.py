@@ -1,0 +1,256 @@
+"""Lengthened examples: exact lengths, gold where it was asked for, no second answer, same bytes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer
+
+from qwenlong.config import TinyConfig
+from qwenlong.data.distractors import Pool, documents_of, paragraphs, pool_of
+from qwenlong.data.instructions import gold_of
+from qwenlong.data.lengthen import lengthened
+from qwenlong.data.prompts import Renderer, training_texts
+from qwenlong.data.rows import Rejected, read
+from qwenlong.data.sources import hotpotqa
+from qwenlong.data.words import folded
+from qwenlong.model.tiny import build_tiny
+from qwenlong.types import Example, InputError
+
+DATA = Path(__file__).parents[2].parent / "shared" / "data"
+HOTPOT = DATA / "multihop_hotpot100"
+BOOK = DATA / "filler_gutenberg" / "moby_dick_2701-0.txt"
+needs_data = pytest.mark.skipif(not HOTPOT.is_dir(), reason=f"{HOTPOT} is not there")
+
+
+@pytest.fixture(scope="module")
+def hotpot() -> list[Example]:
+    items = list(read(hotpotqa.SOURCE, HOTPOT))
+    assert not [item for item in items if isinstance(item, Rejected)]
+    return [item for item in items if isinstance(item, Example)]
+
+
+@pytest.fixture(scope="module")
+def renderer(hotpot: list[Example], tmp_path_factory: pytest.TempPathFactory) -> Renderer:
+    folder = tmp_path_factory.mktemp("hotpot")
+    tiny = TinyConfig(layers=1, hidden=16, intermediate=16, heads=1, kv_heads=1)
+    build_tiny(folder, training_texts(hotpot), tiny, 256, seed=0)
+    return Renderer(AutoTokenizer.from_pretrained(folder))
+
+
+@pytest.fixture(scope="module")
+def pool(hotpot: list[Example], renderer: Renderer) -> Pool:
+    return pool_of(documents_of(hotpot), renderer.count_documents)
+
+
+@pytest.fixture(scope="module")
+def book(renderer: Renderer) -> Pool:
+    texts = paragraphs(BOOK.read_text(encoding="utf-8-sig"))
+    return pool_of(texts, renderer.count_documents, ranked_by_question=False)
+
+
+def added(example: Example, documents: Sequence[str]) -> list[str]:
+    return [text for text in documents if text not in set(example.documents)]
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("tokens", "kind", "depth", "count"),
+    [
+        (4_096, "hard", None, 60),
+        (8_192, "hard", 0.5, 20),
+        (8_192, "random", 0.0, 20),
+        (32_768, "hard", None, 20),
+        (131_072, "random", 0.25, 2),
+    ],
+)
+def test_every_length_is_met_and_nothing_else_answers(
+    hotpot: list[Example],
+    pool: Pool,
+    renderer: Renderer,
+    tokens: int,
+    kind: str,
+    depth: float | None,
+    count: int,
+) -> None:
+    for example in hotpot[:count]:
+        prompt = lengthened(example, pool, renderer, tokens, 0, kind, depth)
+        assert 0.98 * tokens <= len(prompt.ids) <= tokens
+        longer = prompt.example
+        assert renderer.prompt(longer).ids == prompt.ids
+        # Gold documents are those of before, in their order, and every own document is there.
+        gold = [longer.documents[place] for place in longer.gold_documents]
+        assert gold == [example.documents[place] for place in gold_of(example)]
+        assert set(example.documents) <= set(longer.documents)
+        more = added(example, longer.documents)
+        assert len(more) == len(set(more)) > 0
+        note = longer.metadata["lengthened"]
+        assert note["unique"] is (example.kind != "yes_no")
+        if note["unique"]:
+            for text in more:
+                for answer in example.answers:
+                    assert f" {folded(answer)} " not in f" {folded(text)} "
+                    assert len(answer) < 4 or answer.casefold() not in text.casefold()
+        if depth is not None:
+            assert all(abs(each - depth) <= 0.03 for each in note["depths"])
+
+
+@needs_data
+def test_the_same_seed_gives_the_same_prompt_and_another_another(
+    hotpot: list[Example], pool: Pool, renderer: Renderer
+) -> None:
+    again = pool_of(documents_of(hotpot), renderer.count_documents)
+    for kind in ("hard", "random"):
+        first = lengthened(hotpot[0], pool, renderer, 8_192, 7, kind)
+        assert lengthened(hotpot[0], again, renderer, 8_192, 7, kind) == first
+        assert lengthened(hotpot[0], pool, renderer, 8_192, 8, kind).ids != first.ids
+
+
+@needs_data
+def test_hard_distractors_are_more_like_the_question(
+    hotpot: list[Example], pool: Pool, renderer: Renderer
+) -> None:
+    def shared(kind: str) -> float:
+        hits = total = 0
+        for example in hotpot[:20]:
+            asked = {word for word in folded(example.question).split() if len(word) > 4}
+            prompt = lengthened(example, pool, renderer, 8_192, 0, kind)
+            for text in added(example, prompt.example.documents):
+                hits += len(asked & set(folded(text).split()))
+                total += 1
+        return hits / total
+
+    assert shared("hard") > 1.5 * shared("random")
+
+
+@needs_data
+def test_a_small_pool_is_told_unless_there_is_running_text(
+    hotpot: list[Example], renderer: Renderer, book: Pool
+) -> None:
+    small = pool_of(documents_of(hotpot[:4]), renderer.count_documents)
+    with pytest.raises(InputError, match=r"tokens=32768: example .* needs \d+ tokens of other"):
+        lengthened(hotpot[0], small, renderer, 32_768, 0)
+    prompt = lengthened(hotpot[0], small, renderer, 32_768, 0, filler=book)
+    assert 0.98 * 32_768 <= len(prompt.ids) <= 32_768
+    # Running text runs on: its paragraphs stand in the book's order, but for one turn at its end.
+    numbers = {text: number for number, text in enumerate(book.texts)}
+    order = [numbers[text] for text in prompt.example.documents if text in numbers]
+    assert len(order) > 50
+    assert sum(a > b for a, b in pairwise(order)) <= 1
+
+
+@needs_data
+def test_running_text_holds_the_gold_documents_at_their_depth(
+    hotpot: list[Example], renderer: Renderer, book: Pool
+) -> None:
+    for depth in (0.0, 0.1, 0.5, 1.0):
+        prompt = lengthened(hotpot[3], book, renderer, 8_192, 0, "text", depth)
+        assert 0.98 * 8_192 <= len(prompt.ids) <= 8_192
+        text = renderer.tokenizer.decode(prompt.ids)
+        first = hotpot[3].documents[gold_of(hotpot[3])[0]]
+        behind = text.index(hotpot[3].question)
+        assert abs(text.index(first) / behind - depth) < 0.16  # own documents are of some length
+
+
+def test_one_long_document_is_split_around_the_gold(renderer: Renderer) -> None:
+    sentences = " ".join(f"The ship number {n} sailed on a calm sea." for n in range(3_000))
+    pool = pool_of([(sentences, "log")], renderer.count_documents)
+    example = Example("q", "mine", "Who is the captain?", ("The captain is Ann.",), ("Ann",))
+    for depth in (0.2, 0.5, 0.9):
+        prompt = lengthened(example, pool, renderer, 4_096, 0, "random", depth)
+        assert 0.98 * 4_096 <= len(prompt.ids) <= 4_096
+        assert abs(prompt.example.metadata["lengthened"]["depths"][0] - depth) < 0.015
+        before, gold, after = prompt.example.documents
+        assert gold == example.documents[0] and before.endswith(".") and after.endswith(".")
+        assert sentences.startswith(f"{before} {after}")
+
+
+@pytest.mark.parametrize("tokens", range(150, 190, 3))
+def test_short_lengths_are_exact_too(renderer: Renderer, tokens: int) -> None:
+    """Two per cent of 150 tokens are 3: a cut has to come close."""
+    text = "Unbelievably, extraordinarily longwinded circumlocutions characterise him: " * 30
+    pool = pool_of([(text, ""), ("船在海上航行。" * 50, "")], renderer.count_documents)
+    example = Example("q", "mine", "Who is it?", ("It is Ann.",), ("Ann",))
+    prompt = lengthened(example, pool, renderer, tokens, 1, "random")
+    assert 0.98 * tokens <= len(prompt.ids) <= tokens
+
+
+def test_nothing_of_its_group_of_its_text_or_with_its_answer_is_taken(renderer: Renderer) -> None:
+    words = "one two three four five six seven eight nine ten"
+    documents = [
+        ("Same group: " + words, "g"),
+        ("IT IS  ann smith!", "other"),
+        ("Nobody but ANN\nSmith: " + words, "other"),
+        ("Annette Smithson is another: " + words, "other"),
+        (words, "other"),
+        (words, "third"),
+        ("Of the third and of g: " + words, "third"),
+        ("Of the third and of g: " + words, "g"),
+    ]
+    pool = pool_of(documents, renderer.count_documents)
+    assert len(pool.texts) == 6 and pool.groups[-1] == {"third", "g"}
+    example = Example("q", "mine", "Who?", ("It is Ann Smith.",), ("Ann Smith",), group="g")
+    plain = len(renderer.prompt(example).ids)
+    prompt = lengthened(example, pool, renderer, plain + 30, 0, "random")
+    for text in added(example, prompt.example.documents):
+        assert text in "Annette Smithson is another: " + words or words.startswith(text)
+
+
+def test_numbered_citations_follow_their_passages(renderer: Renderer) -> None:
+    example = Example(
+        "q",
+        "mine",
+        "Who sailed?",
+        ("Ann sailed.", "Bob stayed.", "It was Ann."),
+        ("Ann",),
+        kind="citation",
+        metadata={"gold_citations": ["Passage 3", 1]},
+    )
+    texts = [(f"Number {n} was a day of calm. The sea was flat.", "") for n in range(200)]
+    pool = pool_of(texts, renderer.count_documents)
+    prompt = lengthened(example, pool, renderer, 2_000, 0)
+    longer = prompt.example
+    first, third = (longer.documents.index(text) for text in ("Ann sailed.", "It was Ann."))
+    assert longer.metadata["gold_citations"] == [third + 1, first + 1]
+    assert longer.gold_documents == (first, third)
+    assert f"[{third + 1}] It was Ann." in renderer.tokenizer.decode(prompt.ids)
+
+
+def test_what_cannot_be_is_refused(renderer: Renderer) -> None:
+    pool = pool_of([("A calm sea. " * 400, "")], renderer.count_documents, False)
+    example = Example("q", "mine", "Who?", ("It is Ann. " * 30,), ("Ann",))
+    for arguments, message in (
+        ((100, 0), "already has"),
+        ((0, 0), "tokens=0: must be at least 1"),
+        ((900, 0, "soft"), "kind=soft: must be one of hard, random, text"),
+        ((900, 0, "random", 1.5), "depth=1.5: must be from 0"),
+        ((900, 0, "hard"), "the pool has no index"),
+    ):
+        with pytest.raises(InputError, match=message):
+            lengthened(example, pool, renderer, *arguments)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="has no document to lengthen"):
+        lengthened(replace(example, documents=()), pool, renderer, 900, 0, "random")
+    plain = renderer.prompt(example)
+    assert lengthened(example, pool, renderer, len(plain.ids), 0).example is example
+    with pytest.raises(InputError, match="no document with text"):
+        pool_of([(" ", "")], renderer.count_documents)
+
+
+@needs_data
+def test_twice_the_examples_take_at_most_2_2_times_as_long(
+    hotpot: list[Example], pool: Pool, renderer: Renderer
+) -> None:
+    def seconds(count: int) -> float:
+        start = time.process_time()
+        for number in range(count):
+            lengthened(hotpot[number % 50], pool, renderer, 16_384, number)
+        return time.process_time() - start
+
+    seconds(5)
+    once = min(seconds(20) for _ in range(2))
+    assert seconds(40) < 2.2 * once + 0.2
