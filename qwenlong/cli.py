@@ -107,6 +107,17 @@ def data_build(
     build_set(spec, out, overrides or [], Console())
 
 
+@data_app.command("show")
+def data_show(
+    folder: Annotated[Path, typer.Argument(help="The folder of a built set.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write it; else in the folder.")] = None,
+) -> None:
+    """Writes show.html: a page of the set's counts, lengths and kinds, with examples to read."""
+    from qwenlong.datasets import show_set
+
+    print(show_set(folder, out))
+
+
 @data_app.command("check")
 def data_check(
     first: Annotated[Path, typer.Argument(help="A built set or JSONL file: the training's.")],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,14 @@ from rich.text import Text
 from qwenlong.config import SourceConfig
 from qwenlong.data import built, jsonl
 from qwenlong.data.build import build
+from qwenlong.data.instructions import gold_of
 from qwenlong.data.overlap import Contamination, contamination
 from qwenlong.data.prompts import Renderer
 from qwenlong.data.rows import Rejected
 from qwenlong.data.stream import Rules
 from qwenlong.experiment import load_build
 from qwenlong.prepare import tokenizer_of
+from qwenlong.report.dataset import Bucket, Counts, chosen, reading, write_dataset
 from qwenlong.rewards.registry import verifier
 from qwenlong.types import Example, InputError, Split
 
@@ -73,6 +77,41 @@ def summary(manifest: dict[str, Any]) -> Table:
         lengths = f"{mean:,.0f} tokens in the mean, {told['longest']:,} at most"
         table.add_row("all", split, f"{told['examples']:,}", "", "", lengths, style="bold")
     return table
+
+
+def show_set(folder: Path, out: Path | None = None) -> Path:
+    """``qwenlong data show``: writes the page of a built set. Two passes; memory holds a batch.
+
+    Raises:
+        InputError: there is no such set, or it is not as it was written.
+    """
+    manifest = built.manifest_of(folder)
+    for split, told in manifest["splits"].items():
+        path = folder / f"{split}.parquet"
+        if not path.is_file() or built.digest(path) != told["sha256"]:
+            raise InputError(f"{path}: is not the file that {built.MANIFEST} tells of; build again")
+    counts: dict[tuple[str, str], Counts] = {}
+    for split, row in _rows_of(folder, manifest):
+        counts.setdefault((split, row["source"]), Counts()).add(row)
+    wanted = chosen(counts)
+    seen: Counter[Bucket] = Counter()
+    examples = []
+    for split, row in _rows_of(folder, manifest):
+        bucket = (split, row["source"], row["kind"])
+        if seen[bucket] in wanted[bucket]:
+            examples.append(reading({**row, "metadata": json.loads(row["metadata"])}, split))
+        seen[bucket] += 1
+    name = folder.resolve().name
+    return write_dataset(name, manifest, counts, examples, out or folder / "show.html")
+
+
+def _rows_of(folder: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every row with its split; gold is also what the metadata cites by number."""
+    for split in manifest["splits"]:
+        for item in built.rows(folder / f"{split}.parquet"):
+            if not isinstance(item, Rejected):
+                row = item[1]
+                yield split, {**row, "gold_documents": gold_of(built.example_of(row))}
 
 
 def check_sets(first: Path, second: Path, console: Console) -> Contamination:

@@ -138,7 +138,10 @@ BAD = {
         ["stages.sft.sources=[recital]"],
         ["stages.sft.sources", "recital"],
     ),
-    "a context without examples": (["evaluation.contexts=[30]"], ["evaluation.contexts=[30]"]),
+    "a context without examples": (
+        ["evaluation.contexts=[30]"],
+        ["data.held_out.0", "longer than 30 tokens", "over_long=drop"],
+    ),
     "rollouts without temperature": (["rollout.temperature=0"], ["rollout.temperature=0"]),
     "top-p beyond 1": (["rollout.top_p=3"], ["rollout.top_p=3"]),
     "unknown objective": (["learner.objective=grop"], ["learner.objective=grop", "grpo?"]),

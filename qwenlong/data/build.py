@@ -11,8 +11,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from itertools import accumulate, pairwise
@@ -21,7 +20,7 @@ from typing import Any
 
 from qwenlong.config import BuildConfig, SourceConfig
 from qwenlong.data import built, registry
-from qwenlong.data.stream import Rules, Side, Tally, held_out_groups, prompts_of
+from qwenlong.data.stream import Rules, Side, Tally, held_out_groups, prompts_of, under
 from qwenlong.types import InputError, Prompt, Split
 
 PACKAGES = ("qwenlong", "pyarrow", "tokenizers", "transformers")
@@ -112,7 +111,7 @@ def _written(config: BuildConfig, rules: Rules, folder: Path, report: Report) ->
         tallies[split] = [Tally(spec.source) for spec in config.sources]
         for i, (spec, quota) in enumerate(zip(config.sources, quotas(config, share), strict=True)):
             tally, side = tallies[split][i], Side(split, groups[i])
-            with _named(i):
+            with under(f"sources.{i}"):
                 for prompt in prompts_of(replace(spec, examples=quota), side, rules, tally):
                     writer.add(prompt.example, len(prompt.ids))
                     summary.add(prompt)
@@ -133,16 +132,8 @@ def _held_out(
     """Groups of a source that are kept apart; None where the source sees to it, or nothing is."""
     if not config.held_out or spec.source in registry.MADE:
         return None
-    with _named(i):
+    with under(f"sources.{i}"):
         return held_out_groups(spec, config.held_out, rules)
-
-
-@contextmanager
-def _named(i: int) -> Iterator[None]:
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"sources.{i}: {error}") from None
 
 
 def _enough(spec: SourceConfig, number: int, quota: int | None, tally: Tally, split: Split) -> None:

@@ -19,6 +19,7 @@ SIGNATURE = 64
 SHINGLE = 3
 """Words in a row by which near duplicates are told."""
 _BASE, _MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
+_CHUNK = 4096
 
 
 @lru_cache(maxsize=2**18)
@@ -55,9 +56,12 @@ def minhash_of(text: str) -> Hashes:
     told = words(text)
     shingles = grams_of(told, min(SHINGLE, max(1, len(told))))
     shingles = np.unique(shingles) if len(shingles) else np.zeros(1, dtype=np.uint64)
-    least = np.empty(SIGNATURE, dtype=np.uint64)
-    for number in range(SIGNATURE):
-        mixed = (shingles ^ np.uint64(hash_of(f"minhash {number}"))) * _MIX
+    least = np.full(SIGNATURE, np.iinfo(np.uint64).max, dtype=np.uint64)
+    for start in range(0, len(shingles), _CHUNK):
+        mixed = (shingles[start : start + _CHUNK] ^ _SEEDS[:, None]) * _MIX
         mixed ^= mixed >> np.uint64(31)
-        least[number] = (mixed * _BASE).min()
+        np.minimum(least, (mixed * _BASE).min(axis=1), out=least)
     return least
+
+
+_SEEDS = np.array([hash_of(f"minhash {number}") for number in range(SIGNATURE)], dtype=np.uint64)

@@ -17,7 +17,7 @@ from qwenlong.types import Example
 INSTRUCTION = 'Think first, then end with "Therefore, the answer is" and the answer.'
 """Of the kinds that have none of their own. Published runs depend on it to the letter."""
 _END = 'nd with "Therefore, the answer is" and {}.'
-_END_ZH = "以“因此，答案是”加上{}结尾。"
+_END_ZH = "以“因此，答案是”加上{}结尾{}。"
 
 ASKED = {
     "choice": "the letter of the right option",
@@ -28,13 +28,14 @@ ASKED = {
     "order": "all items in their order, separated by semicolons",
     "date": "the date, as precise as the documents have it, with the month's name",
 }
+# What stands behind the bar is said at the end, in brackets.
 ASKED_ZH = {
     "choice": "正确选项的字母",
-    "yes_no": "“是”或“否”，文档中没有依据时回答“无法回答”",
-    "numeric": "数字，有正负号、数量级（千、百万）或单位（%、元）时一并写出",
-    "list": "所有项目，用分号隔开",
-    "order": "按顺序排列的所有项目，用分号隔开",
-    "date": "日期，精确程度与文档一致",
+    "yes_no": "“是”或“否”|文档中没有依据时回答“无法回答”",
+    "numeric": "数字|有正负号、数量级（千、百万）或单位（%、元）时一并写出",
+    "list": "所有项目|用分号隔开",
+    "order": "按顺序排列的所有项目|用分号隔开",
+    "date": "日期|精确程度与文档一致",
 }
 _HAN = re.compile(f"[{HAN}]")
 _KANA_OR_HANGUL = re.compile("[\u3040-\u30ff\uac00-\ud7a3]")
@@ -64,7 +65,9 @@ def instruction(example: Example, thinking: bool) -> str:
         return _told(list(_form(example.metadata, chinese)), thinking, chinese)
     what = _asked(example, chinese)
     if chinese:
-        return ("请先思考，最后" if thinking else "请") + _END_ZH.format(what)
+        noun, _, aside = what.partition("|")
+        aside = f"（{aside}）" if aside else ""
+        return ("请先思考，最后" if thinking else "请") + _END_ZH.format(noun, aside)
     return ("Think first, then e" if thinking else "E") + _END.format(what)
 
 
@@ -79,10 +82,14 @@ def _asked(example: Example, chinese: bool) -> str:
     if example.kind != "citation":
         return what
     if numbered(example):
-        named = "，并在其后用方括号注明依据的段落编号，如[1][3]"
-        return what + (named if chinese else _CITED.format("numbers", "[1][3]"))
-    named = "，并在其后用方括号注明依据的段落名称"
-    return what + (named if chinese else _CITED.format("labels", "[label]"))
+        named = "在答案后用方括号注明依据的段落编号，如[1][3]"
+        return _joined(what, named) if chinese else what + _CITED.format("numbers", "[1][3]")
+    named = "在答案后用方括号注明依据的段落名称"
+    return _joined(what, named) if chinese else what + _CITED.format("labels", "[label]")
+
+
+def _joined(what: str, aside: str) -> str:
+    return f"{what}{'，' if '|' in what else '|'}{aside}"
 
 
 _CITED = ", followed by the {} of the passages that show it, in brackets, as in {}"
@@ -139,12 +146,22 @@ def answer_text(example: Example) -> str:
     if kind == "summary" or (kind == "format" and not meta.get("answer_line")):
         return example.answers[0]
     answer = example.answers[0]
+    if "numeric" in (kind, meta.get("answer_kind")):
+        answer = _scaled(answer, str(meta.get("scale", "")))
     if "list" in (kind, meta.get("answer_kind")) or kind == "order":
         answer = "; ".join(example.answers)
     if kind == "citation":
         cited = [passage_number(each) or each for each in meta.get("gold_citations", ())]
         answer += " " + "".join(f"[{each}]" for each in cited)
     return f"因此，答案是{answer}。" if chinese else f"Therefore, the answer is {answer}."
+
+
+def _scaled(number: str, scale: str) -> str:
+    """A gold number with the scale that its set keeps beside it."""
+    if any(sign.isalpha() or sign == "%" for sign in number):
+        return number
+    behind = {"percent": "%", **{each: f" {each}" for each in ("thousand", "million", "billion")}}
+    return number + behind.get(scale, "")
 
 
 def numbered(example: Example) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 
 from qwenlong.config import DataConfig, SourceConfig
 from qwenlong.data import registry
 from qwenlong.data.rows import Rejected
-from qwenlong.data.stream import Rules, Side, Tally, held_out_groups, prompts_of
+from qwenlong.data.stream import Rules, Side, Tally, held_out_groups, prompts_of, under
 from qwenlong.types import CountTokens, Example, InputError, Prompt, Split
 
 HELD_OUT = 0.2
@@ -28,15 +29,14 @@ def load(data: DataConfig, part: str, rules: Rules) -> tuple[list[Prompt], list[
     for i, spec in enumerate(getattr(data, part)):
         key = f"data.{part}.{i}"
         tally = Tally(spec.source)
-        try:
+        with under(key):
             groups = held_out_groups(spec, HELD_OUT, rules) if _is_parted(spec, data) else None
             prompts += prompts_of(spec, Side(split, groups), rules, tally)
-        except InputError as error:
-            raise InputError(f"{key}: {error}") from None
         notes += [f"{key} ({spec.source}): {told}" for told in tally.told()]
     if not prompts:
-        why = f" ({'; '.join(notes)})" if notes else "; name at least one source"
-        raise InputError(f"data.{part}: no examples{why}")
+        if not getattr(data, part):
+            raise InputError(f"data.{part}=[]: no examples; name at least one source")
+        raise InputError(f"data.{part}: no examples are left: {'; '.join(notes)}")
     return prompts, notes
 
 
@@ -45,12 +45,10 @@ def sample(data: DataConfig, part: str, most: int, count: CountTokens, seed: int
     examples: list[Example] = []
     for i, spec in enumerate(getattr(data, part)):
         few = replace(spec, examples=min(spec.examples or most, most))
-        try:
+        with under(f"data.{part}.{i}"):
             found = registry.items(few, "train", count, seed)
-            own = [item for item in found if not isinstance(item, Rejected)]
-        except InputError as error:
-            raise InputError(f"data.{part}.{i}: {error}") from None
-        examples += own[:most]
+            known = (item for item in found if not isinstance(item, Rejected))
+            examples += islice(known, most)
     return examples
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from qwenlong.data.instructions import INSTRUCTION, answer_text, asked, instruction, numbered
-from qwenlong.types import Example, InputError, Prompt
+from qwenlong.types import Example, Prompt
 
 SEPARATOR = "\n\n"
 """Between documents, and between them and the question."""
@@ -84,29 +84,6 @@ class Renderer:
         if messages:
             return Prompt(example, self._encoded(messages[:-1]))
         return Prompt(example, self._ids(example, documents_text(example)))
-
-    def cut_to(self, prompt: Prompt, limit: int) -> Prompt:
-        """Cuts out the middle of the documents until the prompt has at most ``limit`` tokens.
-
-        A prompt that fits is returned as it is. Cutting the text rather than the ids keeps the
-        prompt what the template gives for the shorter text; a merge across the cut can cost a
-        few tokens below the limit.
-        """
-        if len(prompt.ids) <= limit:
-            return prompt
-        text = documents_text(prompt.example)
-        offsets = self.offsets(text)
-        cut = len(prompt.ids) - limit
-        while cut < len(offsets):
-            head = (len(offsets) - cut) // 2
-            kept = text[: offsets[head][0]] + text[offsets[head + cut - 1][1] :]
-            ids = self._ids(prompt.example, kept)
-            if len(ids) <= limit:
-                return Prompt(prompt.example, ids, cut)
-            cut += len(ids) - limit
-        raise InputError(
-            f"context={limit}: example {prompt.example.id!r} does not fit without its documents"
-        )
 
     def solution(self, example: Example) -> tuple[int, ...]:
         """The worked answer as the policy should write it, end of turn included."""

@@ -6,8 +6,10 @@ Nothing vanishes: a ``Tally`` counts what is left out, by its reason.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -93,6 +95,16 @@ def prompts_of(spec: SourceConfig, side: Side, rules: Rules, tally: Tally) -> It
     for prompt in islice(prompts, spec.examples):
         tally.taken += 1
         yield prompt
+
+
+@contextmanager
+def under(key: str) -> Iterator[None]:
+    """Names the source in its errors: ``key.path=…`` for its keys, ``key: …`` for its files."""
+    try:
+        yield
+    except InputError as error:
+        joint = "." if re.match(r"\w+=", str(error)) else ": "
+        raise InputError(f"{key}{joint}{error}") from None
 
 
 def held_out_groups(spec: SourceConfig, share: float, rules: Rules) -> frozenset[str]:

@@ -1,19 +1,26 @@
-"""From examples to token ids: the template's form, what is cut, what is counted, what scores."""
+"""From examples to token ids: the template's form in both modes, what is asked, what scores."""
 
 from __future__ import annotations
 
+import copy
+import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
-from transformers import PreTrainedTokenizerBase
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from qwenlong.config import SourceConfig
-from qwenlong.data.load import read_examples, render
-from qwenlong.data.prompts import INSTRUCTION, Renderer
-from qwenlong.rewards.registry import score
-from qwenlong.types import Example, InputError
+from qwenlong.data.instructions import INSTRUCTION, asked, instruction, is_chinese
+from qwenlong.data.prompts import Renderer, documents_text, training_texts
+from qwenlong.data.rows import Rejected
+from qwenlong.data.triplets import read
+from qwenlong.rewards.registry import score, verifier
+from qwenlong.types import Example
 
-WORDS = " ".join(f"w{i}" for i in range(400))
+OPTIONS = {"options": ["Ann", "Bob"]}
+TURN = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
 
 
 @pytest.fixture(scope="module")
@@ -21,15 +28,22 @@ def renderer(tokenizer: PreTrainedTokenizerBase) -> Renderer:
     return Renderer(tokenizer)
 
 
+def of_template(tokenizer: PreTrainedTokenizerBase, template: str, thinking: bool) -> Renderer:
+    other = copy.deepcopy(tokenizer)
+    other.chat_template = template
+    return Renderer(other, thinking)
+
+
 def example_of(*documents: str, question: str = "Who is in Arrow?") -> Example:
     return Example("a", "mine", question, documents, ("Ann",), reasoning="In Arrow Ann.")
 
 
 def test_a_prompt_is_documents_then_question_in_the_chat_form(renderer: Renderer) -> None:
+    """To the letter: published runs depend on it."""
     prompt = renderer.prompt(example_of("One.", "Two."))
     assert renderer.tokenizer.decode(prompt.ids) == (
-        f"<|im_start|>user\nOne.\n\nTwo.\n\nWho is in Arrow?\n{INSTRUCTION}<|im_end|>\n"
-        "<|im_start|>assistant\n"
+        "<|im_start|>user\nOne.\n\nTwo.\n\nWho is in Arrow?\nThink first, then end with"
+        ' "Therefore, the answer is" and the answer.<|im_end|>\n<|im_start|>assistant\n'
     )
     assert prompt.cut == 0
 
@@ -63,62 +77,231 @@ def test_prompt_and_solution_are_what_the_template_gives_for_the_whole_turn(
     assert renderer.tokenizer.decode(ids[len(ours) :]) == "\n"
 
 
-@pytest.mark.parametrize("limit", [60, 61, 100, 333, 700])
-def test_the_middle_is_cut_and_head_and_tail_stay(renderer: Renderer, limit: int) -> None:
-    whole = renderer.prompt(example_of(WORDS))
-    assert len(whole.ids) > 700
-    prompt = renderer.cut_to(whole, limit)
-    assert limit - 5 <= len(prompt.ids) <= limit
-    assert prompt.example is whole.example
-    # A merge across the cut can make one token of two.
-    assert 0 <= len(whole.ids) - prompt.cut - len(prompt.ids) <= 5
-    text = renderer.tokenizer.decode(prompt.ids)
-    head, _, rest = renderer.tokenizer.decode(whole.ids).partition(WORDS)
-    assert text.startswith(head) and text.endswith(rest)
-    kept = text[len(head) : len(text) - len(rest)]
-    start = next(i for i in range(len(kept), -1, -1) if WORDS.startswith(kept[:i]))
-    assert WORDS.endswith(kept[start:])
-    assert abs(start - len(kept) / 2) < 0.2 * len(kept) + 8
+GENERATED = "{% if add_generation_prompt %}<|im_start|>assistant\n"
 
 
-@pytest.mark.parametrize("text", ["東京は夜。" * 100, "ÅÄÖ é\u0301 🙂" * 80, "\n\n\t " * 200])
-def test_no_text_is_cut_to_more_than_the_limit(renderer: Renderer, text: str) -> None:
-    whole = renderer.prompt(example_of(text, text))
-    for limit in (70, 90, 151):
-        if len(whole.ids) > limit:
-            assert len(renderer.cut_to(whole, limit).ids) <= limit
+@pytest.mark.parametrize(
+    ("template", "behind_question", "begins", "solution_begins"),
+    [
+        # Qwen3's switch: an empty think block.
+        (None, "", "<think>\n\n</think>\n\n", "Therefore"),
+        # R1's form opens the block: it is closed.
+        (TURN + GENERATED + "<think>\n{% endif %}", "", "<think>\n\n</think>\n\n", "Therefore"),
+        (TURN + GENERATED + "<think>{% endif %}", "", "<think>\n\n</think>\n\n", "Therefore"),
+        # No switch, but a policy that knows the block: the words that it obeys.
+        (TURN + GENERATED + "{% endif %}", " /no_think", "", "<think>\n\n</think>\n\nTherefore"),
+    ],
+)
+def test_without_thinking(
+    tokenizer: PreTrainedTokenizerBase,
+    template: str | None,
+    behind_question: str,
+    begins: str,
+    solution_begins: str,
+) -> None:
+    renderer = of_template(tokenizer, template or str(tokenizer.chat_template), thinking=False)
+    example = example_of("One.")
+    text = renderer.tokenizer.decode(renderer.prompt(example).ids)
+    assert text == (
+        '<|im_start|>user\nOne.\n\nWho is in Arrow?\nEnd with "Therefore, the answer is" and the'
+        f" answer.{behind_question}<|im_end|>\n<|im_start|>assistant\n{begins}"
+    )
+    solution = renderer.tokenizer.decode(renderer.solution(example)[:-1])
+    assert solution.startswith(solution_begins)
+    assert score(example, solution, thinking=False).value == 1.0
 
 
-def test_what_fits_stays_as_it_is(renderer: Renderer) -> None:
-    whole = renderer.prompt(example_of("Short."))
-    assert renderer.cut_to(whole, len(whole.ids)) is whole
+def test_a_policy_that_does_not_think_is_left_as_it_is() -> None:
+    words = Tokenizer(models.WordLevel({"<|im_end|>": 0, "?": 1, "Who": 2}, unk_token="?"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    plain = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<|im_end|>", unk_token="?")
+    plain.chat_template = TURN + GENERATED + "{% endif %}"
+    with_thinking, without = Renderer(plain), Renderer(plain, thinking=False)
+    example = Example("a", "m", "Who", ("Who",), ("Who",), "summary")
+    longer = len(with_thinking.prompt(example).ids) - len(without.prompt(example).ids)
+    assert longer == len(plain.tokenize("Think first, then"))
+    assert without.solution(example) == (2, 0)
 
 
-def test_a_question_that_does_not_fit_is_refused(renderer: Renderer) -> None:
-    with pytest.raises(InputError, match=r"context=40: example 'a' does not fit"):
-        renderer.cut_to(renderer.prompt(example_of(WORDS, question=WORDS)), 40)
+def test_an_open_think_block_is_not_opened_again(tokenizer: PreTrainedTokenizerBase) -> None:
+    renderer = of_template(tokenizer, TURN + GENERATED + "<think>\n{% endif %}", thinking=True)
+    example = example_of("One.")
+    whole = renderer.tokenizer.decode(
+        [*renderer.prompt(example).ids, *renderer.solution(example)[:-1]]
+    )
+    assert whole.count("<think>") == whole.count("</think>") == 1
+    assert score(example, whole.partition("assistant\n")[2]).value == 1.0
 
 
-def test_dropped_and_cut_are_counted(renderer: Renderer) -> None:
-    examples = [example_of(text) for text in ("Short.", WORDS, "Brief.", WORDS)]
-    dropped = render(examples, renderer, 100, "drop")
-    assert (len(dropped.prompts), dropped.dropped, dropped.cut) == (2, 2, 0)
-    assert [p.example.documents[0] for p in dropped.prompts] == ["Short.", "Brief."]
-    cut = render(examples, renderer, 100, "middle")
-    assert (len(cut.prompts), cut.dropped, cut.cut) == (4, 0, 2)
-    assert [prompt.cut > 0 for prompt in cut.prompts] == [False, True, False, True]
-    assert all(len(prompt.ids) <= 100 for prompt in cut.prompts)
+KINDS: list[tuple[str, tuple[str, ...], dict[str, Any], str]] = [
+    ("extractive", ("Ann",), {}, "and the answer."),
+    ("choice", ("B",), OPTIONS, "the letter of the right option"),
+    ("choice", ("Bob",), {"options": {"A": "Ann", "B": "Bob"}}, "the letter"),
+    ("yes_no", ("unanswerable",), {}, "unanswerable if the documents do not tell"),
+    ("numeric", ("12.5",), {"scale": "percent"}, "the number, with its sign"),
+    ("numeric", ("-1,234.5",), {"scale": "million"}, "its scale (thousand, million)"),
+    ("list", ("Ann", "Bob, Jr.", "C and D"), {}, "separated by semicolons"),
+    ("list", ("Ann", "Bob"), {"ordered": True}, "in their order"),
+    ("order", ("3", "1", "2"), {}, "in their order"),
+    ("order", ("Cy", "Ann"), {"options": ["Ann", "Cy"]}, "in their order"),
+    ("date", ("4 March 2021",), {}, "the date, as precise as the documents"),
+    ("summary", ("Ann sailed to the north in winter.",), {}, "rite only the summary"),
+    ("citation", ("Ann",), {"gold_citations": [1, "Passage 2"]}, "in brackets, as in [1][3]"),
+    ("citation", ("Ann",), {"gold_citations": ["P1"]}, "the labels of the passages"),
+    ("citation", ("7",), {"gold_citations": [2], "answer_kind": "numeric"}, "the number, with"),
+    ("format", ('{"a": 1}',), {"json_schema": {"type": "object"}}, '{"type": "object"}'),
+    ("format", ("Ann",), {"answer_line": True, "max_characters": 99}, "at most 99 characters"),
+    ("format", ("Ann",), {"thinking": "present"}, "Think first, then answer the question."),
+]
 
 
-def test_errors_name_the_source_they_are_of(renderer: Renderer) -> None:
-    good = SourceConfig("facts", examples=2, min_tokens=30, max_tokens=40)
-    for spec, message in (
-        (SourceConfig("fatcs"), r"^data\.sft\.1\.source=fatcs: must be one of facts, recital"),
-        (SourceConfig("facts"), r"^data\.sft\.1: examples=null"),
-        (SourceConfig("jsonl", path="/no/such"), r"^data\.sft\.1: /no/such: there is no such"),
-    ):
-        with pytest.raises(InputError, match=message):
-            read_examples([good, spec], "data.sft", "train", renderer.count_tokens, 0)
-    with pytest.raises(InputError, match=r"^data\.sft=\[\]: no examples"):
-        read_examples([], "data.sft", "train", renderer.count_tokens, 0)
-    assert len(read_examples([good, good], "data.sft", "train", len, 0)) == 4
+@pytest.mark.parametrize(("kind", "answers", "metadata", "told"), KINDS)
+@pytest.mark.parametrize("thinking", [True, False])
+def test_what_is_asked_for_is_what_scores(
+    tokenizer: PreTrainedTokenizerBase,
+    kind: str,
+    answers: tuple[str, ...],
+    metadata: dict[str, Any],
+    told: str,
+    thinking: bool,
+) -> None:
+    documents = ("[P1] One.", "[P2] Two.")
+    example = Example("a", "m", "Who?", documents, answers, kind, "So.", metadata=metadata)
+    verifier(example)
+    renderer = Renderer(tokenizer, thinking or metadata.get("thinking") == "present")
+    said = instruction(example, thinking)
+    assert told in said and told in renderer.tokenizer.decode(renderer.prompt(example).ids)
+    assert said.startswith("Think first") is renderer.thinking and said.endswith(".")
+    for question in ("Who is the captain?", "谁是船长？"):
+        asked_so = replace(example, question=question)
+        text = renderer.tokenizer.decode(renderer.solution(asked_so)[:-1])
+        assert score(asked_so, text, renderer.thinking).value == 1.0, text
+        chinese = is_chinese(question)
+        assert ("请" in instruction(asked_so, thinking)) is chinese
+
+
+def test_options_have_letters() -> None:
+    for options in (["Ann", "Bob"], ["A. Ann", "B. Bob"], {"A": "Ann", "B": "Bob"}):
+        example = Example("a", "m", "Who?", (), ("B",), "choice", metadata={"options": options})
+        assert asked(example) == "Who?\nA. Ann\nB. Bob"
+    assert asked(replace(example, metadata={})) == "Who?"
+    assert asked(replace(example, kind="order", metadata=OPTIONS)) == "Who?\n- Ann\n- Bob"
+
+
+def test_passages_to_be_cited_are_numbered() -> None:
+    example = Example("a", "m", "Who?", ("One.", "Two."), ("Ann",), "citation")
+    for cited, text in ((["[2]"], "[1] One.\n\n[2] Two."), (["P1"], "One.\n\nTwo.")):
+        assert documents_text(replace(example, metadata={"gold_citations": cited})) == text
+
+
+@pytest.mark.parametrize(
+    ("question", "chinese"),
+    [
+        ("谁是 Moby Dick 的船长？", True),
+        ("Who is 亚哈?", False),
+        ("船長は誰ですか", False),
+        ("谁在2015年击败了丹佛野马队", True),
+        ("Who?", False),
+    ],
+)
+def test_chinese_questions_are_told(question: str, chinese: bool) -> None:
+    assert is_chinese(question) is chinese
+
+
+def test_documents_are_counted_as_the_prompt_has_them(
+    renderer: Renderer, examples: list[Example]
+) -> None:
+    documents = [text for example in examples[:40] for text in example.documents]
+    documents += ["Ends in a line.\n", "東京は夜。", " begins with a blank", "- a\n- b"]
+    counts = renderer.count_documents(documents)
+    none = len(renderer.prompt(example_of("x")).ids) - renderer.count_documents(["x"])[0]
+    whole = len(renderer.prompt(example_of(*documents)).ids)
+    assert abs(none + sum(counts) - whole) <= 2
+    assert renderer.count_documents([]) == []
+
+
+def test_training_texts_of_an_extractive_set_are_those_of_before() -> None:
+    example = example_of("One.")
+    common = [INSTRUCTION, "Therefore, the answer is", "user", "assistant", "\n\n"]
+    assert training_texts([example]) == [" One.", " Who is in Arrow?", " In Arrow Ann. Ann"] + (
+        common * 2
+    )
+    other = replace(example, kind="yes_no")
+    assert training_texts([other])[3:] == [*common, instruction(other, True)] * 2
+
+
+def chat(tmp_path: Path, *rows: Any) -> list[Example | Rejected]:
+    path = tmp_path / "chat.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return list(read(path))
+
+
+def turns(*contents: str, **last: str) -> dict[str, Any]:
+    roles = ["user", "assistant"] * len(contents)
+    messages: list[dict[str, str]] = [
+        {"role": role, "content": content} for role, content in zip(roles, contents, strict=False)
+    ]
+    messages[-1].update(last)
+    return {"messages": messages}
+
+
+def test_chats_are_rendered_as_they_stand(tmp_path: Path, renderer: Renderer) -> None:
+    document = "Read it.\n\nAnn is in Arrow."
+    answer = "Therefore, the answer is Ann."
+    inside = turns(f"{document}\n\nWho is in Arrow?", f"<think>\nSo.\n</think>\n\n{answer}")
+    beside = turns(f"{document}\n\nWho is in Arrow?", answer, reasoning_content="So.")
+    first, second = chat(tmp_path, inside, beside | {"id": 7, "source": "s"})
+    assert isinstance(first, Example) and isinstance(second, Example)
+    assert (first.documents, first.question) == ((document,), "Who is in Arrow?")
+    assert (first.answers, first.reasoning, first.id) == (("Ann",), "So.", "chat:1")
+    assert (second.id, second.source) == ("7", "s")
+    for example in (first, second):
+        ids = [*renderer.prompt(example).ids, *renderer.solution(example)]
+        assert renderer.tokenizer.decode(ids) == (
+            f"<|im_start|>user\n{document}\n\nWho is in Arrow?<|im_end|>\n<|im_start|>assistant\n"
+            f"<think>\nSo.\n</think>\n\n{answer}<|im_end|>"
+        )
+
+
+def test_earlier_turns_and_a_system_turn_are_part_of_the_prompt(
+    tmp_path: Path, renderer: Renderer
+) -> None:
+    row = turns("<text>\nRed.\n</text>\n\nWhich?", "Red.", "And then?", "Blue.")
+    row["messages"].insert(0, {"role": "system", "content": "Be brief."})
+    (example,) = chat(tmp_path, row)
+    assert isinstance(example, Example)
+    assert (example.documents, example.question) == (("Red.",), "And then?")
+    assert (example.answers, example.reasoning) == (("Blue.",), "")
+    text = renderer.tokenizer.decode(renderer.prompt(example).ids)
+    assert text.startswith("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n<text>")
+    assert text.endswith("And then?<|im_end|>\n<|im_start|>assistant\n")
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({}, "messages is missing"),
+        ({"messages": []}, "messages is missing"),
+        ({"messages": [1]}, "messages[0]: must be an object with a role"),
+        ({"messages": [{"role": "tool", "content": ""}]}, "messages[0]: must be an object"),
+        ({"messages": [{"role": "user", "content": None}]}, "messages[0]: content must be a text"),
+        (turns("Who?"), "messages: the roles are user; user and assistant must take turns"),
+        (turns("Who?", "Ann.", "Who?"), "messages: the roles are user, assistant, user; user"),
+        (turns(" ", "Ann."), "messages: the last question is blank"),
+        (turns("Who?", " "), "messages: the last has no answer"),
+        (turns("Who?", "<think>So."), "messages: the last must have one <think> block"),
+        (turns("Who?", "<think>a</think>b</think>c"), "messages: the last must have one"),
+        (turns("Who?", "Hm. <think>a</think>b"), "messages: text stands before <think>"),
+        (turns("Who?", "<think>a</think>"), "messages: the last has no answer"),
+        (
+            turns("Who?", "<think>a</think>b", reasoning_content="a"),
+            "messages: reasoning both in reasoning_content and in <think>; keep one",
+        ),
+    ],
+)
+def test_a_chat_of_another_form_is_rejected_with_its_line(
+    tmp_path: Path, row: Any, reason: str
+) -> None:
+    good, bad = chat(tmp_path, turns("Who?", "Ann."), row)
+    assert isinstance(good, Example) and isinstance(bad, Rejected)
+    assert bad.where.endswith("chat.jsonl:2") and bad.why.startswith(reason)

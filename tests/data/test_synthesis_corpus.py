@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
@@ -43,6 +43,7 @@ def test_sentences_end_where_they_do() -> None:
     assert sentence_ends("他来了。“走吧！”她说。") == (4, 9, 12)
 
 
+@settings(deadline=None)
 @given(TEXTS)
 def test_ends_rise_to_the_end(text: str) -> None:
     ends = sentence_ends(text)
@@ -50,6 +51,7 @@ def test_ends_rise_to_the_end(text: str) -> None:
     assert all(0 < end <= len(text) for end in word_ends(text))
 
 
+@settings(deadline=None)
 @given(TEXTS, st.lists(st.integers(0, 200), max_size=4))
 def test_sentences_are_put_in_without_a_loss(text: str, places: list[int]) -> None:
     added = [(min(at, len(text)), f"[{n}]") for n, at in enumerate(places)]
@@ -72,11 +74,10 @@ def test_a_sentence_behind_a_table_has_its_own_line() -> None:
 def test_running_text_becomes_paragraphs() -> None:
     corpus = of_running_text(["One", "line.\n", "\n", " \n", "Two.\n"], "en")
     assert [text.text for text in corpus.texts] == ["One line.", "Two."] and corpus.running
-    assert [text.text for text in of_running_text(["一行", "又一行。"], "zh").texts] == [
-        "一行又一行。"
-    ]
+    assert of_running_text(["一行", "又一行。"], "zh").texts[0].text == "一行又一行。"
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.text(st.sampled_from("a b. C"), max_size=3 * LONGEST_TEXT), st.sampled_from(["", "T"]))
 def test_long_documents_are_cut_and_nothing_is_lost(text: str, title: str) -> None:
     texts = of_documents([Text(title, text, "en")]).texts
@@ -98,6 +99,7 @@ def test_a_large_corpus_is_sampled_evenly_in_its_order() -> None:
     assert min(thirds) > 270
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from(["en", "zh"]))
 def test_no_name_contains_another(seed: int, language: str) -> None:
     rng = Random(seed)
@@ -110,12 +112,13 @@ def test_no_name_contains_another(seed: int, language: str) -> None:
 
 
 @needs_data
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32), st.integers(50, 3000))
 def test_filler_is_of_the_length_and_repeats_nothing(seed: int, room: int) -> None:
     filler = filler_of(MOBY, words, "en")
     pieces = fill(filler, Random(seed), room, without(["whale"]), None)
     text = "\n\n".join(piece.text for piece in pieces)
-    assert 0.97 * room <= words(text) + 0 <= room
+    assert 0.97 * room <= words(text) <= room
     assert "whale" not in text.casefold()
     bodies = [piece.body for piece in pieces if len(piece.body) > 100]
     assert len(set(bodies)) == len(bodies)
@@ -137,7 +140,7 @@ def bpe(split: pre_tokenizers.PreTokenizer, texts: list[str]) -> CountTokens:
 def test_lengths_hold_for_byte_level_bpe() -> None:
     """Of both patterns in use, GPT-2's (the tiny policy's) and Qwen's."""
     corpora = [(MOBY, "en"), (ottqa(), "en"), (cmrc2018(), "zh")]
-    texts = ["\n\n".join(text.text for text in corpus.texts[:300]) for corpus, _ in corpora]
+    texts = ["\n\n".join(text.text for text in corpus.texts[:100]) for corpus, _ in corpora]
     level = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bare = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     qwen = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(QWEN), "isolated"), bare])
@@ -145,5 +148,5 @@ def test_lengths_hold_for_byte_level_bpe() -> None:
         count = bpe(split, texts)
         for corpus, language in corpora:
             for make in MAKERS.values():
-                for example in make(corpus, 2, 8192, count, 0, language):
-                    assert 0.97 * 8192 <= count("\n\n".join(example.documents)) <= 8192
+                for example in make(corpus, 1, 4096, count, 0, language):
+                    assert 0.97 * 4096 <= count("\n\n".join(example.documents)) <= 4096

@@ -27,7 +27,9 @@ _LEAST = 0.97
 """Share of the length that documents must come to."""
 _GOOD = 0.985
 """Share of the length at which it is not tried again."""
-_TRIES = 4
+_SLACK = 2
+"""Thousandths of the length by which too full a haystack is made emptier."""
+_TRIES = 6
 
 
 @dataclass(frozen=True)
@@ -143,16 +145,18 @@ def _nearest(
     """
     draw, room = rng.getrandbits(64), tokens
     best: list[Piece] = []
-    most = 0
+    most = last = 0
     for _ in range(_TRIES):
         pieces = made(room, Random(draw))
         length = sum(piece.cost for piece in pieces)
         length += sum(label_cost(filler, label, n) for n in range(1, len(pieces) + 1))
         if most < length <= tokens:
             best, most = pieces, length
-        if _GOOD * tokens <= length <= tokens:
+        if _GOOD * tokens <= length <= tokens or length == last < tokens:
             break
-        room += tokens - length
+        # What is over may have stood in room that was left, so a little more is taken.
+        room += tokens - length - (_SLACK * tokens // 1000 + 1 if length > tokens else 0)
+        last = length
     if most < _LEAST * tokens:
         raise InputError(
             f"tokens={tokens}: the corpus fills only {most} with text in {filler.language!r};"
