@@ -24,6 +24,8 @@ CountAll = Callable[[Sequence[str]], Sequence[int]]
 """Tokens of each text where another document follows it."""
 _WHOLE_WORDS = 3
 """Answers of fewer characters are looked for as whole words, longer ones anywhere."""
+_ARTICLES = ("a", "an", "the")
+_SPANISH = tuple("el la los las un una unos unas".split())
 _LETTERED = re.compile(r"^\(?[A-Za-z][.):]\s+")
 
 
@@ -137,7 +139,8 @@ def avoids(example: Example) -> Callable[[Pool, int], bool]:
     """
     group = group_of(example)
     own = set(map(folded, example.documents))
-    forms = [form for form in map(folded, answer_strings(example)) if form]
+    spanish = "¿" in example.question
+    forms = [form for form in (_bare(each, spanish) for each in answer_strings(example)) if form]
     anywhere = [form for form in forms if len(form) >= _WHOLE_WORDS]
     bounded = [f" {form} " for form in forms if len(form) < _WHOLE_WORDS]
 
@@ -148,6 +151,13 @@ def avoids(example: Example) -> Callable[[Pool, int], bool]:
         return bool(bounded) and any(form in f" {text} " for form in bounded)
 
     return avoided
+
+
+def _bare(answer: str, spanish: bool) -> str:
+    """An answer folded, without an article before it: verifiers take it without one, too."""
+    form = folded(answer)
+    article, _, rest = form.partition(" ")
+    return rest if rest and article in (*_ARTICLES, *(_SPANISH if spanish else ())) else form
 
 
 def answer_strings(example: Example) -> tuple[str, ...]:

@@ -36,6 +36,8 @@ def holds(text: str, example: Example) -> bool:
     [
         ("The Hague", "in THE\n HAGUE, that day", True),
         ("Roanoke, Virginia", "of Roanoke , Virginia .", True),
+        ("a ring", "the golden ring", True),
+        ("A", "a ring", True),
         ("1,234", "sold 1234 casks", True),
         ("$1,234.5", "about 1234.5 dollars", True),
         ("Ｐａｒｉｓ", "a Paris of the north", True),

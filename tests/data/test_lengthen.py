@@ -232,7 +232,7 @@ def test_what_cannot_be_is_refused(renderer: Renderer) -> None:
         ((900, 0, "hard"), "the pool has no index"),
     ):
         with pytest.raises(InputError, match=message):
-            lengthened(example, pool, renderer, *arguments)  # type: ignore[arg-type]
+            lengthened(example, pool, renderer, *arguments)
     with pytest.raises(InputError, match="has no document to lengthen"):
         lengthened(replace(example, documents=()), pool, renderer, 900, 0, "random")
     plain = renderer.prompt(example)

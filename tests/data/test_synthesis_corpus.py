@@ -20,6 +20,7 @@ from qwenlong.data.synthesis.corpus import (
     word_ends,
 )
 from qwenlong.data.synthesis.filler import fill, filler_of, without
+from qwenlong.data.synthesis.haystack import bury
 from qwenlong.data.synthesis.names import birds, keys, places, uuids, values
 from qwenlong.types import CountTokens
 from tests.data.solvers import DATA, cmrc2018, moby_dick, ottqa, words
@@ -66,8 +67,9 @@ def test_sentences_are_put_in_without_a_loss(text: str, places: list[int]) -> No
     )
 
 
-def test_a_sentence_behind_a_table_has_its_own_line() -> None:
+def test_a_sentence_behind_an_open_end_has_its_own_line() -> None:
     assert inserted("Goods,Sacks\nsalt,3", [(18, "So it is.")], " ").endswith("salt,3\nSo it is.")
+    assert inserted("in the year 1", [(13, "1688 it was.")], "") == "in the year 1\n1688 it was."
     assert inserted("One.\nTwo.", [(5, "And.")], " ") == "One.\nAnd.\nTwo."
 
 
@@ -124,6 +126,24 @@ def test_filler_is_of_the_length_and_repeats_nothing(seed: int, room: int) -> No
     assert len(set(bodies)) == len(bodies)
 
 
+@needs_data
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(400, 3000))
+def test_facts_are_buried_in_any_length(seed: int, tokens: int) -> None:
+    filler = filler_of(CMRC, len, "zh")
+    facts = [f"“{name}”于1688年建成。" for name in keys(Random(seed), 5, "zh")]
+    depths = [0.0, 0.3, 0.3, 1.0, 1.0]
+    buried = bury(filler, Random(seed), facts, depths, tokens, without([]), lambda n: f"[{n}]")
+    text = "\n\n".join(buried.documents)
+    assert (0.97 if tokens >= 1000 else 0.9) * tokens <= len(text) <= tokens
+    for fact, place, offset in zip(facts, buried.places, buried.offsets, strict=True):
+        assert fact in buried.documents[place] and text.startswith(fact, offset)
+    assert [document.partition("\n")[0] for document in buried.documents] == [
+        f"[{n}]" for n in range(1, len(buried.documents) + 1)
+    ]
+
+
+CMRC = cmrc2018() if DATA.is_dir() else of_running_text(())
 MOBY = moby_dick() if DATA.is_dir() else of_running_text(())
 
 
@@ -139,7 +159,7 @@ def bpe(split: pre_tokenizers.PreTokenizer, texts: list[str]) -> CountTokens:
 @needs_data
 def test_lengths_hold_for_byte_level_bpe() -> None:
     """Of both patterns in use, GPT-2's (the tiny policy's) and Qwen's."""
-    corpora = [(MOBY, "en"), (ottqa(), "en"), (cmrc2018(), "zh")]
+    corpora = [(MOBY, "en"), (ottqa(), "en"), (CMRC, "zh")]
     texts = ["\n\n".join(text.text for text in corpus.texts[:100]) for corpus, _ in corpora]
     level = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bare = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)

@@ -78,14 +78,14 @@ def inserted(text: str, added: Iterable[tuple[int, str]], joint: str) -> str:
     """The text with sentences put in, each at a number of characters.
 
     What stands between sentences there, blank or line break, then stands on both sides. A sentence
-    behind the last row of a table has its own line.
+    behind a text that ends within one, or with a table's row, has its own line.
     """
     whole = ""
     last = 0
     for at, sentence in sorted(added, key=lambda entry: entry[0]):
         whole += text[last:at]
         gap = whole[len(whole.rstrip()) :] or joint
-        if at == len(text) and "\n" in text and not text.endswith(_CLOSED):
+        if at == len(text) and not text.endswith(_CLOSED):
             gap = "\n"
         if whole and not whole.endswith(gap):
             whole += gap

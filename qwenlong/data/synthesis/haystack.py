@@ -25,6 +25,8 @@ from qwenlong.types import InputError
 
 _LEAST = 0.97
 """Share of the length that documents must come to."""
+_SHORT, _ROUGHLY = 1000, 0.9
+"""Below so many tokens a sentence is much, and this share is enough."""
 _GOOD = 0.985
 """Share of the length at which it is not tried again."""
 _SLACK = 2
@@ -157,7 +159,7 @@ def _nearest(
         # What is over may have stood in room that was left, so a little more is taken.
         room += tokens - length - (_SLACK * tokens // 1000 + 1 if length > tokens else 0)
         last = length
-    if most < _LEAST * tokens:
+    if most < (_LEAST if tokens >= _SHORT else _ROUGHLY) * tokens:
         raise InputError(
             f"tokens={tokens}: the corpus fills only {most} with text in {filler.language!r};"
             " it must hold more, or the length be shorter"
