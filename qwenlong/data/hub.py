@@ -64,6 +64,8 @@ class Snapshot:
     parts: Mapping[str, Part]
     revision: str = ""
     join: Callable[[Rows, Opened], Rows] | None = None
+    file: Callable[[Path], Rows] | None = None
+    """The rows of one file of a copy, where ``file_rows`` does not know its form."""
 
     @property
     def subsets(self) -> tuple[str, ...]:
@@ -86,28 +88,41 @@ class Snapshot:
             return self._streamed(subset or _only(self.subsets, self.hub))
         beside = subset in self.parts and self.parts[subset].beside
         files = self._files(path.parent if beside and path.is_file() else path, subset)
-        return (row for file in files for row in file_rows(file))
+        read_file = self.file or file_rows
+        return (row for file in files for row in read_file(file))
+
+    def held(self, path: Path) -> dict[str, list[Path]]:
+        """The files in a folder by subset.
+
+        Raises:
+            InputError: it holds no file of rows.
+        """
+        return self._sorted_out(path)[1]
 
     def _files(self, path: Path, subset: str) -> list[Path]:
         """The files of a subset in a folder; without a subset, those of the only one there."""
         if path.is_file():
             return [path]
-        if not path.is_dir():
-            raise InputError(f"path={path}: there is no such file or folder; {_how(self)}")
-        found = [file for file in sorted(path.rglob("*")) if _has_rows(file, path)]
-        if not found:
-            named = ", ".join(SUFFIXES)
-            raise InputError(f"path={path}: no {named} file is there; {_how(self)}")
-        held = {
-            name: [file for file in found if _belongs(file.relative_to(path).as_posix(), part)]
-            for name, part in self.parts.items()
-        }
+        found, held = self._sorted_out(path)
         if subset:
             if not held[subset]:
                 raise InputError(f"path={path}: no file of subset {subset} is there")
             return held[subset]
         there = [name for name in self.subsets if held[name]]
         return held[_only(there, str(path))] if there else found
+
+    def _sorted_out(self, path: Path) -> tuple[list[Path], dict[str, list[Path]]]:
+        """The files of rows in a folder: all, and by subset."""
+        if not path.is_dir():
+            raise InputError(f"path={path}: there is no such file or folder; {_how(self)}")
+        found = [file for file in sorted(path.rglob("*")) if _has_rows(file, path)]
+        if not found:
+            named = ", ".join(SUFFIXES)
+            raise InputError(f"path={path}: no {named} file is there; {_how(self)}")
+        return found, {
+            name: [file for file in found if _belongs(file.relative_to(path).as_posix(), part)]
+            for name, part in self.parts.items()
+        }
 
     def _streamed(self, subset: str) -> Rows:
         part = self.parts[subset]
@@ -124,7 +139,7 @@ def read(source: Source, path: Path | None, subset: str = "") -> Iterator[Exampl
     Raises:
         InputError: the set is not on the hub, or cannot be had from there or from the path.
     """
-    if path is None and not isinstance(source.rows, Snapshot):
+    if path is None and not source.hub:
         raise InputError(f"path=null: source {source.name} needs {source.layout}")
     rows: Any = source.rows
     for item in rows(path, subset):
@@ -241,8 +256,10 @@ def _has_rows(file: Path, folder: Path) -> bool:
 def _belongs(name: str, part: Part) -> bool:
     """Whether a file's path in a snapshot is one of the part's, by pattern or by its words."""
     if part.files:
-        own = part.files.rpartition("/")[2]
-        return fnmatch(name, part.files) or (own[0] != "*" and fnmatch(f"/{name}", f"*/{own}"))
+        stem, _, suffix = part.files.rpartition("/")[2].rpartition(".")
+        # multifieldqa_zh.half_dev.jsonl is of multifieldqa_zh.jsonl.
+        like = f"*/{stem}.*{suffix}" if stem[0] != "*" else part.files
+        return fnmatch(name, part.files) or fnmatch(f"/{name}", like)
     split = _SPLITS.get(part.split, re.escape(part.split))
     if not part.config:
         return _says(split, name)

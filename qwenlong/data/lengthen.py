@@ -21,6 +21,7 @@ from random import Random
 from qwenlong.data.distractors import KINDS, Pool, answer_strings, drawn
 from qwenlong.data.instructions import gold_of, numbered, rearranged
 from qwenlong.data.prompts import Renderer
+from qwenlong.data.words import folded
 from qwenlong.types import Example, InputError, Prompt
 
 LEAST = 0.98
@@ -281,6 +282,6 @@ def _reached(pieces: Sequence[Piece], gold: Iterable[int]) -> list[float]:
 
 
 def _noted(example: Example, depths: list[float], tokens: int, kind: str) -> Example:
-    unique = bool(answer_strings(example))
+    unique = any(map(folded, answer_strings(example)))
     note = {"tokens": tokens, "kind": kind, "depths": depths, "unique": unique}
     return replace(example, metadata={**example.metadata, "lengthened": note})

@@ -1,6 +1,6 @@
 """Solvers of the synthetic tasks: they read documents and question, nothing else.
 
-    python tests/data/solvers.py [EXAMPLES [TOKENS ...]]
+    python -m tests.data.solvers [EXAMPLES [TOKENS ...]]
 
 makes that many examples (1,000) of each length (1,024 and 65,536) of every kind from Moby Dick and
 OTT-QA's passages (English, words for tokens) and CMRC 2018 (Chinese, characters for tokens), and

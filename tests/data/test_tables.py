@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from qwenlong.data.rows import RowError
 from qwenlong.data.sources import tables
-from qwenlong.data.sources.fields import as_text, components, figure
+from qwenlong.data.sources.fields import as_text, joined_groups, plain_number
 
 CELLS = st.sampled_from(["", "Sales", "2019", "$ 1,452.4", "(12)", "a b", "%", "–"])
 
@@ -50,10 +50,10 @@ def test_figures_are_written_as_people_do() -> None:
         4: "4",
     }
     for number, written in given_and_written.items():
-        assert figure(number) == written
+        assert plain_number(number) == written
     for wrong in ("n/a", "", None, True, float("nan"), [1]):
         with pytest.raises(RowError, match="is no number"):
-            figure(wrong)
+            plain_number(wrong)
 
 
 def test_texts_are_texts() -> None:
@@ -74,9 +74,9 @@ SHARED = st.dictionaries(
 
 @given(SHARED)
 def test_what_shares_something_is_of_one_group(shared: dict[str, list[str]]) -> None:
-    groups = components(shared)
+    groups = joined_groups(shared)
     assert groups.keys() == shared.keys()
-    assert groups == components(dict(reversed(shared.items())))
+    assert groups == joined_groups(dict(reversed(shared.items())))
     for name, things in shared.items():
         assert groups[name] <= name and groups[groups[name]] == groups[name]
         for other, others in shared.items():
@@ -86,6 +86,6 @@ def test_what_shares_something_is_of_one_group(shared: dict[str, list[str]]) -> 
 def test_sharing_counts_through_others() -> None:
     shared = {f"t{i}": [f"page {i}"] for i in range(20)}
     shared |= {f"s{i}": [f"link {i}", f"link {i + 1}"] for i in range(10)}
-    groups = components(shared)
+    groups = joined_groups(shared)
     assert {groups[f"s{i}"] for i in range(10)} == {"s0"}
     assert all(groups[f"t{i}"] == f"t{i}" for i in range(20))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qwenlong.data.rows import Rejected, Row, RowError, Rows, Source, json_lines
-from qwenlong.data.sources.fields import as_text, digest, objects, parts, text
+from qwenlong.data.sources.fields import as_text, filled_list, fingerprint, subset_files, text
 from qwenlong.types import Example
 
 _SUBSETS = ("paperqa_4k", "meetingqa_4k", "paperqa_16k", "meetingqa_16k")
@@ -22,14 +22,14 @@ _OPENING = 200
 
 
 def rows(path: Path, subset: str) -> Rows:
-    for file in parts(path, subset, "{}.jsonl", _SUBSETS):
+    for file in subset_files(path, subset, "{}.jsonl", _SUBSETS):
         for item in json_lines(file):
             yield item if isinstance(item, Rejected) else (item[0], {**item[1], "part": file.stem})
 
 
 def examples(row: Row) -> Iterator[Example]:
     """The document is the paper or the minutes; the options stand in the question."""
-    options = _options([as_text(each, "options") for each in objects(row, "options")])
+    options = _options([as_text(each, "options") for each in filled_list(row, "options")])
     answer = text(row, "answer")
     if answer not in options:
         raise RowError(f"answer {answer!r} is none of the options {', '.join(options)}")
@@ -37,7 +37,7 @@ def examples(row: Row) -> Iterator[Example]:
     lines = [f"{letter}. {each}" for letter, each in options.items()]
     part = str(row.get("part", "bamboo"))
     yield Example(
-        id=f"{part}-{digest(question + content)}",
+        id=f"{part}-{fingerprint(question + content)}",
         source="bamboo",
         question="\n".join([question, *lines]),
         documents=(content,),
@@ -45,7 +45,7 @@ def examples(row: Row) -> Iterator[Example]:
         kind="choice",
         reasoning=f"The text says: {text(row, 'evidence')}",
         gold_documents=(0,),
-        group=f"bamboo:{digest(content[:_OPENING])}",
+        group=f"bamboo:{fingerprint(content[:_OPENING])}",
         metadata={"options": lines, "part": part, "language": "en"},
     )
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from qwenlong.data.rows import Row, RowError, Rows, Source, files, json_list
 from qwenlong.data.sources import tables
-from qwenlong.data.sources.fields import as_text, objects, text
+from qwenlong.data.sources.fields import as_text, filled_list, text
 from qwenlong.data.sources.finqa import judged
 from qwenlong.types import Example
 
@@ -41,8 +41,8 @@ def examples(row: Row) -> Iterator[Example]:
         raise RowError(f"id={name!r} must be like Single_MRO/2007/page_134.pdf-1")
     report, company, year, page = known.groups()
     title = f"{company}, report of {year}, page {page}"
-    questions = [as_text(each, "questions") for each in objects(row, "questions")]
-    programs = [as_text(each, "programs") for each in objects(row, "programs")]
+    questions = [as_text(each, "questions") for each in filled_list(row, "questions")]
+    programs = [as_text(each, "programs") for each in filled_list(row, "programs")]
     kind, answer, more = judged(row["answer"], questions[-1])
     if kind == "numeric" and (scale := _scale(programs[-1], questions)):
         more |= {"scale": scale}

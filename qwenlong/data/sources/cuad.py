@@ -10,6 +10,9 @@ in a contract and, for most, an answer. They become, for a contract and a type,
 
 A contract is named in the question and at its head, so that other contracts may stand beside it.
 Types without a quotation, or without an answer, give no such question.
+
+In a mix, mind the skew of its yes_no: most contracts have few of the clauses, and 1,507 answers of
+the 60 contracts in shared/data are no to 473 that are yes.
 """
 
 from __future__ import annotations

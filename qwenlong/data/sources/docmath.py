@@ -16,10 +16,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from qwenlong.data.columns import answer, fingerprint, text
 from qwenlong.data.hub import Part, Snapshot
 from qwenlong.data.rows import Row, RowError, Source
 from qwenlong.data.sources.docqa_rl import TOLERANCE
+from qwenlong.data.sources.fields import answer_text, fingerprint, text
 from qwenlong.types import Example
 
 HUB = "yale-nlp/DocMath-Eval"
@@ -57,7 +57,7 @@ def examples(row: Row) -> Iterator[Example]:
         source="docmath",
         question=text(row, "question"),
         documents=tuple(paragraphs),
-        answers=(_written(answer(row, "ground_truth")),),
+        answers=(_written(answer_text(row, "ground_truth")),),
         kind=kind,
         gold_documents=tuple(sorted(set(evidence))),
         group=f"docmath:{fingerprint(*paragraphs)}",

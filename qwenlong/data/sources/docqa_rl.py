@@ -18,9 +18,16 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from qwenlong.data.columns import entry, fingerprint, kind_of, options_in, records, text
 from qwenlong.data.hub import Part, Snapshot
 from qwenlong.data.rows import Row, RowError, Source
+from qwenlong.data.sources.fields import (
+    exact_kind,
+    fingerprint,
+    inner_object,
+    records,
+    split_options,
+    text,
+)
 from qwenlong.types import Example
 
 HUB = "Tongyi-Zhiwen/DocQA-RL-1.6K"
@@ -39,12 +46,12 @@ def examples(row: Row) -> Iterator[Example]:
     if asked is None or not asked["document"].strip() or not asked["question"]:
         raise RowError("prompt has no <text>document</text> with a question behind it")
     document, question = asked["document"].strip(), asked["question"]
-    reward = entry(row, "reward_model")
+    reward = inner_object(row, "reward_model")
     gold = text(reward, "ground_truth")
     stated = _GOLD.fullmatch(gold)
     gold = stated[1] if stated else gold
     source, ability = text(row, "data_source"), text(row, "ability")
-    extra = entry(row, "extra_info")
+    extra = inner_object(row, "extra_info")
     kind, question, metadata = _kind(ability, question, gold)
     yield Example(
         id=f"{source}-{extra['index']}",
@@ -78,14 +85,14 @@ def _kind(ability: str, question: str, gold: str) -> tuple[str, str, dict[str, A
             raise RowError(f"ground_truth={gold!r}: is no number, as doc-math has them")
         return "numeric", question, {"rel_tolerance": TOLERANCE}
     if ability == "doc-mc":
-        bare, options = options_in(question)
+        bare, options = split_options(question)
         if not options:
             raise RowError("its question has no options (A), (B), …")
         if gold.strip("()") not in options:
             raise RowError(f"ground_truth={gold!r}: is none of the options {', '.join(options)}")
         return "choice", bare.removeprefix(_LEAD).strip(), {"options": options}
     if ability == "doc-qa":
-        return kind_of((gold,)), question, {}
+        return exact_kind((gold,)), question, {}
     raise RowError(f"ability={ability!r}: must be doc-math, doc-mc or doc-qa")
 
 

@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qwenlong.data.rows import Rejected, Row, RowError, Rows, Source, csv_rows
-from qwenlong.data.sources.fields import text
+from qwenlong.data.sources.fields import SHORT, text
 from qwenlong.types import Example, InputError
 
 _SPLITS = ("train", "val", "test")
-_EXACT = 5
 
 
 def rows(path: Path, subset: str) -> Rows:
@@ -107,7 +106,7 @@ def examples(row: Row) -> Iterator[Example]:
 def _kind(answers: tuple[str, ...], form: str) -> str:
     if form not in ("explicit", "implicit"):
         raise RowError(f"ex-or-im1={form!r} must be explicit or implicit")
-    short = all(len(answer.split()) <= _EXACT for answer in answers)
+    short = all(len(answer.split()) <= SHORT for answer in answers)
     return "extractive" if form == "explicit" and short else "summary"
 
 

@@ -1,8 +1,9 @@
-"""What the readers of published sets share: checked fields, figures, and groups of documents."""
+"""What the readers of published sets share: checked fields, pages, answer kinds and groups."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
@@ -12,7 +13,15 @@ from typing import Any
 from qwenlong.data.rows import Row, RowError
 from qwenlong.types import InputError
 
+SHORT = 5
+"""Words of the longest answer that two people would write alike."""
+_YES_NO = frozenset({"yes", "no"})
+_UNANSWERABLE = frozenset(
+    {"unanswerable", "insufficient information", "无法回答", "不能回答", "無法回答"}
+)
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_OPTION = re.compile(r"^[ \t]*\(?([A-Z])[).:：、．][ \t]?(\S.*)$", re.MULTILINE)
+_CHOICES = re.compile(r"(?:Choices|Options|选项)[:：]\s*$")
 
 
 def text(row: Row, key: str) -> str:
@@ -27,7 +36,7 @@ def text(row: Row, key: str) -> str:
 
 def as_text(value: Any, key: str) -> str:
     if not isinstance(value, str):
-        raise RowError(f"{key} must be a text, is a {type(value).__name__}")
+        raise RowError(f"{key} must be a text, is {_named(value)}")
     if not value.strip():
         raise RowError(f"{key} is blank")
     if _SURROGATE.search(value):
@@ -35,22 +44,41 @@ def as_text(value: Any, key: str) -> str:
     return value.strip()
 
 
-def objects(row: Row, key: str) -> list[Any]:
-    """The list under ``key``.
-
-    Raises:
-        KeyError: it is missing.
-        RowError: it is no list, or an empty one.
-    """
+def texts(row: Row, key: str) -> tuple[str, ...]:
+    """The texts of a list, without blank and repeated ones; at least one is left."""
     value = row[key]
-    if not isinstance(value, list):
-        raise RowError(f"{key} must be a list, is a {type(value).__name__}")
-    if not value:
+    if not isinstance(value, list | tuple):
+        raise RowError(f"{key} must be a list of texts, is {_named(value)}")
+    wrong = [item for item in value if not isinstance(item, str)]
+    if wrong:
+        raise RowError(f"{key} must hold texts only, holds {_named(wrong[0])}")
+    found = distinct(as_text(item, key) for item in value if item.strip())
+    if not found:
         raise RowError(f"{key} is empty")
-    return value
+    return found
 
 
-def figure(value: Any) -> str:
+def distinct(items: Iterable[str]) -> tuple[str, ...]:
+    """The texts in order, without blank and repeated ones."""
+    return tuple(dict.fromkeys(item.strip() for item in items if item.strip()))
+
+
+def answer_text(row: Row, key: str = "answer") -> str:
+    """The gold answer; numbers and truth values are written out."""
+    value = row[key]
+    if value is None:
+        raise RowError(f"{key} is not given, as in splits whose answers are hidden")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return repr(value)
+    found = text(row, key)
+    if not any(character.isalnum() for character in found):
+        raise RowError(f"{key}={found!r} has neither letters nor digits")
+    return found
+
+
+def plain_number(value: Any) -> str:
     """A number as people write it: 688.0 is 688, 1e-05 is 0.00001.
 
     Raises:
@@ -68,29 +96,113 @@ def figure(value: Any) -> str:
     return plain.rstrip("0").rstrip(".") if "." in plain else plain
 
 
-def digest(content: str) -> str:
-    """A short name for a text that has none."""
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+def row_id(row: Row, *keys: str) -> str:
+    """The first of the columns that a set's copies name their rows by."""
+    for key in keys:
+        if isinstance(row.get(key), str | int) and str(row[key]).strip():
+            return str(row[key])
+    raise KeyError(keys[0])
 
 
-def parts(path: Path, subset: str, pattern: str, subsets: Sequence[str]) -> list[Path]:
-    """``path`` itself, or of the files in it that of ``subset``; of each subset where it is "".
+def fingerprint(*parts: str) -> str:
+    """Of texts that have no name: the same in every run."""
+    return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def filled_list(row: Row, key: str) -> list[Any]:
+    """The list under ``key``.
 
     Raises:
-        InputError: there is no such subset, or no such file.
+        KeyError: it is missing.
+        RowError: it is no list, or an empty one.
     """
-    if subset and subset not in subsets:
-        raise InputError(f"subset={subset}: must be one of {', '.join(subsets)}")
-    if path.is_file():
-        return [path]
-    wanted = [path / pattern.format(name) for name in ([subset] if subset else subsets)]
-    found = [file for file in wanted if file.is_file()]
+    value = row[key]
+    if not isinstance(value, list):
+        raise RowError(f"{key} must be a list, is {_named(value)}")
+    if not value:
+        raise RowError(f"{key} is empty")
+    return value
+
+
+def inner_object(row: Row, key: str) -> Mapping[str, Any]:
+    """An object within a row."""
+    value = row[key]
+    if not isinstance(value, Mapping):
+        raise RowError(f"{key} must be an object, is {_named(value)}")
+    return value
+
+
+def records(value: Any, key: str) -> list[Mapping[str, Any]]:
+    """A list of objects, or the object of lists that ``datasets`` makes of one."""
+    if isinstance(value, Mapping):
+        columns = list(value)
+        lists = [value[column] for column in columns]
+        if not all(isinstance(each, list | tuple) for each in lists):
+            raise RowError(f"{key} must be a list of objects, is an object")
+        if len({len(each) for each in lists}) > 1:
+            raise RowError(f"{key}: its columns {', '.join(columns)} differ in length")
+        return [dict(zip(columns, each, strict=True)) for each in zip(*lists, strict=True)]
+    if not isinstance(value, list | tuple) or not all(isinstance(v, Mapping) for v in value):
+        raise RowError(f"{key} must be a list of objects, is {_named(value)}")
+    return list(value)
+
+
+def from_json(value: Any, key: str) -> Any:
+    """What a column holds that some copies keep as JSON in a text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value, strict=False)
+    except ValueError as error:
+        raise RowError(f"{key} is a text that is not JSON: {error}") from None
+
+
+def pairs(value: Any, key: str, first: str, second: str) -> list[tuple[Any, Any]]:
+    """``[[a, b], …]``, ``[{first: a, second: b}, …]`` or ``{first: [a, …], second: [b, …]}``."""
+    value = from_json(value, key)
+    if isinstance(value, list) and all(isinstance(v, list) and len(v) == 2 for v in value):
+        return [(a, b) for a, b in value]
+    return [(record[first], record[second]) for record in records(value, key)]
+
+
+def titled_pages(row: Row, key: str = "context") -> tuple[list[str], tuple[str, ...]]:
+    """Titles and texts of HotpotQA's kind of context: titles with lists of sentences."""
+    found = pairs(row[key], key, "title", "sentences")
     if not found:
-        raise InputError(f"{path}: needs {' or '.join(file.name for file in wanted)}")
-    return found
+        raise RowError(f"{key} is empty")
+    for title, sentences in found:
+        if not isinstance(title, str) or not isinstance(sentences, list):
+            raise RowError(f"{key} must hold titles with lists of sentences")
+    titles = [title for title, _ in found]
+    bodies = (_joined([str(each) for each in sentences]) for _, sentences in found)
+    return titles, tuple(f"{title}\n{body}" for title, body in zip(titles, bodies, strict=True))
 
 
-def components(shared: Mapping[str, Iterable[str]]) -> dict[str, str]:
+def _joined(sentences: list[str]) -> str:
+    """As they stood: the sentences of some sets bring their blanks, those of others do not."""
+    own = any(each[:1].isspace() for each in sentences[1:])
+    return ("" if own else " ").join(sentences).strip()
+
+
+def places_of(gold: Iterable[str], titles: Sequence[str]) -> tuple[int, ...]:
+    """The places of the gold titles among all.
+
+    Raises:
+        RowError: one is not there, so that the documents do not hold the answer.
+    """
+    wanted = list(dict.fromkeys(gold))
+    missing = [title for title in wanted if title not in titles]
+    if missing:
+        raise RowError(f"its page {missing[0]!r} is not among the {len(titles)} of its context")
+    return tuple(place for place, title in enumerate(titles) if title in wanted)
+
+
+def group_over(source: str, names: Iterable[str]) -> str:
+    """The group of the examples over the same documents, whatever their order."""
+    return f"{source}:{fingerprint(*sorted(set(names)))}"
+
+
+def joined_groups(shared: Mapping[str, Iterable[str]]) -> dict[str, str]:
     """To each name the first one, in order, of those that it shares something with.
 
     ``shared`` has all that a name stands on; sharing counts through others, too.
@@ -108,3 +220,65 @@ def components(shared: Mapping[str, Iterable[str]]) -> dict[str, str]:
                 members.update(dict.fromkeys(small, large))
     firsts = {id(names): min(names) for names in members.values()}
     return {name: firsts[id(names)] for name, names in members.items()}
+
+
+def split_options(question: str) -> tuple[str, dict[str, str]]:
+    """The question before its lettered options, and these; as it is where it has none.
+
+    The options are the last lines that begin with A, B, C … in this order.
+    """
+    options: dict[str, str] = {}
+    start = len(question)
+    for line in _OPTION.finditer(question):
+        if line[1] == "A":
+            options, start = {}, line.start()
+        if options or line[1] == "A":
+            expected = chr(ord("A") + len(options))
+            options |= {line[1]: line[2].strip()} if line[1] == expected else {}
+    if len(options) < 2:
+        return question, {}
+    return _CHOICES.sub("", question[:start]).strip(), options
+
+
+def closed_answer(answers: Sequence[str]) -> str:
+    """``yes``, ``no`` or ``unanswerable`` where that is what all the answers say, else empty."""
+    said = {each.strip(" .。").casefold() for each in answers}
+    if said and said <= _UNANSWERABLE:
+        return "unanswerable"
+    return said.pop() if len(said) == 1 and said <= _YES_NO else ""
+
+
+def exact_kind(answers: Sequence[str]) -> str:
+    """Of answers in the documents' words: ``yes_no`` or ``extractive``."""
+    return "yes_no" if closed_answer(answers) else "extractive"
+
+
+def free_kind(answers: Sequence[str]) -> str:
+    """Of answers in people's own words: by equality only where all of them are short."""
+    if closed_answer(answers):
+        return "yes_no"
+    short = all(len(each.split()) <= SHORT and len(each) <= 12 * SHORT for each in answers)
+    return "extractive" if short and all(each.isascii() for each in answers) else "summary"
+
+
+def subset_files(path: Path, subset: str, pattern: str, subsets: Sequence[str]) -> list[Path]:
+    """``path`` itself, or of the files in it that of ``subset``; of each subset where it is "".
+
+    Raises:
+        InputError: there is no such subset, or no such file.
+    """
+    if subset and subset not in subsets:
+        raise InputError(f"subset={subset}: must be one of {', '.join(subsets)}")
+    if path.is_file():
+        return [path]
+    wanted = [path / pattern.format(name) for name in ([subset] if subset else subsets)]
+    found = [file for file in wanted if file.is_file()]
+    if not found:
+        raise InputError(f"{path}: needs {' or '.join(file.name for file in wanted)}")
+    return found
+
+
+def _named(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
+    names |= {int: "a number", float: "a number", type(None): "null"}
+    return names.get(type(value), f"a {type(value).__name__}")

@@ -15,7 +15,7 @@ from typing import Any
 
 from qwenlong.data.rows import Row, RowError, Rows, Source, files, json_lines
 from qwenlong.data.sources import tables
-from qwenlong.data.sources.fields import digest, figure, objects, text
+from qwenlong.data.sources.fields import filled_list, fingerprint, plain_number, text
 from qwenlong.types import Example
 
 TOLERANCE = 0.005
@@ -37,7 +37,7 @@ def rows(path: Path, subset: str) -> Rows:
 
 def examples(row: Row) -> Iterator[Example]:
     """The document is the page, its table in place."""
-    turns = {turn["from"]: turn for turn in objects(row, "conversations")}
+    turns = {turn["from"]: turn for turn in filled_list(row, "conversations")}
     parts = _PROMPT.fullmatch(text(turns["human"], "value"))
     if parts is None:
         raise RowError("the prompt is not of the form Context: … Question: … Answer:")
@@ -55,7 +55,7 @@ def examples(row: Row) -> Iterator[Example]:
         answers=(answer,),
         kind=kind,
         gold_documents=(0,),
-        group=f"finqa:{digest(context)}",
+        group=f"finqa:{fingerprint(context)}",
         metadata={"question_id": row["id"], "language": "en", **more},
     )
 
@@ -66,7 +66,7 @@ def judged(answer: Any, question: str) -> tuple[str, str, dict[str, Any]]:
         if "which" in question.split():
             raise RowError(f"answer {answer!r} to {question!r}, which asks for one of two")
         return "yes_no", answer, {}
-    number = figure(answer)
+    number = plain_number(answer)
     return "numeric", number, {"rel_tolerance": TOLERANCE} if "." in number else {}
 
 

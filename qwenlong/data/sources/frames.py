@@ -15,16 +15,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from qwenlong.data.columns import answer, fingerprint, group_of, kind_of, records, text
 from qwenlong.data.hub import Part, Snapshot
 from qwenlong.data.rows import Row, RowError, Source
+from qwenlong.data.sources.fields import (
+    answer_text,
+    exact_kind,
+    fingerprint,
+    group_over,
+    records,
+    text,
+)
 from qwenlong.types import Example
 
 HUB = "Tongyi-Zhiwen/frames"
 
 
 def examples(row: Row) -> Iterator[Example]:
-    question, gold = text(row, "Prompt"), answer(row, "Answer")
+    question, gold = text(row, "Prompt"), answer_text(row, "Answer")
     if "wiki_items" not in row and "wiki_links" in row:
         raise RowError(f"has links to its pages and not their texts; {HUB} has both")
     pages = records(row["wiki_items"], "wiki_items")
@@ -39,9 +46,9 @@ def examples(row: Row) -> Iterator[Example]:
             f"{title}\n{text(page, 'text')}" for title, page in zip(titles, pages, strict=True)
         ),
         answers=(gold,),
-        kind=kind_of((gold,)),
+        kind=exact_kind((gold,)),
         gold_documents=tuple(range(len(pages))),
-        group=group_of("frames", titles),
+        group=group_over("frames", titles),
         metadata={"titles": titles, "reasoning_types": str(row.get("reasoning_types") or "")},
     )
 

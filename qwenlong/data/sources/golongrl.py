@@ -24,9 +24,17 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from qwenlong.data.columns import different, entry, fingerprint, kind_of, options_in, records, text
 from qwenlong.data.hub import Part, Snapshot
 from qwenlong.data.rows import Row, RowError, Source
+from qwenlong.data.sources.fields import (
+    distinct,
+    exact_kind,
+    fingerprint,
+    inner_object,
+    records,
+    split_options,
+    text,
+)
 from qwenlong.types import Example
 
 HUB = "Kwai-Klear/GoLongRL"
@@ -52,14 +60,14 @@ def examples(row: Row) -> Iterator[Example]:
     metric = _ABILITIES.get(ability.casefold())
     if metric is None:
         raise RowError(f"ability={ability!r}: must be one of {', '.join(_ABILITIES)}")
-    extra = entry(row, "extra_info")
+    extra = inner_object(row, "extra_info")
     document, question, instructions = _parts(row, extra)
     items, gold = _gold(row)
     kind, answers, metadata = _judged(metric, items, gold, question)
     yield Example(
         id=f"golongrl-{fingerprint(document, question, ability, gold)}",
         source="golongrl",
-        question=options_in(question)[0] if "options" in metadata else question,
+        question=split_options(question)[0] if "options" in metadata else question,
         documents=(document,),
         answers=answers,
         kind=kind,
@@ -92,14 +100,14 @@ def _parts(row: Row, extra: Mapping[str, Any]) -> tuple[str, str, str]:
 
 def _gold(row: Row) -> tuple[tuple[str, ...], str]:
     """The gold answer as a list and as a text; one of them may be empty."""
-    truth = entry(entry(row, "reward_model"), "ground_truth")
+    truth = inner_object(inner_object(row, "reward_model"), "ground_truth")
     listed = truth.get("doc_ids") or []
     if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
         raise RowError("ground_truth.doc_ids must be a list of texts")
     written = truth.get("golden_label") or ""
     if not isinstance(written, str):
         raise RowError(f"ground_truth.golden_label must be a text, is {written!r}"[:200])
-    items = different(listed) or different(written.splitlines())
+    items = distinct(listed) or distinct(written.splitlines())
     if not items:
         raise RowError("ground_truth is empty")
     return items, written.strip() or "\n".join(items)
@@ -120,9 +128,9 @@ def _judged(metric: str, items: tuple[str, ...], gold: str, question: str) -> Ju
         return ("numeric" if _NUMBER.fullmatch(gold) else "extractive"), (gold,), {}
     letter = _LETTER.fullmatch(gold) if metric == "accuracy" else None
     if letter:
-        options = options_in(question)[1]
+        options = split_options(question)[1]
         return "choice", (letter[1],), {"options": options} if letter[1] in options else {}
-    return kind_of((gold,)), (gold,), {}
+    return exact_kind((gold,)), (gold,), {}
 
 
 def _cells(gold: str) -> tuple[str, ...]:
@@ -134,7 +142,7 @@ def _cells(gold: str) -> tuple[str, ...]:
         raise RowError("ground_truth.golden_label is no table in JSON") from None
     if any(len(row) != 1 for row in cells):
         raise RowError("its answer is a table of several columns, which no verifier reads")
-    found = different(str(row[0]) for row in cells)
+    found = distinct(str(row[0]) for row in cells)
     if not found:
         raise RowError("ground_truth is a table without rows")
     return found

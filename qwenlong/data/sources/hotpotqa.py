@@ -1,64 +1,121 @@
-"""HotpotQA (Yang et al., arXiv 1809.09600), 100 questions of its distractor setting.
+"""HotpotQA (Yang et al., arXiv 1809.09600): two hops over two paragraphs among ten of Wikipedia.
 
-The sample is that of nyu-mll/quality: it has the two gold paragraphs apart from the distractors,
-which are up to eight paragraphs that a search for the question finds. ``hotpotqa_hub`` reads the
-whole set.
+Read in three forms, told apart by a row's own fields:
+
+- ``hotpotqa/hotpot_qa`` on the hub (its card: licence CC BY-SA 4.0): ``id``, ``question``,
+  ``answer``, ``type``, ``level``, ``supporting_facts`` (``title``, ``sent_id``), ``context``
+  (``title``, ``sentences``);
+- the original JSON: ``_id``, and lists of pairs for facts and context;
+- the sample of 100 questions of nyu-mll/quality: ``_id``, the gold paragraphs apart (``title_a``,
+  ``para_a``, ``title_b``, ``para_b``), ``supporting_facts`` (numbers of sentences of each) and
+  ``distractors``, which the gold ones are put among by a shuffle that the id seeds.
+
+``distractor`` always has the two gold paragraphs. ``fullwiki`` has what a retriever found: where a
+gold paragraph is not among them the row is left out, since its documents do not answer it.
+``fullwiki/test`` hides answers.
+
+Kind: extractive, or yes_no. The reasoning is the supporting sentences.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
-from qwenlong.data.rows import Row, RowError, Rows, Source, files, json_list
-from qwenlong.data.sources.fields import as_text, digest, objects, text
+from qwenlong.data.hub import Part, Snapshot
+from qwenlong.data.rows import Row, RowError, Source
+from qwenlong.data.sources.fields import (
+    answer_text,
+    exact_kind,
+    filled_list,
+    group_over,
+    pairs,
+    places_of,
+    row_id,
+    text,
+    titled_pages,
+)
 from qwenlong.types import Example
 
-
-def rows(path: Path, subset: str) -> Rows:
-    for file in files(path, ".json"):
-        yield from json_list(file)
+HUB = "hotpotqa/hotpot_qa"
 
 
 def examples(row: Row) -> Iterator[Example]:
-    """The documents are the paragraphs, each under its title, the gold ones among the others."""
-    name, answer = text(row, "_id"), text(row, "answer")
-    gold = [(text(row, f"title_{each}"), objects(row, f"para_{each}")) for each in "ab"]
-    context = [*gold, *((title, sentences) for title, sentences, _ in row["distractors"])]
-    random.Random(f"hotpotqa {name}").shuffle(context)
-    pages = [f"{as_text(title, 'title')}\n{''.join(each)}" for title, each in context]
-    titles = [title for title, _ in gold]
+    name, gold = row_id(row, "id", "_id"), answer_text(row)
+    if "distractors" in row:
+        row = _of_sample(row, name)
+    titles, documents = titled_pages(row)
+    facts = pairs(row["supporting_facts"], "supporting_facts", "title", "sent_id")
+    places = places_of([title for title, _ in facts], titles)
     yield Example(
         id=name,
         source="hotpotqa",
         question=text(row, "question"),
-        documents=tuple(pages),
-        answers=(answer,),
-        kind="yes_no" if answer in ("yes", "no") else "extractive",
-        reasoning=_reasoning(row, gold),
-        gold_documents=tuple(sorted(context.index(page) for page in gold)),
-        group=f"hotpotqa:{digest(' | '.join(sorted(titles)))}",
-        metadata={"question_id": name, "titles": titles, "language": "en"},
+        documents=documents,
+        answers=(gold,),
+        kind=exact_kind((gold,)),
+        reasoning=_reasoning(row, facts),
+        gold_documents=places,
+        group=group_over("hotpotqa", (titles[place] for place in places)),
+        metadata={
+            "question_id": name,
+            "type": str(row.get("type") or ""),
+            "level": str(row.get("level") or ""),
+            "titles": titles,
+            "language": "en",
+        },
     )
 
 
-def _reasoning(row: Row, gold: list[tuple[str, list[str]]]) -> str:
-    """The supporting sentences."""
-    told = []
-    for (title, sentences), numbers in zip(gold, row["supporting_facts"], strict=True):
-        if not all(0 <= number < len(sentences) for number in numbers):
-            raise RowError(f"supporting_facts={numbers}: {title!r} has {len(sentences)} sentences")
-        says = " ".join(sentences[number].strip() for number in numbers)
-        told.append(f'The passage "{title}" says: {says}')
-    return "\n".join(told)
+def _of_sample(row: Row, name: str) -> Row:
+    """A row of the sample in the form of the original."""
+    gold = [[text(row, f"title_{each}"), filled_list(row, f"para_{each}")] for each in "ab"]
+    context = [*gold, *([title, sentences] for title, sentences, _ in row["distractors"])]
+    random.Random(f"hotpotqa {name}").shuffle(context)
+    facts = [
+        [title, number]
+        for (title, _), numbers in zip(gold, row["supporting_facts"], strict=True)
+        for number in numbers
+    ]
+    return {**row, "context": context, "supporting_facts": facts}
 
 
+def _reasoning(row: Row, facts: list[tuple[str, Any]]) -> str:
+    """The supporting sentences, page by page."""
+    sentences = dict(pairs(row["context"], "context", "title", "sentences"))
+    told: dict[str, list[str]] = {}
+    for title, number in facts:
+        if type(number) is not int:
+            raise RowError(f"supporting_facts must number sentences, has {number!r}")
+        if 0 <= number < len(sentences[title]):  # a few facts of the set point behind the end
+            told.setdefault(title, []).append(sentences[title][number].strip())
+    return "\n".join(f'The passage "{title}" says: {" ".join(said)}' for title, said in told.items())
+
+
+ROWS = Snapshot(
+    HUB,
+    {
+        f"{config}/{split}": Part(split, config)
+        for config, split in (
+            ("distractor", "train"),
+            ("distractor", "validation"),
+            ("fullwiki", "train"),
+            ("fullwiki", "validation"),
+            ("fullwiki", "test"),
+        )
+    },
+)
 SOURCE = Source(
     name="hotpotqa",
-    rows=rows,
+    rows=ROWS,
     examples=examples,
-    layout="docs/js/camera_ready_nd8_dev_sample100.json of github.com/nyu-mll/quality",
+    layout=(
+        f"a snapshot of huggingface.co/datasets/{HUB}, a file of it or of the original, or"
+        " docs/js/camera_ready_nd8_dev_sample100.json of github.com/nyu-mll/quality"
+    ),
     licence="CC BY-SA 4.0",
     citation="Yang et al., HotpotQA: Diverse, Explainable Multi-hop QA, arXiv 1809.09600",
+    hub=HUB,
+    subsets=ROWS.subsets,
 )

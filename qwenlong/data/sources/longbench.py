@@ -8,7 +8,8 @@ the hub and unpacked in a copy.
 Kinds, after how LongBench measures each (``_KINDS``): multi-hop questions (hotpotqa, 2wikimqa,
 musique) are extractive; answers in people's own words (narrativeqa, multifieldqa_en and _zh,
 dureader) summary, which is ROUGE-L; qasper's extractive where short, else summary. Yes, no and
-unanswerable are yes_no in all of them. The tasks for summaries, few-shot learning, retrieval,
+unanswerable are yes_no in all of them. An answer of multifieldqa_zh that is one figure or one date
+would be half right with any other figure there, so it is numeric or date. The tasks for summaries, few-shot learning, retrieval,
 counting and code are not question answering and are left out. Contexts of numbered passages are
 cut into them; which hold the answer is not told.
 """
@@ -18,9 +19,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from qwenlong.data.columns import fingerprint, free_kind, label, text, texts
 from qwenlong.data.hub import Part, Snapshot
 from qwenlong.data.rows import Row, RowError, Source
+from qwenlong.data.sources.fields import closed_answer, fingerprint, free_kind, text, texts
 from qwenlong.types import Example
 
 HUB = "zai-org/LongBench"
@@ -36,6 +37,8 @@ _KINDS = {
 }
 """Empty: each row's answers decide."""
 _EVENLY_LONG = ("qasper_e", "multifieldqa_en_e", "hotpotqa_e", "2wikimqa_e")
+_FIGURE = re.compile(r"(?:人民币)?\d+(?:\.\d+)?(?:%|％|mm|倍|兆瓦|[万亿]?(?:元|美元|人))?")
+_DATE = re.compile(r"\d{4}年\d{1,2}月\d{1,2}日|\d{4}-\d\d-\d\d|\d{4}年")
 _PASSAGE = re.compile(r"^(?:Passage \d+:|文章\d+)[ \t]*\n", re.MULTILINE)
 
 
@@ -46,7 +49,7 @@ def examples(row: Row) -> Iterator[Example]:
         raise RowError(f"dataset={dataset!r}: must be one of {', '.join(_KINDS)}")
     answers, context = texts(row, "answers"), text(row, "context")
     documents = _passages(context)
-    kind = "yes_no" if label(answers) else _KINDS[task] or free_kind(answers)
+    kind, answers = _judged(task, answers)
     yield Example(
         id=text(row, "_id"),
         source="longbench",
@@ -58,6 +61,18 @@ def examples(row: Row) -> Iterator[Example]:
         group=f"longbench:{fingerprint(context)}",
         metadata={"dataset": dataset, "language": str(row.get("language") or "")},
     )
+
+
+def _judged(task: str, answers: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Kind, and the answers as its verifier takes them."""
+    if closed_answer(answers):
+        return "yes_no", answers
+    bare = tuple(answer.rstrip("。.") for answer in answers)
+    if task == "multifieldqa_zh" and all(map(_FIGURE.fullmatch, bare)):
+        return "numeric", bare
+    if task == "multifieldqa_zh" and all(map(_DATE.fullmatch, bare)):
+        return "date", bare
+    return _KINDS[task] or free_kind(answers), answers
 
 
 def _passages(context: str) -> tuple[str, ...]:

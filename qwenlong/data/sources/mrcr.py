@@ -17,9 +17,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from qwenlong.data.columns import decoded, fingerprint, records, text
 from qwenlong.data.hub import Part, Snapshot
 from qwenlong.data.rows import Row, RowError, Source
+from qwenlong.data.sources.fields import fingerprint, from_json, records, text
 from qwenlong.types import Example
 
 HUB = "openai/mrcr"
@@ -27,7 +27,7 @@ _ROLES = {"user": "User", "assistant": "Assistant", "system": "System"}
 
 
 def examples(row: Row) -> Iterator[Example]:
-    messages = records(decoded(row["prompt"], "prompt"), "prompt")
+    messages = records(from_json(row["prompt"], "prompt"), "prompt")
     if len(messages) < 2 or messages[-1].get("role") != "user":
         raise RowError("prompt must be a conversation that ends with the user's question")
     gold, prefix = text(row, "answer"), text(row, "random_string_to_prepend")

@@ -18,9 +18,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from qwenlong.data.columns import answer, different, fingerprint, group_of, label, records, text
 from qwenlong.data.hub import Opened, Part, Snapshot
 from qwenlong.data.rows import Rejected, Row, RowError, Rows, Source
+from qwenlong.data.sources.fields import (
+    answer_text,
+    closed_answer,
+    distinct,
+    fingerprint,
+    group_over,
+    records,
+    text,
+)
 from qwenlong.types import Example
 
 HUB = "yixuantt/MultiHopRAG"
@@ -35,8 +43,8 @@ Article = Mapping[str, Any]
 
 
 def examples(row: Row) -> Iterator[Example]:
-    query, gold = text(row, "query"), answer(row)
-    said = label((gold,))
+    query, gold = text(row, "query"), answer_text(row)
+    said = closed_answer((gold,))
     evidence = records(row["evidence_list"], "evidence_list")
     unanswerable = said == "unanswerable"
     if unanswerable == bool(evidence):
@@ -54,7 +62,7 @@ def examples(row: Row) -> Iterator[Example]:
         kind="yes_no" if said else "extractive",
         reasoning=" ".join(_fact(each) for each in evidence),
         gold_documents=() if unanswerable else tuple(range(len(articles))),
-        group=group_of("multihoprag", urls),
+        group=group_over("multihoprag", urls),
         metadata={
             "question_type": str(row.get("question_type") or ""),
             "answerable": not unanswerable,
@@ -100,7 +108,7 @@ def _joined(rows: Rows, opened: Opened) -> Rows:
             yield where, {**row, ARTICLES: [corpus[place] for place in near]}
             continue
         try:
-            urls = different(text(each, "url") for each in records(evidence, "evidence_list"))
+            urls = distinct(text(each, "url") for each in records(evidence, "evidence_list"))
         except KeyError:
             yield Rejected(where, "evidence_list: url is missing, which multihoprag has")
             continue

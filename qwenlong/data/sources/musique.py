@@ -17,17 +17,17 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from qwenlong.data.columns import (
-    answer,
-    different,
-    identity,
-    kind_of,
+from qwenlong.data.hub import Part, Snapshot
+from qwenlong.data.rows import Row, RowError, Source
+from qwenlong.data.sources.fields import (
+    answer_text,
+    distinct,
+    exact_kind,
     records,
+    row_id,
     text,
     texts,
 )
-from qwenlong.data.hub import Part, Snapshot
-from qwenlong.data.rows import Row, RowError, Source
 from qwenlong.types import Example
 
 HUB = "dgslibisey/MuSiQue"
@@ -42,7 +42,7 @@ def examples(row: Row) -> Iterator[Example]:
     answerable = row.get("answerable", True)
     if not isinstance(answerable, bool):
         raise RowError(f"answerable must be true or false, is {answerable!r}")
-    named = identity(row, "id")
+    named = row_id(row, "id")
     steps = records(row.get("question_decomposition") or [], "question_decomposition")
     gold: tuple[int, ...] = ()
     answers: tuple[str, ...] = ("unanswerable",)
@@ -50,7 +50,7 @@ def examples(row: Row) -> Iterator[Example]:
     if answerable:
         gold = tuple(at for at, each in enumerate(paragraphs) if each["is_supporting"] is True)
         aliases = texts(row, "answer_aliases") if row.get("answer_aliases") else ()
-        answers = different((answer(row), *aliases))
+        answers = distinct((answer_text(row), *aliases))
         indices = [paragraph.get("idx") for paragraph in paragraphs]
         reasoning = _reasoning(steps, dict(zip(indices, titles, strict=True)))
     yield Example(
@@ -59,7 +59,7 @@ def examples(row: Row) -> Iterator[Example]:
         question=text(row, "question"),
         documents=tuple(f"{title}\n{body}" for title, body in zip(titles, bodies, strict=True)),
         answers=answers,
-        kind=kind_of(answers[:1]),
+        kind=exact_kind(answers[:1]),
         reasoning=reasoning,
         gold_documents=gold,
         # The last step names the paragraph with the answer; both forms of a question share it.
@@ -78,7 +78,7 @@ def _reasoning(steps: Sequence[Mapping[str, Any]], titles: Mapping[Any, str]) ->
             lambda match: found[int(match[1]) - 1] if int(match[1]) <= len(found) else match[0],
             text(step, "question").replace(" >> ", ", "),
         )
-        found.append(answer(step))
+        found.append(answer_text(step))
         page = titles.get(step.get("paragraph_support_idx"))
         end = "" if question.endswith("?") else ":"
         told.append(f"{question}{end} {found[-1]}" + (f' ("{page}").' if page else "."))

@@ -13,19 +13,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from qwenlong.data.columns import different, entry, fingerprint, label, records, text
 from qwenlong.data.hub import Part, Snapshot
 from qwenlong.data.rows import Row, RowError, Source
+from qwenlong.data.sources.fields import (
+    closed_answer,
+    distinct,
+    fingerprint,
+    inner_object,
+    records,
+    text,
+)
 from qwenlong.types import Example
 
 HUB = "deepmind/narrativeqa"
 
 
 def examples(row: Row) -> Iterator[Example]:
-    document = entry(row, "document")
-    question = text(entry(row, "question"), "text")
+    document = inner_object(row, "document")
+    question = text(inner_object(row, "question"), "text")
     story, named = text(document, "text"), text(document, "id")
-    answers = different(text(each, "text") for each in records(row["answers"], "answers"))
+    answers = distinct(text(each, "text") for each in records(row["answers"], "answers"))
     if not answers:
         raise RowError("answers is empty")
     yield Example(
@@ -34,7 +41,7 @@ def examples(row: Row) -> Iterator[Example]:
         question=question,
         documents=(story,),
         answers=answers,
-        kind="yes_no" if label(answers) else "summary",
+        kind="yes_no" if closed_answer(answers) else "summary",
         gold_documents=(0,),
         group=f"narrativeqa:{named}",
         metadata={

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from qwenlong.data.rows import Rejected, Row, RowError, Rows, Source, json_list
 from qwenlong.data.sources import tables
-from qwenlong.data.sources.fields import components, digest, objects, text
+from qwenlong.data.sources.fields import filled_list, fingerprint, joined_groups, text
 from qwenlong.types import Example, InputError
 
 _SUBSETS = ("dev", "train")
@@ -29,7 +29,7 @@ def rows(path: Path, subset: str) -> Rows:
     in common, and no page under another name. The texts are tokenised ("Roanoke , Virginia").
     """
     questions, folder, kind = _layout(path, subset)
-    groups = components(dict(_shared(questions, folder, kind)))
+    groups = joined_groups(dict(_shared(questions, folder, kind)))
     for item in json_list(questions):
         if isinstance(item, Rejected):
             yield item
@@ -72,7 +72,7 @@ def _shared(questions: Path, folder: Path, kind: str) -> Iterator[tuple[str, lis
             continue
         page = "/wiki/" + unquote(str(table["url"]).rpartition("/wiki/")[2])
         # Redirects give one passage under several links.
-        yield name, [page, *map(unquote, passages), *map(digest, passages.values())]
+        yield name, [page, *map(unquote, passages), *map(fingerprint, passages.values())]
 
 
 def _load(folder: Path, kind: str, name: str) -> tuple[Table, Passages]:
@@ -108,7 +108,7 @@ def _object(file: Path) -> dict[str, Any]:
 def examples(row: Row) -> Iterator[Example]:
     """The documents are the table as text, then every passage that it links to."""
     table, passages = row["table"], row["passages"]
-    nodes = objects(row, "answer-node")
+    nodes = filled_list(row, "answer-node")
     linked = [link for _, _, link, where in nodes if where == "passage"]
     order = list(passages)
     yield Example(

@@ -19,9 +19,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from qwenlong.data.columns import different, free_kind, records, text
 from qwenlong.data.hub import Part, Snapshot
 from qwenlong.data.rows import Row, RowError, Source
+from qwenlong.data.sources.fields import distinct, free_kind, records, text
 from qwenlong.types import Example
 
 HUB = "allenai/qasper"
@@ -86,7 +86,7 @@ def _class(given: Given) -> str:
         return "unanswerable"
     if given["yes_no"] is not None:
         return "yes" if given["yes_no"] else "no"
-    if different(given["extractive_spans"] or ()) or str(given["free_form_answer"] or "").strip():
+    if distinct(given["extractive_spans"] or ()) or str(given["free_form_answer"] or "").strip():
         return "text"
     raise RowError("an answer is empty")
 
@@ -102,18 +102,18 @@ def _judged(given: Sequence[Given]) -> tuple[str, tuple[str, ...], tuple[str, ..
             raise RowError("as many people say yes as no")
         most = "yes" if yes > no else "no"
     chosen = [each for each, said in zip(given, classes, strict=True) if said == most]
-    evidence = different(part for each in chosen for part in each.get("evidence") or ())
+    evidence = distinct(part for each in chosen for part in each.get("evidence") or ())
     if most != "text":
         return "yes_no", (most,), evidence
-    spans = different(chosen[0]["extractive_spans"] or ())
+    spans = distinct(chosen[0]["extractive_spans"] or ())
     if len(chosen) == 1 and len(spans) > 1:
         return "list", spans, evidence
-    answers = different(_written(each) for each in chosen)
+    answers = distinct(_written(each) for each in chosen)
     return free_kind(answers), answers, evidence
 
 
 def _written(given: Given) -> str:
-    spans = different(given["extractive_spans"] or ())
+    spans = distinct(given["extractive_spans"] or ())
     return ", ".join(spans) or str(given["free_form_answer"])
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qwenlong.data.rows import Rejected, Row, RowError, Rows, Source, json_list
-from qwenlong.data.sources.fields import as_text, digest, objects, parts, text
+from qwenlong.data.sources.fields import as_text, filled_list, fingerprint, subset_files, text
 from qwenlong.types import Example
 
 _LANGUAGES = ("en", "zh", "es", "ar")
@@ -23,7 +23,7 @@ _SPREADSHEET = re.compile(r"\d+\.0")
 
 
 def xquad_rows(path: Path, subset: str) -> Rows:
-    for file in parts(path, subset, "xquad.{}.json", _LANGUAGES):
+    for file in subset_files(path, subset, "xquad.{}.json", _LANGUAGES):
         yield from _flat(file, language=subset or _language(file))
 
 
@@ -34,7 +34,7 @@ def _language(file: Path) -> str:
 
 
 def cmrc_rows(path: Path, subset: str) -> Rows:
-    for file in parts(path, subset, "cmrc2018_{}.json", _SPLITS):
+    for file in subset_files(path, subset, "cmrc2018_{}.json", _SPLITS):
         yield from _flat(file, language="zh")
 
 
@@ -90,7 +90,7 @@ def _example(source: str, row: Row) -> Example:
     context, name = text(row, "context"), text(row, "id")
     language = str(row.get("language", ""))
     title = str(row.get("title", "")).strip()
-    given = dict.fromkeys(as_text(each, "answers") for each in objects(row["answers"], "text"))
+    given = dict.fromkeys(as_text(each, "answers") for each in filled_list(row["answers"], "text"))
     answers = tuple(_kept(given, context))
     if not any(_letters(answer) in _letters(context) for answer in answers):
         raise RowError(f"answers {list(given)!r}: none stands in the paragraph")
@@ -103,7 +103,7 @@ def _example(source: str, row: Row) -> Example:
         documents=(context,),
         answers=answers,
         gold_documents=(0,),
-        group=f"{source}:{title or digest(context)}",
+        group=f"{source}:{title or fingerprint(context)}",
         metadata={"question_id": name, "title": title, **more},
     )
 

@@ -15,7 +15,14 @@ from typing import Any
 
 from qwenlong.data.rows import Rejected, Row, RowError, Rows, Source, json_list
 from qwenlong.data.sources import tables
-from qwenlong.data.sources.fields import as_text, components, figure, objects, parts, text
+from qwenlong.data.sources.fields import (
+    as_text,
+    filled_list,
+    joined_groups,
+    plain_number,
+    subset_files,
+    text,
+)
 from qwenlong.types import Example
 
 _SUBSETS = ("train", "dev")
@@ -38,8 +45,8 @@ def rows(path: Path, subset: str) -> Rows:
 
     Pages with a long paragraph in common, which are of one report, are of one group.
     """
-    for file in parts(path, subset, "tatqa_dataset_{}.json", _SUBSETS):
-        groups = components(dict(_shared(file)))
+    for file in subset_files(path, subset, "tatqa_dataset_{}.json", _SUBSETS):
+        groups = joined_groups(dict(_shared(file)))
         for item in json_list(file):
             if isinstance(item, Rejected):
                 yield item
@@ -69,11 +76,11 @@ def _shared(file: Path) -> Iterator[tuple[str, list[str]]]:
 def examples(row: Row) -> Iterator[Example]:
     """The documents are the table and each paragraph, in the report's order."""
     table = row["table"]["table"]
-    paragraphs = sorted(objects(row, "paragraphs"), key=lambda each: int(each["order"]))
+    paragraphs = sorted(filled_list(row, "paragraphs"), key=lambda each: int(each["order"]))
     documents = (tables.text(table), *(text(each, "text") for each in paragraphs))
     places = {str(each["order"]): at for at, each in enumerate(paragraphs, start=1)}
     name = text(row["table"], "uid")
-    for question in objects(row, "questions"):
+    for question in filled_list(row, "questions"):
         asked = text(question, "question")
         kind, answers, more = _answers(question, asked)
         yield Example(
@@ -104,10 +111,10 @@ def _answers(question: Row, asked: str) -> tuple[str, tuple[str, ...], dict[str,
         raise RowError(f"scale={scale!r} must be one of {', '.join(_SCALES[1:])} or empty")
     answer, form = question["answer"], question["answer_type"]
     if form in ("arithmetic", "count"):
-        return "numeric", (_scaled(figure(answer), scale),), {}
+        return "numeric", (_scaled(plain_number(answer), scale),), {}
     if form not in ("span", "multi-span"):
         raise RowError(f"answer_type={form!r} is none that tatqa has")
-    spans = [as_text(each, "answer") for each in objects(question, "answer") if each != ""]
+    spans = [as_text(each, "answer") for each in filled_list(question, "answer") if each != ""]
     spans = [span.removeprefix(_RUPEE) for span in spans]
     if form == "multi-span":
         # The figures of one answer are of one scale; years among them have none.

@@ -14,46 +14,46 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from qwenlong.data.columns import (
-    answer,
-    decoded,
-    group_of,
-    identity,
-    kind_of,
-    pages,
-    pairs,
-    text,
-    where_gold,
-)
 from qwenlong.data.hub import Part, Snapshot
 from qwenlong.data.rows import Row, RowError, Source
+from qwenlong.data.sources.fields import (
+    answer_text,
+    exact_kind,
+    from_json,
+    group_over,
+    pairs,
+    places_of,
+    row_id,
+    text,
+    titled_pages,
+)
 from qwenlong.types import Example
 
 HUB = "framolfese/2WikiMultihopQA"
 
 
 def examples(row: Row) -> Iterator[Example]:
-    titles, documents = pages(row)
-    gold = answer(row)
+    titles, documents = titled_pages(row)
+    gold = answer_text(row)
     facts = pairs(row["supporting_facts"], "supporting_facts", "title", "sent_id")
-    places = where_gold(titles, [title for title, _ in facts])
+    places = places_of([title for title, _ in facts], titles)
     yield Example(
-        id=identity(row, "id", "_id"),
+        id=row_id(row, "id", "_id"),
         source="wikimultihop",
         question=text(row, "question"),
         documents=documents,
         answers=(gold,),
-        kind=kind_of((gold,)),
+        kind=exact_kind((gold,)),
         reasoning=_reasoning(row),
         gold_documents=places,
-        group=group_of("wikimultihop", (titles[place] for place in places)),
+        group=group_over("wikimultihop", (titles[place] for place in places)),
         metadata={"type": str(row.get("type") or ""), "titles": titles},
     )
 
 
 def _reasoning(row: Row) -> str:
     told = []
-    for triple in decoded(row.get("evidences") or [], "evidences"):
+    for triple in from_json(row.get("evidences") or [], "evidences"):
         if isinstance(triple, Mapping):
             triple = list(triple.values())
         if not isinstance(triple, list) or len(triple) != 3:
