@@ -14,6 +14,7 @@ from qwenlong.types import Example, InputError
 Row = Mapping[str, Any]
 LONGEST_LINE = 64 * 2**20
 """Bytes; a longer line is no row but a broken file, and is not held in memory."""
+_PIECE = 2**20
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def json_lines(path: Path) -> Rows:
             where = f"{path}:{number}"
             if len(raw) > LONGEST_LINE:
                 while raw and not raw.endswith(b"\n"):
-                    raw = file.readline(LONGEST_LINE)
+                    raw = file.readline(_PIECE)
                 yield Rejected(where, f"a line of more than {LONGEST_LINE:,} bytes")
                 continue
             if raw.strip():
