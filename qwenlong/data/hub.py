@@ -92,37 +92,38 @@ class Snapshot:
         return (row for file in files for row in read_file(file))
 
     def held(self, path: Path) -> dict[str, list[Path]]:
-        """The files in a folder by subset.
+        """The files of each subset in a folder.
 
         Raises:
-            InputError: it holds no file of rows.
+            InputError: there is no such folder, or no file of rows in it.
         """
-        return self._sorted_out(path)[1]
+        found = self._found(path)
+        return {
+            name: [file for file in found if _belongs(file.relative_to(path).as_posix(), part)]
+            for name, part in self.parts.items()
+        }
 
     def _files(self, path: Path, subset: str) -> list[Path]:
         """The files of a subset in a folder; without a subset, those of the only one there."""
         if path.is_file():
             return [path]
-        found, held = self._sorted_out(path)
+        held = self.held(path)
         if subset:
             if not held[subset]:
                 raise InputError(f"path={path}: no file of subset {subset} is there")
             return held[subset]
         there = [name for name in self.subsets if held[name]]
-        return held[_only(there, str(path))] if there else found
+        return held[_only(there, str(path))] if there else self._found(path)
 
-    def _sorted_out(self, path: Path) -> tuple[list[Path], dict[str, list[Path]]]:
-        """The files of rows in a folder: all, and by subset."""
+    def _found(self, path: Path) -> list[Path]:
+        """All files of rows in a folder."""
         if not path.is_dir():
             raise InputError(f"path={path}: there is no such file or folder; {_how(self)}")
         found = [file for file in sorted(path.rglob("*")) if _has_rows(file, path)]
         if not found:
             named = ", ".join(SUFFIXES)
             raise InputError(f"path={path}: no {named} file is there; {_how(self)}")
-        return found, {
-            name: [file for file in found if _belongs(file.relative_to(path).as_posix(), part)]
-            for name, part in self.parts.items()
-        }
+        return found
 
     def _streamed(self, subset: str) -> Rows:
         part = self.parts[subset]

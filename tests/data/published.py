@@ -15,7 +15,7 @@ from qwenlong.data.sources import (
     fairytaleqa,
     finqa,
     hotpotqa,
-    longbench_multifieldqa,
+    longbench,
     ottqa,
     squad,
     tatqa,
@@ -33,7 +33,7 @@ FOLDERS: dict[str, tuple[Source, str]] = {
     "cuad": (cuad.SOURCE, "extractive_cuad"),
     "xquad": (squad.XQUAD, "multiling_xquad"),
     "cmrc2018": (squad.CMRC2018, "zh_cmrc2018"),
-    "longbench_multifieldqa": (longbench_multifieldqa.SOURCE, "zh_longbench_multifieldqa"),
+    "longbench": (longbench.SOURCE, "zh_longbench_multifieldqa"),
     "fairytaleqa": (fairytaleqa.SOURCE, "narrative_fairytaleqa"),
 }
 

@@ -25,7 +25,7 @@ from qwenlong.data.sources import (
     docmath,
     docqa_rl,
     frames,
-    hotpotqa_hub,
+    hotpotqa,
     longbench,
     mrcr,
     multihoprag,
@@ -118,7 +118,7 @@ BROKEN = [
     ("docqa_rl", _gone("reward_model"), "reward_model is missing"),
     ("docqa_rl", _set("Read it. Who?", "prompt", 0, "content"), "no <text>document</text>"),
     ("docqa_rl", _set(7, *GOLD), "ground_truth must be a text, is a number"),
-    ("docqa_rl", _set("", *GOLD), "ground_truth is empty"),
+    ("docqa_rl", _set("", *GOLD), "ground_truth is blank"),
     ("docqa_rl", _set("doc-x", "ability"), "ability='doc-x': must be doc-math, doc-mc or doc-qa"),
     ("docmath", _gone("paragraphs"), "paragraphs is missing, which docmath has"),
     ("docmath", _set("x", "paragraphs"), "paragraphs must be a list of texts"),
@@ -126,18 +126,18 @@ BROKEN = [
     ("docmath", _set([5], "table_evidence"), "evidence 5 is beyond the 3 paragraphs"),
     ("frames", _gone("wiki_items"), "has links to its pages and not their texts"),
     ("frames", _set("x", "wiki_items"), "wiki_items must be a list of objects, is a text"),
-    ("frames", _set(" ", "Answer"), "Answer is empty"),
-    ("hotpotqa_hub", _gone("context"), "context is missing"),
-    ("hotpotqa_hub", _set(["Tarn", "Hull"], "supporting_facts", "title"), "page 'Hull' is not"),
-    ("hotpotqa_hub", _set(None, "answer"), "answer is not given"),
-    ("hotpotqa_hub", _set("x", "context", "sentences"), "context must be a list of objects"),
+    ("frames", _set(" ", "Answer"), "Answer is blank"),
+    ("hotpotqa", _gone("context"), "context is missing"),
+    ("hotpotqa", _set(["Tarn", "Hull"], "supporting_facts", "title"), "page 'Hull' is not"),
+    ("hotpotqa", _set(None, "answer"), "answer is not given"),
+    ("hotpotqa", _set("x", "context", "sentences"), "context must be a list of objects"),
     ("wikimultihop", _gone("supporting_facts"), "supporting_facts is missing"),
     ("wikimultihop", _set([["a", "b"]], "evidences"), "evidences must hold triples"),
     ("wikimultihop", _set("?!", "answer"), "answer='?!' has neither letters nor digits"),
     ("musique", _gone("paragraphs"), "paragraphs is missing"),
     ("musique", _set("yes", "answerable"), "answerable must be true or false"),
     ("musique", _set("1960", "answer_aliases"), "answer_aliases must be a list of texts"),
-    ("musique", _set("", "answer"), "answer is empty"),
+    ("musique", _set("", "answer"), "answer is blank"),
     ("narrativeqa", _gone("document", "text"), "text is missing, which narrativeqa has"),
     ("narrativeqa", _set("Why?", "question"), "question must be an object, is a text"),
     ("narrativeqa", _set([], "answers"), "answers is empty"),
@@ -154,7 +154,7 @@ BROKEN = [
     ("multihoprag", _gone("query"), "query is missing"),
     ("multihoprag", _set("x", "evidence_list"), "evidence_list must be a list of objects"),
     ("multihoprag", _set("https://y", "evidence_list", 0, "url"), "https://y is not in the corpus"),
-    ("multihoprag", _set("", "answer"), "answer is empty"),
+    ("multihoprag", _set("", "answer"), "answer is blank"),
     ("mrcr", _gone("random_string_to_prepend"), "random_string_to_prepend is missing"),
     ("mrcr", _set("[not json", "prompt"), "prompt is a text that is not JSON"),
     ("mrcr", _set("x7Q", "answer"), "answer does not begin with 'x7Q' and go on"),
@@ -214,8 +214,8 @@ def test_what_stands_in_the_examples(tmp_path) -> None:
     assert one("docqa_rl", 1).question == "Who mills?"
     assert one("docqa_rl", 1).metadata["options"] == {"A": "Bo", "B": "Ada"}
     assert one("docmath").answers == ("-31",) and one("docmath").gold_documents == (1, 2)
-    assert one("hotpotqa_hub").gold_documents == (1, 2)
-    assert one("hotpotqa_hub").reasoning == '"Tarn" says: Tarn is a town.'
+    assert one("hotpotqa").gold_documents == (1, 2)
+    assert one("hotpotqa").reasoning == 'The passage "Tarn" says: Tarn is a town.'
     assert one("wikimultihop").reasoning == "Orrow, founder: Ada. Ada, father: Bo Tarn."
     assert one("musique").answers == ("1960", "in 1960")
     told = 'Orrow, owner: Ada ("Orrow"). When was Ada born? 1960 ("Ada").'
@@ -246,7 +246,7 @@ def test_the_originals_of_hotpot_and_2wiki_are_read_too(tmp_path) -> None:
     old = {"_id": "5a8b", "question": "Who?", "answer": "Ada", "context": context}
     texts = {"supporting_facts": json.dumps(facts), "context": json.dumps(context)}
     for row in ({**old, "supporting_facts": facts}, {**old, **texts}):
-        for name in ("hotpotqa_hub", "wikimultihop"):
+        for name in ("hotpotqa", "wikimultihop"):
             examples, rejected = _read(name, tmp_path / f"{name}.json", [row])
             assert not rejected and examples[0].gold_documents == (1, 2)
 
@@ -259,16 +259,16 @@ def test_a_snapshot_folder_is_read_by_subset(tmp_path) -> None:
     (tmp_path / ".cache").mkdir()
     _write(tmp_path / ".cache" / "distractor-train.parquet", HOTPOT)
     for subset in ("distractor/train", "distractor/validation", "fullwiki/validation"):
-        found = list(hub.read(hotpotqa_hub.SOURCE, tmp_path, subset))
+        found = list(hub.read(hotpotqa.SOURCE, tmp_path, subset))
         assert [e.question for e in found if isinstance(e, Example)] == [subset]
-        assert found == list(rows.read(hotpotqa_hub.SOURCE, tmp_path, subset))
+        assert found == list(rows.read(hotpotqa.SOURCE, tmp_path, subset))
     for subset, told in [
         ("", "has distractor/train, distractor/validation, fullwiki/validation; name one of them"),
         ("fullwiki/test", "no file of subset fullwiki/test is there"),
         ("dev", "subset=dev: must be one of distractor/train"),
     ]:
         with pytest.raises(InputError, match=told):
-            list(hub.read(hotpotqa_hub.SOURCE, tmp_path, subset))
+            list(hub.read(hotpotqa.SOURCE, tmp_path, subset))
 
 
 @pytest.mark.parametrize(
@@ -365,4 +365,4 @@ def test_a_path_that_holds_nothing_is_told(tmp_path) -> None:
     with pytest.raises(InputError, match=r"test\.tsv: must be a \.parquet, \.jsonl, \.json file"):
         list(hub.read(frames.SOURCE, tmp_path / "test.tsv"))
     with pytest.raises(InputError, match="name one of them"):
-        list(hub.read(hotpotqa_hub.SOURCE, None))
+        list(hub.read(hotpotqa.SOURCE, None))

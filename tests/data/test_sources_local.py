@@ -25,7 +25,7 @@ QUESTIONS = {
     "bamboo": 200,
     "xquad": 4 * 1190,
     "cmrc2018": 3219,
-    "longbench_multifieldqa": 100,
+    "longbench": 100,
     "fairytaleqa": 8548,
 }
 """As the README of shared/data has them; CUAD has clauses, not questions."""
@@ -36,7 +36,7 @@ GROUPS = {
     "cuad": 60,
     "xquad": 48,
     "cmrc2018": 848,
-    "longbench_multifieldqa": 71,
+    "longbench": 71,
     "fairytaleqa": 232,
 }
 """Documents: papers and meetings, contracts, articles, paragraphs, texts, stories."""
@@ -50,7 +50,7 @@ KINDS = {
     "cuad": {"yes_no": 33 * 60, "extractive": 563, "list": 237, "date": 117},
     "xquad": {"extractive": 4760},
     "cmrc2018": {"extractive": 3219},
-    "longbench_multifieldqa": {"summary": 80, "numeric": 17, "date": 3},
+    "longbench": {"summary": 80, "numeric": 17, "date": 3},
     "fairytaleqa": {"summary": 5680, "extractive": 2868},
 }
 REASONS = {

@@ -31,7 +31,7 @@ def lines_in(name: str) -> str:
     return {
         "finqa": "finqa_valid.jsonl",
         "bamboo": "paperqa_4k.jsonl",
-        "longbench_multifieldqa": "multifieldqa_zh.half_dev.jsonl",
+        "longbench": "multifieldqa_zh.half_dev.jsonl",
     }[name]
 
 
@@ -66,7 +66,7 @@ LISTS: list[tuple[str, Change, str]] = [
     ("tatqa", first_question(with_("scale", "dozen")), "scale='dozen' must be one of"),
     ("tatqa", first_question(with_("answer_type", "essay")), "answer_type='essay' is none"),
     ("tatqa", first_question(with_("answer", [])), "answer is empty"),
-    ("tatqa", first_question(with_("answer", 5)), "answer must be a list, is a int"),
+    ("tatqa", first_question(with_("answer", 5)), "answer must be a list, is a number"),
     ("tatqa", first_question(with_("rel_paragraphs", ["9"])), "has '9', and there is no such"),
     ("tatqa", first_question(without("uid")), "uid is missing, which tatqa has"),
     ("convfinqa", without("programs"), "programs is missing"),
@@ -75,13 +75,14 @@ LISTS: list[tuple[str, Change, str]] = [
     ("convfinqa", with_("table", ""), "table is blank"),
     ("convfinqa", with_("text", None), "not of convfinqa's form"),
     ("hotpotqa", without("para_a"), "para_a is missing"),
-    ("hotpotqa", with_("supporting_facts", [[0], [99]]), "has 3 sentences"),
+    ("hotpotqa", with_("supporting_facts", [[0], ["1"]]), "must number sentences, has '1'"),
+    ("hotpotqa", with_("answer", None), "answer is not given"),
     ("hotpotqa", with_("question", " "), "question is blank"),
     ("hotpotqa", with_("distractors", [["a"]]), "not of hotpotqa's form: not enough values"),
     ("xquad", without("paragraphs"), "not an article of SQuAD's form: KeyError('paragraphs')"),
     ("xquad", first_of_article(with_("answers", None)), "answers must be a list"),
     ("xquad", first_of_article(with_("answers", [{"text": "Oslo"}])), "none stands in"),
-    ("xquad", first_of_article(without("question")), "question must be a text, is a NoneType"),
+    ("xquad", first_of_article(without("question")), "question must be a text, is null"),
     ("cmrc2018", first_of_article(with_("answers", [])), "text is empty"),
 ]
 LINES: list[tuple[str, Change, str]] = [
@@ -90,10 +91,10 @@ LINES: list[tuple[str, Change, str]] = [
     ("finqa", with_("conversations", [{"from": "human", "value": "Hi"}]), "must be a text|not of"),
     ("bamboo", with_("answer", "E"), "answer 'E' is none of the options A, B, C, D"),
     ("bamboo", with_("options", ["A. x", "B. ", "C. y", "D. z"]), "an option is blank"),
-    ("bamboo", with_("options", "A. x"), "options must be a list, is a str"),
+    ("bamboo", with_("options", "A. x"), "options must be a list, is a text"),
     ("bamboo", without("content"), "content is missing"),
-    ("longbench_multifieldqa", with_("dataset", "dureader"), "dataset='dureader' must be"),
-    ("longbench_multifieldqa", with_("answers", [1]), "answers must be a text, is a int"),
+    ("longbench", with_("dataset", "gov_report"), "dataset='gov_report': must be one of"),
+    ("longbench", with_("answers", [1]), "answers must hold texts only, holds a number"),
 ]
 
 

@@ -61,7 +61,7 @@ def test_texts_are_texts() -> None:
     for wrong, why in {
         " ": "is blank",
         "\ud800": "half of a surrogate",
-        5: "must be a text, is a int",
+        5: "must be a text, is a number",
     }.items():
         with pytest.raises(RowError, match=f"question {why}|question has {why}"):
             as_text(wrong, "question")

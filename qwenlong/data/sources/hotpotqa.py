@@ -90,7 +90,9 @@ def _reasoning(row: Row, facts: list[tuple[str, Any]]) -> str:
             raise RowError(f"supporting_facts must number sentences, has {number!r}")
         if 0 <= number < len(sentences[title]):  # a few facts of the set point behind the end
             told.setdefault(title, []).append(sentences[title][number].strip())
-    return "\n".join(f'The passage "{title}" says: {" ".join(said)}' for title, said in told.items())
+    return "\n".join(
+        f'The passage "{title}" says: {" ".join(said)}' for title, said in told.items()
+    )
 
 
 ROWS = Snapshot(

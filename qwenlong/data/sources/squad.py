@@ -1,7 +1,15 @@
 """Sets in the form of SQuAD (Rajpurkar et al., arXiv 1606.05250): XQuAD and CMRC 2018.
 
-XQuAD (Artetxe et al., arXiv 1910.11856) has the same articles in several languages; an article is
-one group in all of them. CMRC 2018 (Cui et al., arXiv 1810.07366) has three answers a question.
+Schema: in their repositories a JSON file with articles in ``data``: ``title``, ``paragraphs``
+(``context``, ``qas``: ``id``, ``question``, ``answers``). On the hub a row is a question: ``id``,
+``context``, ``question``, ``answers`` (``text``, ``answer_start``); ``google/xquad`` has a
+configuration a language, ``hfl/cmrc2018`` calls ``dev`` validation. Both are CC BY-SA 4.0.
+
+XQuAD (Artetxe et al., arXiv 1910.11856) has the same articles in several languages, under the same
+ids: the language is put behind them here, and an article, five paragraphs, is one group in all
+languages, under the id of its first question. The hub's rows do not tell their article, but come
+in its order, so paragraphs are counted there. CMRC 2018 (Cui et al., arXiv 1810.07366) has three
+answers a question; a paragraph is a group.
 """
 
 from __future__ import annotations
@@ -11,48 +19,83 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from qwenlong.data.hub import Part, Snapshot, file_rows
 from qwenlong.data.rows import Rejected, Row, RowError, Rows, Source, json_list
-from qwenlong.data.sources.fields import as_text, filled_list, fingerprint, subset_files, text
-from qwenlong.types import Example
+from qwenlong.data.sources.fields import as_text, filled_list, fingerprint, inner_object, text
+from qwenlong.types import Example, InputError
 
 _LANGUAGES = ("en", "zh", "es", "ar")
-_SPLITS = ("train", "dev")
+_PARAGRAPHS = 5
+"""Of each of XQuAD's 48 articles."""
+_NAMED = re.compile(r"xquad\.([a-z]{2})(?![a-z])")
 _OTHER = re.compile(r"[\W_]+")
 _SPREADSHEET = re.compile(r"\d+\.0")
 """What a spreadsheet made of a date or a number: 39764.0 for 2008年11月12日."""
 
 
-def xquad_rows(path: Path, subset: str) -> Rows:
-    for file in subset_files(path, subset, "xquad.{}.json", _LANGUAGES):
-        yield from _flat(file, language=subset or _language(file))
+def xquad_rows(path: Path | None, subset: str) -> Rows:
+    """A row a question, as the hub has them, with its ``language`` and its ``article``."""
+    for name in _subsets(_XQUAD, path, subset):
+        language = name or _language(path)
+        rows = _XQUAD(path, name)
+        paragraphs = 0
+        context, article = None, ""
+        for item in rows:
+            if isinstance(item, Rejected):
+                yield item
+                continue
+            where, row = item
+            if row.get("context") != context:
+                context = row.get("context")
+                article = article if paragraphs % _PARAGRAPHS else str(row.get("id"))
+                paragraphs += 1
+            yield where, {"article": article, **row, "language": language}
 
 
-def _language(file: Path) -> str:
-    """Of xquad.en.json; empty where the name does not tell."""
-    name = file.stem.rpartition(".")[2]
-    return name if len(name) == 2 else ""
+def cmrc_rows(path: Path | None, subset: str) -> Rows:
+    for name in _subsets(_CMRC, path, subset):
+        yield from _CMRC(path, name)
 
 
-def cmrc_rows(path: Path, subset: str) -> Rows:
-    for file in subset_files(path, subset, "cmrc2018_{}.json", _SPLITS):
-        yield from _flat(file, language="zh")
+def _subsets(snapshot: Snapshot, path: Path | None, subset: str) -> list[str]:
+    """What to read one after another: without a subset, of a folder all that it holds."""
+    if subset or path is None or path.is_file():
+        return [subset]
+    held = snapshot.held(path)
+    found = [name for name in snapshot.subsets if held[name]]
+    if not found:
+        raise InputError(f"{path}: needs a file of {' or '.join(snapshot.subsets)}")
+    return found
 
 
-def _flat(file: Path, language: str) -> Rows:
-    """A row a question, in the form of the hub, with the article's title and the language."""
-    for item in json_list(file, at=lambda whole: whole["data"]):
-        if isinstance(item, Rejected):
+def _language(path: Path | None) -> str:
+    """Of xquad.en.json, or of a file in xquad.en/."""
+    named = _NAMED.findall("/".join(path.parts[-2:])) if path else []
+    if not named:
+        raise InputError(f"subset=null: {path} does not tell its language; name it, such as en")
+    return str(named[-1])
+
+
+def _file_rows(file: Path) -> Rows:
+    """Articles are taken apart; rows of the hub stay as they are."""
+    if file.suffix != ".json":
+        yield from file_rows(file)
+        return
+    for item in json_list(file, at=lambda all: all["data"] if isinstance(all, dict) else all):
+        if isinstance(item, Rejected) or "context" in item[1]:
             yield item
             continue
         where, article = item
         try:
-            yield from _questions(where, article, language)
+            yield from _questions(where, article)
         except (KeyError, TypeError) as error:
             yield Rejected(where, f"not an article of SQuAD's form: {error!r}")
 
 
-def _questions(where: str, article: Row, language: str) -> Iterator[tuple[str, Row] | Rejected]:
-    for number, paragraph in enumerate(article["paragraphs"], start=1):
+def _questions(where: str, article: Row) -> Iterator[tuple[str, Row] | Rejected]:
+    paragraphs = article["paragraphs"]
+    first = str(next((each.get("id") for part in paragraphs for each in part["qas"]), ""))
+    for number, paragraph in enumerate(paragraphs, start=1):
         for count, each in enumerate(paragraph["qas"], start=1):
             place = f"{where}, paragraph {number}, question {count}"
             answers = each.get("answers")
@@ -63,48 +106,49 @@ def _questions(where: str, article: Row, language: str) -> Iterator[tuple[str, R
                 place,
                 {
                     "id": each.get("id"),
+                    "article": first,
                     "title": article.get("title", ""),
                     "context": paragraph["context"],
                     "question": each.get("question"),
                     "answers": {"text": [answer["text"] for answer in answers]},
-                    "language": language,
                 },
             )
 
 
 def xquad_examples(row: Row) -> Iterator[Example]:
-    yield _example("xquad", row)
+    name, language = text(row, "id"), text(row, "language")
+    title = str(row.get("title", "")).strip()
+    yield _example("xquad", row, f"{name}-{language}", text(row, "article"), language, title)
 
 
 def cmrc_examples(row: Row) -> Iterator[Example]:
-    # Titles are the paragraphs' own, and some are blank.
-    yield _example("cmrc2018", {**row, "title": "", "language": "zh"})
+    # Titles are the paragraphs' own, some are blank, and the hub has none.
+    yield _example("cmrc2018", row, text(row, "id"), fingerprint(text(row, "context")), "zh", "")
 
 
-def _example(source: str, row: Row) -> Example:
+def _example(
+    source: str, row: Row, identity: str, group: str, language: str, title: str
+) -> Example:
     """The document is the paragraph.
 
     Raises:
         RowError: none of the answers stands in the paragraph.
     """
-    context, name = text(row, "context"), text(row, "id")
-    language = str(row.get("language", ""))
-    title = str(row.get("title", "")).strip()
-    given = dict.fromkeys(as_text(each, "answers") for each in filled_list(row["answers"], "text"))
+    context = text(row, "context")
+    listed: list[Any] = filled_list(inner_object(row, "answers"), "text")
+    given = dict.fromkeys(as_text(each, "answers") for each in listed)
     answers = tuple(_kept(given, context))
     if not any(_letters(answer) in _letters(context) for answer in answers):
         raise RowError(f"answers {list(given)!r}: none stands in the paragraph")
-    more: dict[str, Any] = {"language": language} if language else {}
     return Example(
-        # Parallel questions have the same id.
-        id=f"{name}-{language}" if language and source == "xquad" else name,
+        id=identity,
         source=source,
         question=text(row, "question"),
         documents=(context,),
         answers=answers,
         gold_documents=(0,),
-        group=f"{source}:{title or fingerprint(context)}",
-        metadata={"question_id": name, "title": title, **more},
+        group=f"{source}:{group}",
+        metadata={"question_id": text(row, "id"), "title": title, "language": language},
     )
 
 
@@ -118,23 +162,37 @@ def _letters(content: str) -> str:
     return _OTHER.sub("", content)
 
 
+_XQUAD = Snapshot(
+    "google/xquad",
+    {language: Part("validation", f"xquad.{language}") for language in _LANGUAGES},
+    file=_file_rows,
+)
+_CMRC = Snapshot(
+    "hfl/cmrc2018", {"train": Part("train"), "dev": Part("validation")}, file=_file_rows
+)
 XQUAD = Source(
     name="xquad",
     rows=xquad_rows,
     examples=xquad_examples,
-    layout="github.com/deepmind/xquad with its xquad.*.json, or one of them",
+    layout=(
+        "github.com/deepmind/xquad with its xquad.*.json, a snapshot of"
+        f" huggingface.co/datasets/{_XQUAD.hub}, or a file of either"
+    ),
     licence="CC BY-SA 4.0",
     citation="Artetxe et al., On the Cross-lingual Transferability, arXiv 1910.11856",
-    hub="google/xquad",
-    subsets=_LANGUAGES,
+    hub=_XQUAD.hub,
+    subsets=_XQUAD.subsets,
 )
 CMRC2018 = Source(
     name="cmrc2018",
     rows=cmrc_rows,
     examples=cmrc_examples,
-    layout="squad-style-data/ of github.com/ymcui/cmrc2018, or one of its files",
+    layout=(
+        "squad-style-data/ of github.com/ymcui/cmrc2018, a snapshot of"
+        f" huggingface.co/datasets/{_CMRC.hub}, or a file of either"
+    ),
     licence="CC BY-SA 4.0",
     citation="Cui et al., A Span-Extraction Dataset for Chinese, arXiv 1810.07366",
-    hub="hfl/cmrc2018",
-    subsets=_SPLITS,
+    hub=_CMRC.hub,
+    subsets=_CMRC.subsets,
 )
