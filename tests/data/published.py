@@ -1,12 +1,16 @@
-"""The published sets of shared/data, each read once, for the tests of their readers."""
+"""The published sets of shared/data, each read once, and rows written as the hub has them."""
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
+from qwenlong.data import hub
 from qwenlong.data.rows import Rejected, Source, read
 from qwenlong.data.sources import (
     bamboo,
@@ -21,6 +25,7 @@ from qwenlong.data.sources import (
     tatqa,
 )
 from qwenlong.types import Example
+from tests.data.hub_rows import ARTICLES, SETS, Row
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 FOLDERS: dict[str, tuple[Source, str]] = {
@@ -63,3 +68,25 @@ def sorted_out(
 def one(name: str, identity: str) -> Example:
     (found,) = [example for example in whole(name)[0] if example.id == identity]
     return found
+
+
+def write(path: Path, content: list[Row]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".parquet":
+        parquet.write_table(pa.Table.from_pylist(content), path)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+    else:
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in content)
+        path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+def read_rows(name: str, path: Path, content: list[Row]) -> tuple[list[Example], list[Rejected]]:
+    """Writes the rows as the hub has them and reads them as a user does."""
+    file = write(path, content)
+    if name == "multihoprag":
+        write(path.parent / f"corpus{path.suffix}", ARTICLES)
+    found = list(hub.read(SETS[name][0], file))
+    examples = [item for item in found if isinstance(item, Example)]
+    return examples, [item for item in found if isinstance(item, Rejected)]

@@ -171,7 +171,8 @@ def test_xquad() -> None:
         assert points.metadata["language"] == language
     funded = one("xquad", "56dfb5777aa994140058e022-ar")
     assert funded.answers == ("تسلا للإنارة الكهربائية والتصنيع",)
-    assert funded.group == "xquad:Nikola_Tesla"
+    assert funded.group == "xquad:56dfa0d84a1a83140091ebb7"
+    assert (funded.metadata["title"], points.metadata["title"]) == ("Nikola_Tesla", "Super_Bowl_50")
     edict = one("xquad", "57107d73b654c5140001f91d-es")
     assert edict.answers == ("Edicto de Fontainebleau",)
     assert edict.documents[0][311:].startswith("Edicto de Fontainebleau")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from qwenlong.data.rows import RowError
 from qwenlong.data.sources import tables
-from qwenlong.data.sources.fields import as_text, joined_groups, plain_number
+from qwenlong.data.sources.fields import as_text, joined_groups, plain_number, titled_pages
 
 CELLS = st.sampled_from(["", "Sales", "2019", "$ 1,452.4", "(12)", "a b", "%", "–"])
 
@@ -65,6 +65,12 @@ def test_texts_are_texts() -> None:
     }.items():
         with pytest.raises(RowError, match=f"question {why}|question has {why}"):
             as_text(wrong, "question")
+
+
+def test_sentences_stand_as_they_stood() -> None:
+    for sentences in (['A said: "', 'Go."', " B went."], ["A. ", "B went."], ["A.", "B went."]):
+        whole = 'A said: "Go." B went.' if len(sentences) == 3 else "A. B went."
+        assert titled_pages({"context": [["T", sentences]]}) == (["T"], (f"T\n{whole}",))
 
 
 SHARED = st.dictionaries(

@@ -180,7 +180,8 @@ def titled_pages(row: Row, key: str = "context") -> tuple[list[str], tuple[str, 
 
 def _joined(sentences: list[str]) -> str:
     """As they stood: the sentences of some sets bring their blanks, those of others do not."""
-    own = any(each[:1].isspace() for each in sentences[1:])
+    before = any(each[:1].isspace() for each in sentences[1:])
+    own = before or any(each[-1:].isspace() for each in sentences[:-1])
     return ("" if own else " ").join(sentences).strip()
 
 

@@ -36,8 +36,8 @@ _SPREADSHEET = re.compile(r"\d+\.0")
 def xquad_rows(path: Path | None, subset: str) -> Rows:
     """A row a question, as the hub has them, with its ``language`` and its ``article``."""
     for name in _subsets(_XQUAD, path, subset):
-        language = name or _language(path)
         rows = _XQUAD(path, name)
+        language = name or _language(path)
         paragraphs = 0
         context, article = None, ""
         for item in rows:
@@ -81,15 +81,19 @@ def _file_rows(file: Path) -> Rows:
     if file.suffix != ".json":
         yield from file_rows(file)
         return
-    for item in json_list(file, at=lambda all: all["data"] if isinstance(all, dict) else all):
+    for item in json_list(file, at=_listed):
         if isinstance(item, Rejected) or "context" in item[1]:
             yield item
             continue
         where, article = item
         try:
             yield from _questions(where, article)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             yield Rejected(where, f"not an article of SQuAD's form: {error!r}")
+
+
+def _listed(whole: Any) -> list[Any]:
+    return list(whole["data"] if isinstance(whole, dict) else whole)
 
 
 def _questions(where: str, article: Row) -> Iterator[tuple[str, Row] | Rejected]:
@@ -117,7 +121,7 @@ def _questions(where: str, article: Row) -> Iterator[tuple[str, Row] | Rejected]
 
 def xquad_examples(row: Row) -> Iterator[Example]:
     name, language = text(row, "id"), text(row, "language")
-    title = str(row.get("title", "")).strip()
+    title = str(row.get("title") or "").strip()
     yield _example("xquad", row, f"{name}-{language}", text(row, "article"), language, title)
 
 
