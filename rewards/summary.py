@@ -32,13 +32,13 @@ _TIMES, _LONGER = 4, 500
 # Cells of all subsequence tables together: some 20 ms.
 _TABLE = 100_000_000
 _ANNOUNCES = re.compile(
-    r"\s{0,9}(?:(?:sure|certainly|of course)[,!.]?\s)?[^\n.!?。]{0,80}(?:summary|summari[sz]e|"
-    r"摘要|总结|總結|概要|要約|요약|resumen|zusammenfassung|résumé|ملخص|सारांश)[^\n.!?。]{0,40}[:：*#]\s{0,9}\n"
-    r"|\s{0,9}#{1,6} [^\n]{0,120}\n",
+    r"\A\s{0,9}(?:(?:(?:sure|certainly|of course)[,!.]?\s)?[^\n.!?。]{0,80}(?:summary"
+    r"|summari[sz]e|摘要|总结|總結|概要|要約|요약|resumen|zusammenfassung|résumé|ملخص|सारांश)"
+    r"[^\n.!?。]{0,40}[:：*#]\s{0,9}\n|#{1,6} [^\n]{0,120}\n)",
     re.IGNORECASE,
 )
 _LABEL = re.compile(
-    r"[\s*#_]{0,9}(?:(?:therefore,? )?(?:the )?(?:final )?(?:answer is|answer|summary|tl;?dr)"
+    r"\A[\s*#_]{0,9}(?:(?:therefore,? )?(?:the )?(?:final )?(?:answer is|answer|summary|tl;?dr)"
     r"|答案|摘要|总结|總結|概要|要約|요약|정답|respuesta|resumen|antwort|zusammenfassung|résumé|ملخص|الإجابة"
     r"|सारांश|उत्तर)[*_]{0,3}\s?(?:[:：][\s*_]{0,9}|\n)",
     re.IGNORECASE,
@@ -109,15 +109,10 @@ def _summary(response: str, thinking: bool) -> tuple[str | None, str]:
         # All that follows the marker, for an answer of one line is no summary.
         at = final.rfind(answer)
         return final[at:].strip() if at >= 0 else answer, f"{how} and all after it"
-    final = final[_end(_ANNOUNCES.match(final)) :]
-    final = final[_end(_LABEL.match(final)) :].strip()
+    final = _LABEL.sub("", _ANNOUNCES.sub("", final)).strip()
     if not final:
         return None, "no answer: nothing follows the thinking"
     return final, "all that follows the thinking"
-
-
-def _end(match: re.Match[str] | None) -> int:
-    return match.end() if match else 0
 
 
 @lru_cache(maxsize=256)
