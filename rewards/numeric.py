@@ -14,8 +14,8 @@ How numbers are read is in ``numbers`` and its parts. What counts as right:
   accepts 12.5 %, 12.5, and 0.125 only where the answer calls it a fraction, decimal or ratio, or
   writes 12.5 % beside it. For a gold answer without percent 12.5 % is 0.125. Where the question
   asks for a percentage the gold answer may already be one: from 10 up it is taken so, below 1
-  for a fraction, and between nobody knows, so percent signs are refused;
-  ``metadata["scale"]`` ``"percent"`` or ``"fraction"`` settles it.
+  for a fraction, and between for either; ``metadata["scale"]`` ``"percent"`` or ``"fraction"``
+  settles it.
 - **Scale.** ``metadata["scale"]`` ("thousand", "million", …) belongs to every gold answer that has
   no scale of its own. 35 million is 35,000,000; a bare 35 is right only if the question asks
   "in millions".
@@ -153,7 +153,8 @@ def _readings(gold: Quantity, claim: Quantity, asked: Asked) -> tuple[Fraction, 
         return (value * asked.share if claim.form == "plain" else value,)
     if claim.form == "percent":
         if gold.form == "plain" and abs(gold.value) >= 1 and asked.percent:
-            return (value / PERCENT,) if abs(gold.value) >= 10 else ()
+            # "5" for 5 % is common, 1.6383 for 163.83 % is not unknown.
+            return (value / PERCENT,) if abs(gold.value) >= 10 else (value / PERCENT, value)
         return (value,) if gold.form != "scaled" else ()
     if asked.scale is None or (claim.form == "scaled") == (gold.form == "scaled"):
         return (value,)
