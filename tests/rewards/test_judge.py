@@ -254,7 +254,7 @@ def test_a_server_that_recovers_costs_an_attempt_and_nothing_else(how: str, serv
 def test_what_would_fail_again_is_not_repeated(code: int, server: Server) -> None:
     server.behave = status(code, Retry_After="1")
     judge = judge_of(server)
-    assert judge.verdicts([WRONG]) == [Verdict(False, None, f"JudgeError: status {code}: so it is")]
+    assert judge.verdicts([WRONG]) == [Verdict(False, None, f"status {code}: so it is")]
     assert judge.budget.calls == 1
 
 
