@@ -13,6 +13,8 @@ A line without a marker before it is an answer only where it is short (``LINE_LI
 list item, table, heading, quote or code) and stands by itself or after a sentence, so that a list
 of candidates is no answer.
 
+No marker counts that more than ``EXPLANATION_LIMIT`` characters follow.
+
 Every pattern has bounded repetition, so a response is read in linear time.
 """
 
@@ -85,6 +87,8 @@ _MARKER = 80
 
 LINE_LIMIT = 200
 """The longest line that is read as an answer without a marker in it, in characters."""
+EXPLANATION_LIMIT = 3000
+"""What may follow an answer, in characters; more is a document, whose first line is no answer."""
 _NO_PLAIN_LINE = re.compile(r"[-*•+>|#] |[•|]|#{1,6} |```|~~~|[-=_*]{3,}$|\\[\[\]]$|\$\$$")
 _PARAGRAPH = 4000
 _SHOWN = 200
@@ -143,7 +147,8 @@ def _therefore(text: str) -> str:
     end = -1
     for match in _THEREFORE.finditer(text):
         end = match.end()
-    return "" if end < 0 else clean(text[end:].split("\n", 1)[0])
+    line, _, below = text[end:].partition("\n")
+    return "" if end < 0 or len(below) > EXPLANATION_LIMIT else clean(line)
 
 
 def _stated(text: str) -> str:
@@ -158,6 +163,8 @@ def _stated(text: str) -> str:
                 break
     for start in reversed(starts):
         line, _, below = text[start:].partition("\n")
+        if len(below) > EXPLANATION_LIMIT:
+            return ""
         if marker := _STATED.match(line):
             said = clean(line[marker.end() :])
             return clean(without_copula(said)) or _line_below(below)

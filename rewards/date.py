@@ -21,9 +21,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from qwenlong.rewards.answer import extract
+from qwenlong.rewards.answer import extract, shown
 from qwenlong.rewards.dates import Date, read
-from qwenlong.rewards.tidy import shown
 from qwenlong.types import Example, InputError, Score
 
 NAME = "date"

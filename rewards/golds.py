@@ -13,10 +13,11 @@ from itertools import pairwise
 from typing import Any
 
 from qwenlong.rewards.amounts import Options, tokens_of
+from qwenlong.rewards.answer import shown
 from qwenlong.rewards.asked import BASIS_POINT, Asked, asked_by, signed
 from qwenlong.rewards.numbers import YEAR, Quantity, read
 from qwenlong.rewards.numerals import styles_of
-from qwenlong.rewards.tidy import shown, tidy
+from qwenlong.rewards.tidy import tidy
 from qwenlong.types import Example, InputError
 
 _LONGEST, _MOST_WORDS, _MOST_GLYPHS = 60, 6, 3

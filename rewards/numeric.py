@@ -34,11 +34,10 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
-from qwenlong.rewards.answer import extract
+from qwenlong.rewards.answer import extract, shown
 from qwenlong.rewards.asked import PERCENT, Asked, same_dimension, signed
 from qwenlong.rewards.golds import Gold, golds_of
 from qwenlong.rewards.numbers import Quantity, read
-from qwenlong.rewards.tidy import shown
 from qwenlong.rewards.units import CURRENCIES
 from qwenlong.types import Example, InputError, Score
 

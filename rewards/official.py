@@ -21,7 +21,7 @@ import re
 import string
 from collections.abc import Callable
 
-from qwenlong.rewards.answer import THINK_CLOSE
+from qwenlong.rewards.answer import THINK_CLOSE, shown
 from qwenlong.types import Example, Score
 
 DOCQA, DOCMATH, CHOICE = "official_docqa", "official_docmath", "official_choice"
@@ -41,7 +41,6 @@ _DECIMAL = re.compile(r"-?[0-9]*[.][0-9]+")
 _LETTERS = (re.compile(rf"{_CHOSEN} \(([A-D])\)"), re.compile(rf"{_CHOSEN} ([A-D])"))
 _BARE = re.compile(r"\(?[A-D]\)?\.?")
 _TEXT_END, _FORMAT = "</text>", "Format your response as follows:"
-_SHOWN = 200
 
 JUDGE_SYSTEM = (
     "You decide whether two answers to a problem are the same. Do not solve the problem. Answers"
@@ -60,9 +59,9 @@ def score_docqa(example: Example, response: str, thinking: bool = True) -> Score
     for gold in example.answers:
         meant = _docqa_normalised(_docqa_gold(gold))
         if meant in said or said in meant:
-            why = f"right: {_shown(said)!r} and {_shown(meant)!r} contain one the other"
+            why = f"right: {shown(said)!r} and {shown(meant)!r} contain one the other"
             return _score(1.0, DOCQA, example, answer, why)
-    return _score(0.0, DOCQA, example, answer, f"wrong: {_shown(said)!r} and no gold share a text")
+    return _score(0.0, DOCQA, example, answer, f"wrong: {shown(said)!r} and no gold share a text")
 
 
 def score_docmath(example: Example, response: str, thinking: bool = True) -> Score:
@@ -78,9 +77,9 @@ def score_docmath(example: Example, response: str, thinking: bool = True) -> Sco
     number = _docmath_number(read)
     for text, gold in zip(example.answers, golds, strict=True):
         if _docmath_same(number, gold):
-            why = f"right: {_shown(read)!r} is close enough to {_shown(text)!r}"
+            why = f"right: {shown(read)!r} is close enough to {shown(text)!r}"
             return _score(1.0, DOCMATH, example, read, why)
-    return _score(0.0, DOCMATH, example, read, f"wrong: {_shown(read)!r} is close to no gold")
+    return _score(0.0, DOCMATH, example, read, f"wrong: {shown(read)!r} is close to no gold")
 
 
 def score_choice(example: Example, response: str, thinking: bool = True) -> Score:
@@ -105,7 +104,7 @@ def check_choice(example: Example) -> None:
         bare = _CHOSEN not in gold
         if _letter(_choice_gold(gold)) is None or (bare and not _BARE.fullmatch(gold.strip())):
             raise ValueError(
-                f"example {example.id!r}: gold answer {_shown(gold)!r}: {CHOICE} needs A, B, C or D"
+                f"example {example.id!r}: gold answer {shown(gold)!r}: {CHOICE} needs A, B, C or D"
             )
 
 
@@ -177,7 +176,7 @@ def _docmath_gold(example: Example, gold: str) -> float:
     number = None if read is None else _docmath_number(read)
     if number is None or math.isinf(number):
         raise ValueError(
-            f"example {example.id!r}: gold answer {_shown(gold)!r}: {DOCMATH} needs a number in"
+            f"example {example.id!r}: gold answer {shown(gold)!r}: {DOCMATH} needs a number in"
             " plain digits, such as 32.4 or -1,234"
         )
     return number
@@ -241,13 +240,9 @@ def _unread(kind: str, example: Example, why: str) -> Score:
 
 def _score(value: float, kind: str, example: Example, answer: str, why: str) -> Score:
     breakdown = {
-        "extracted": _shown(answer),
+        "extracted": shown(answer),
         "rule": f"official: {_CHOSEN if kind == CHOICE else _SAID} …",
-        "compared_with": _shown(" | ".join(example.answers)),
+        "compared_with": shown(" | ".join(example.answers)),
         "why": why,
     }
     return Score(value, kind, breakdown)
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"
