@@ -10,7 +10,7 @@ Passages are those named after the thinking: in brackets ([1], [2][3], [1, 3], [
 paid by its precision. With labels as gold, whatever stands in square brackets is a citation.
 
 The answer is judged by the verifier of its own kind, ``answer_kind`` (one of ``ANSWERS``,
-extractive by default), once as it stands and once without its citations, and has to have 1 from
+extractive by default), once without its citations and once as it stands, and has to have 1 from
 it: a cited passage pays for no wrong answer.
 """
 
@@ -81,13 +81,13 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
     answer = ANSWERS[example.metadata.get("answer_kind", extractive.NAME)].score
     before, closed, final = response.rpartition(THINK_CLOSE)
     gold = {_key(str(label)) for label in example.metadata["gold_citations"]}
-    judged = answer(example, response, thinking)
-    cited: set[str] = set()
+    cited, bare = set[str](), final
     if len(final) <= _LONGEST:
         cited, bare = _cited(final, by_label=not all(label.isdecimal() for label in gold))
-        if judged.value < 1.0 and bare != final:
-            without = answer(example, before + closed + bare, thinking)
-            judged = without if without.value >= judged.value else judged
+    judged = answer(example, before + closed + bare, thinking)
+    if judged.value < 1.0 and bare != final:
+        whole = answer(example, response, thinking)
+        judged = whole if whole.value > judged.value else judged
     right = len(cited & gold)
     precision, recall = right / max(1, len(cited)), right / len(gold)
     beta = float(example.metadata.get("beta", 1.0))
