@@ -8,7 +8,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-from qwenlong.config import Config, EngineConfig, RewardsConfig, RlStage, SftStage
+from qwenlong.config import Config, EngineConfig, JudgeConfig, RewardsConfig, RlStage, SftStage
 from qwenlong.rewards.hybrid import COMBINE, POLICIES
 from qwenlong.types import InputError
 
@@ -126,16 +126,36 @@ def _check_rewards(rewards: RewardsConfig, require: Require) -> None:
     asked = any(reward.combine != "rule" for reward in rewards.by_source)
     right = "no rewards.by_source asks it; set combine there"
     require(asked or judge.model is None, "rewards.judge.model", judge.model, right)
+    _check_judge(judge, require)
+
+
+def _check_judge(judge: JudgeConfig, require: Require) -> None:
+    key = "rewards.judge"
+    right = "must be named where rewards.judge has other keys"
+    require(judge.model is not None or judge == JudgeConfig(), f"{key}.model", judge.model, right)
     if judge.url is not None:
         right = "must be an API's address such as http://localhost:8000/v1"
         is_address = judge.url.startswith(("http://", "https://"))
-        require(is_address, "rewards.judge.url", judge.url, right)
-    require(judge.timeout_s > 0, "rewards.judge.timeout_s", judge.timeout_s, "must be above 0")
+        require(is_address, f"{key}.url", judge.url, right)
+        right = "is of a judge without rewards.judge.url"
+        require(judge.engine == EngineConfig(), f"{key}.engine", judge.engine, right)
+        taken = [name for name in ("model", "messages") if name in judge.extra]
+        require(not taken, f"{key}.extra", judge.extra, f"must leave {' and '.join(taken)} alone")
+    elif judge.model is not None:
+        right = "needs rewards.judge.url; engines of the run have none of it"
+        require(judge.key_env is None, f"{key}.key_env", judge.key_env, right)
+        at_once = judge.concurrency == JudgeConfig.concurrency
+        require(at_once, f"{key}.concurrency", judge.concurrency, right)
+        template = judge.extra.get("chat_template_kwargs", {})
+        right = "engines of the run take chat_template_kwargs alone, a mapping"
+        only = judge.extra.keys() <= {"chat_template_kwargs"} and isinstance(template, dict)
+        require(only, f"{key}.extra", judge.extra, right)
+    require(judge.timeout_s > 0, f"{key}.timeout_s", judge.timeout_s, "must be above 0")
     for name in ("reply_tokens", "attempts", "concurrency", "max_calls", "max_tokens"):
         count = getattr(judge, name)
         allowed = count is None or count >= 1
-        require(allowed, f"rewards.judge.{name}", count, "must be at least 1")
-    _check_engine("rewards.judge.engine", judge.engine, require)
+        require(allowed, f"{key}.{name}", count, "must be at least 1")
+    _check_engine(f"{key}.engine", judge.engine, require)
 
 
 def _check_learner(config: Config, require: Require) -> None:

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
-
 from qwenlong.checks import check_rope
 from qwenlong.config import Config, RlStage, SftStage, SourceConfig
 from qwenlong.curricula.phases import length_band
@@ -17,7 +15,7 @@ from qwenlong.data.load import read_examples, render
 from qwenlong.data.prompts import Renderer, training_texts
 from qwenlong.judging import STRICT, JudgePolicy, judge_policy, rules_of
 from qwenlong.learner.sft import SftRow
-from qwenlong.model.policy import check_policy, native_rope
+from qwenlong.model.policy import chat_tokenizer, check_policy, native_rope
 from qwenlong.model.tiny import build_tiny
 from qwenlong.rewards.hybrid import Rewards, check_rules
 from qwenlong.rewards.hybrid import check as check_rewards
@@ -102,7 +100,7 @@ def prepare(config: Config, scratch: Path) -> Prepared:
     check_policy(policy, config.learner.sequence_ranks)
     check_rope(config, rope.window)
     judge = judge_policy(config.rewards.judge)
-    renderer = Renderer(_tokenizer(policy))
+    renderer = Renderer(chat_tokenizer(policy))
     notes: list[str] = []
     sft = _sft_rows(config, renderer, notes)
     phases = _phase_prompts(config, renderer, notes)
@@ -127,17 +125,6 @@ def _policy(config: Config, scratch: Path) -> str:
     folder = scratch / TINY
     build_tiny(folder, texts, config.policy.tiny, config.policy.window, config.seed)
     return str(folder)
-
-
-def _tokenizer(policy: str) -> PreTrainedTokenizerBase:
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(policy)
-    except (OSError, ValueError) as error:
-        why = " ".join(str(error).split())[:200]
-        raise InputError(f"policy.path={policy}: no tokenizer there ({why})") from None
-    if not tokenizer.chat_template:
-        raise InputError(f"policy.path={policy}: its tokenizer has no chat template")
-    return tokenizer
 
 
 def _sft_rows(config: Config, renderer: Renderer, notes: list[str]) -> dict[str, list[SftRow]]:

@@ -20,8 +20,8 @@ import re
 from typing import Any
 
 from qwenlong.rewards import choice, date, extractive, listing, numeric, order, yes_no
-from qwenlong.rewards.answer import THINK_CLOSE, shown
-from qwenlong.rewards.normalise import normalise
+from qwenlong.rewards.text.answer import THINK_CLOSE, shown
+from qwenlong.rewards.text.normalise import normalise
 from qwenlong.types import Example, Score
 
 NAME = "citation"
@@ -61,18 +61,15 @@ _BEFORE_MARK = re.compile(r"[ \t]{1,9}(?=[.,;:!?。，]|$)", re.MULTILINE)
 
 def check(example: Example) -> None:
     """Raises ``ValueError`` unless there are gold citations and answers, and beta is above 0."""
-    where = f"of example {example.id!r}"
     cited: Any = example.metadata.get("gold_citations")
     if isinstance(cited, str | bytes) or not hasattr(cited, "__iter__") or not list(cited):
-        raise ValueError(
-            f"gold_citations={cited!r} {where}: must be a list of passage numbers or labels"
-        )
+        raise ValueError(f"gold_citations={cited!r}: must be a list of passage numbers or labels")
     beta: Any = example.metadata.get("beta", 1.0)
     if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 < beta <= 100:
-        raise ValueError(f"beta={beta!r} {where}: must be a number above 0, at most 100")
+        raise ValueError(f"beta={beta!r}: must be a number above 0, at most 100")
     kind = example.metadata.get("answer_kind", extractive.NAME)
     if kind not in ANSWERS:
-        raise ValueError(f"answer_kind={kind!r} {where}: must be one of {', '.join(ANSWERS)}")
+        raise ValueError(f"answer_kind={kind!r}: must be one of {', '.join(ANSWERS)}")
     ANSWERS[kind].check(example)
 
 

@@ -23,8 +23,8 @@ from functools import lru_cache
 
 from rapidfuzz.distance import LCSseq
 
-from qwenlong.rewards.answer import BOXED, LAST_LINE, final_part, find, shown
-from qwenlong.rewards.normalise import folded, tokens
+from qwenlong.rewards.text.answer import BOXED, LAST_LINE, final_part, find, shown
+from qwenlong.rewards.text.normalise import folded, tokens
 from qwenlong.types import Example, Score
 
 NAME = "summary"
@@ -47,13 +47,12 @@ _LABEL = re.compile(
 
 def check(example: Example) -> None:
     """Raises ``ValueError`` unless there is a reference with words, and none is too long."""
-    where = f"of example {example.id!r}"
     counts = [len(_tokens(reference)) for reference in example.answers]
     if not counts or min(counts) == 0:
-        raise ValueError(f"answers={list(example.answers)!r} {where}: must be texts with words")
+        raise ValueError(f"answers={list(example.answers)!r}: must be texts with words")
     if max(counts) * sum(counts) > _TABLE:
         raise ValueError(
-            f"answers {where}: references of {counts} words or characters take too long; the"
+            f"answers: references of {counts} words or characters take too long; the"
             f" longest times the sum may be {_TABLE:,}, as with one reference of 10,000"
         )
 

@@ -15,9 +15,9 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from qwenlong.rewards.answer import LEAD_IN, asks, extract, shown
-from qwenlong.rewards.normalise import normalise
-from qwenlong.types import Example, InputError, Score
+from qwenlong.rewards.text.answer import LEAD_IN, asks, extract, shown
+from qwenlong.rewards.text.normalise import normalise
+from qwenlong.types import Example, Score
 
 NAME = "yes_no"
 LIMIT = 2000
@@ -146,12 +146,12 @@ _OPPOSITE |= {"false": {"yes", "true"}, "unanswerable": {"yes", "no", "true", "f
 
 
 def check(example: Example) -> None:
-    """Raises InputError, a ValueError, where the gold answers are not forms of one label."""
+    """Raises ``ValueError`` where the gold answers are not forms of one label."""
     labels = {_gold_label(gold) for gold in example.answers}
     if len(labels) != 1 or None in labels:
-        raise InputError(
-            f"answers={list(example.answers)!r} of example {example.id!r}: must all be forms of one"
-            " of yes, no, unanswerable, true, false"
+        raise ValueError(
+            f"answers={list(example.answers)!r}: must all be forms of one of yes, no,"
+            " unanswerable, true, false"
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qwenlong.rewards.answer import LINE_LIMIT, RULES, announces, asks, extract, without_copula
+from qwenlong.rewards.text.answer import LINE_LIMIT, RULES, announces, asks, extract, without_copula
 
 
 def found(final: str) -> str | None:

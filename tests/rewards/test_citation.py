@@ -120,9 +120,9 @@ def test_gold_citations_in_every_form(cited: Any) -> None:
         (("Paris",), {"cited": None}, "must be a list of passage numbers"),
         (("Paris",), {"cited": []}, "must be a list of passage numbers"),
         (("Paris",), {"cited": "1, 3"}, "must be a list of passage numbers"),
-        (("Paris",), {"beta": 0}, "beta=0 .*above 0"),
-        (("Paris",), {"beta": "1"}, "beta='1' .*above 0"),
-        (("Paris",), {"beta": float("nan")}, "beta=nan .*above 0"),
+        (("Paris",), {"beta": 0}, "beta=0: .*above 0"),
+        (("Paris",), {"beta": "1"}, "beta='1': .*above 0"),
+        (("Paris",), {"beta": float("nan")}, "beta=nan: .*above 0"),
         ((), {}, "none of them blank"),
     ],
 )

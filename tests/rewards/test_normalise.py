@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwenlong.rewards.normalise import folded, language_of, normalise, tokens, uncited
+from qwenlong.rewards.text.normalise import folded, language_of, normalise, tokens, uncited
 
 
 @pytest.mark.parametrize(

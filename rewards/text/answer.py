@@ -25,7 +25,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from qwenlong.rewards.markup import ANSWER_END, ANSWER_TAG, clean, last_box
+from qwenlong.rewards.text.markup import ANSWER_END, ANSWER_TAG, clean, last_box
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 THEREFORE, BOXED = "Therefore, the answer is …", "\\boxed{…}"
