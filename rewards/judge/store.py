@@ -9,14 +9,14 @@ from qwenlong.types import InputError
 
 _LOCKED_S = 60.0
 _TABLES = """
-PRAGMA journal_mode = WAL;
-PRAGMA synchronous = NORMAL;
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS verdicts (
     key TEXT PRIMARY KEY, model TEXT NOT NULL, value REAL NOT NULL, why TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS spent (
     id INTEGER PRIMARY KEY CHECK (id = 1), calls INTEGER NOT NULL, tokens INTEGER NOT NULL
 );
+COMMIT;
 """
 
 
@@ -31,6 +31,8 @@ class Store:
         try:
             # Every statement is a transaction of its own: a verdict that was paid for is kept.
             self._database = sqlite3.connect(path, timeout=_LOCKED_S, isolation_level=None)
+            # What a killed process wrote is kept; only a machine that loses power may lose it.
+            self._database.execute("PRAGMA synchronous = OFF")
             self._database.executescript(_TABLES)
             self._database.execute("SELECT value, why FROM verdicts LIMIT 1")
         except sqlite3.Error as error:
