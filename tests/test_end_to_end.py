@@ -303,17 +303,31 @@ def test_a_run_killed_and_interrupted_ends_as_if_it_had_not_been(
         assert (run / "policy" / file).read_bytes() == (whole[0] / "policy" / file).read_bytes()
 
 
-def test_adapters_dapo_and_a_reference_in_a_whole_run(
-    experiment: Path, start: Callable[..., Command]
-) -> None:
-    """The engine has the adapters merged in, in every step; so has the policy that is saved."""
-    run = experiment.parent / "adapted"
+REWARDS = "rewards.by_source=[{source: '*', combine: judge}]"
+
+
+@pytest.fixture(scope="module")
+def adapted(
+    experiment: Path, start: Callable[..., Command], examples: list[Example]
+) -> tuple[Path, str]:
+    """A run with adapters, DAPO, a reference and a judge on engines, and what it printed."""
+    run, folder = experiment.parent / "adapted", experiment.parent / "judge"
+    small = TinyConfig(layers=1, hidden=64, intermediate=128, heads=2, kv_heads=1)
+    build_tiny(folder, training_texts(examples), small, 4096, seed=0)
     command = start(
         "train", str(experiment), f"run_dir={run}", "learner.lora_rank=4", "learner.lora_alpha=8",
         "learner.objective=dapo", "learner.kl_coefficient=0.05", "learner.overlong_buffer=8",
-        "learner.importance_cap=2", "learner.max_tokens=600", "stages.sft.epochs=1",
+        "learner.importance_cap=2", "learner.max_tokens=600", REWARDS, "rewards.unjudged=rule",
+        f"rewards.judge={{model: {folder}, attempts: 1, reply_tokens: 8}}",
+        "rewards.judge.engine.kv_cache_gb=0.5", "evaluation.examples=2",
     )  # fmt: skip
     assert command.ended() == 0, command.output.read_text()
+    return run, command.output.read_text()
+
+
+def test_adapters_dapo_and_a_reference_in_a_whole_run(adapted: tuple[Path, str]) -> None:
+    """The engine has the adapters merged in, in every step; so has the policy that is saved."""
+    run, _ = adapted
     rl = [line for line in lines(run / "metrics.jsonl") if line["kind"] == "rl"]
     assert len(rl) == 6
     for line in rl:
@@ -329,7 +343,20 @@ def test_adapters_dapo_and_a_reference_in_a_whole_run(
     assert changed == {name for name in first if name.endswith("_proj.weight")}
 
 
-REWARDS = "rewards.by_source=[{source: '*', combine: judge}]"
+def test_a_judge_on_engines_of_the_run(adapted: tuple[Path, str]) -> None:
+    """One that never learned to write a verdict: the rule decides, and it is said so."""
+    run, printed = adapted
+    assert f"rewards.judge.model={run.parent / 'judge'}: gives no verdict:" in printed
+    assert (run / "logs" / "judge-0.log").stat().st_size > 0
+    told = [
+        record["score"]["breakdown"]
+        for stage in ("phase1", "phase2")
+        for record in lines(run / "rollouts" / f"{stage}-00001.jsonl")
+    ]
+    unjudged = [each for each in told if "unjudged" in each]
+    assert unjudged and all(each["unjudged"] == "rule" for each in unjudged)
+    reasons = ("the reply was cut off", "no verdict in the reply")
+    assert all(any(why in each["why"] for why in reasons) for each in unjudged)
 
 
 def test_a_judge_over_http_that_fails_now_and_then(
@@ -406,31 +433,3 @@ def test_a_judge_that_is_not_there_stops_a_run_before_it_starts(
     told = command.output.read_text().strip()
     assert told.startswith("qwenlong: rewards.judge.model=m: gives no verdict: ConnectError")
     assert "\n" not in told and not run.exists()
-
-
-def test_a_judge_on_engines_of_the_run(
-    experiment: Path, start: Callable[..., Command], examples: list[Example]
-) -> None:
-    """One that never learned to write a verdict: the rule decides, and it is said so."""
-    run, folder = experiment.parent / "engine", experiment.parent / "judge"
-    small = TinyConfig(layers=1, hidden=64, intermediate=128, heads=2, kv_heads=1)
-    build_tiny(folder, training_texts(examples), small, 4096, seed=0)
-    command = start(
-        "train", str(experiment), f"run_dir={run}", REWARDS, "rewards.unjudged=rule",
-        f"rewards.judge={{model: {folder}, attempts: 1, reply_tokens: 8}}",
-        "rewards.judge.engine.kv_cache_gb=0.5", "stages.phase1.steps=1", "stages.phase2.steps=1",
-        "evaluation.examples=2",
-    )  # fmt: skip
-    assert command.ended() == 0, command.output.read_text()
-    printed = command.output.read_text()
-    assert f"rewards.judge.model={folder}: gives no verdict:" in printed
-    assert (run / "logs" / "judge-0.log").stat().st_size > 0
-    told = [
-        record["score"]["breakdown"]
-        for stage in ("phase1", "phase2")
-        for record in lines(run / "rollouts" / f"{stage}-00001.jsonl")
-    ]
-    unjudged = [each for each in told if "unjudged" in each]
-    assert unjudged and all(each["unjudged"] == "rule" for each in unjudged)
-    reasons = ("the reply was cut off", "no verdict in the reply")
-    assert all(any(why in each["why"] for why in reasons) for each in unjudged)
