@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from qwenlong.config import Config, EngineConfig, JudgeConfig, RewardsConfig, RlStage, SftStage
-from qwenlong.rewards.hybrid import COMBINE, POLICIES
+from qwenlong.rewards.hybrid import COMBINE, POLICIES, load_rule
 from qwenlong.types import InputError
 
 DTYPES = ("float32", "bfloat16")
@@ -120,6 +120,11 @@ def _check_rewards(rewards: RewardsConfig, require: Require) -> None:
         require(once, f"{key}.source", reward.source, "must be named once")
         known = f"must be one of {', '.join(COMBINE)}"
         require(reward.combine in COMBINE, f"{key}.combine", reward.combine, known)
+        if reward.rule is not None:
+            try:
+                load_rule(reward.rule)
+            except InputError as error:
+                raise InputError(f"{key}.{error}") from None
         can_judge = reward.combine == "rule" or judge.model is not None
         right = "needs a judge, but rewards.judge.model is not set"
         require(can_judge, f"{key}.combine", reward.combine, right)

@@ -17,7 +17,7 @@ from qwenlong.judging import STRICT, JudgePolicy, judge_policy, rules_of
 from qwenlong.learner.sft import SftRow
 from qwenlong.model.policy import chat_tokenizer, check_policy, native_rope
 from qwenlong.model.tiny import build_tiny
-from qwenlong.rewards.hybrid import Rewards, check_rules
+from qwenlong.rewards.hybrid import Rewards, check_sources
 from qwenlong.rewards.hybrid import check as check_rewards
 from qwenlong.types import Example, InputError, Prompt, Rope, Split
 
@@ -167,7 +167,7 @@ def _phase_prompts(
     phases = {n: s for n, s in config.stages.items() if isinstance(s, RlStage)}
     rewards = rules_of(config.rewards)
     examples = _read(config, config.data.train, "data.train", renderer, rewards)
-    check_rules(rewards, {example.source for example in examples})
+    check_sources(rewards, {example.source for example in examples})
     limit = max(phase.context for phase in phases.values())
     prompts = _rendered(config, examples, "data.train", limit, renderer, notes)
     bands: dict[str, Sequence[Prompt]] = {}

@@ -85,8 +85,6 @@ def score_file(
         InputError: the file, ``kind`` or ``out`` is wrong; nothing has been written then.
     """
     if kind is not None:
-        if ":" in kind and "" not in sys.path:
-            sys.path.append("")  # the working directory, which the console script leaves out
         load_rule(kind)
     stderr = Console(stderr=True)
     outcome = Outcome()
@@ -171,6 +169,10 @@ def _read(
     if not isinstance(metadata, dict):
         raise InputError(f"metadata={_shown(metadata)}: must be an object")
     thinks = record.get("thinking")
+    if kind == "format" and isinstance(thinks, str):
+        # What format asks for goes by the same name as what is known of the response.
+        metadata = {"thinking": thinks, **metadata}
+        thinks = None
     if thinks is not None and not isinstance(thinks, bool):
         raise InputError(f"thinking={_shown(thinks)}: must be true or false")
     example = Example(
@@ -189,12 +191,13 @@ def _read(
 
 def _answers(record: dict[str, Any], kind: str) -> tuple[str, ...]:
     answers = record.get("answers")
-    if answers is None and kind in _ANSWERLESS:
+    answerless = kind in _ANSWERLESS or ":" in kind  # a function of the user's may need none
+    if answers is None and answerless:
         return ()
     if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
         given = " is missing" if answers is None else f"={_shown(answers)}"
         raise InputError(f"answers{given}: must be a list of texts")
-    if kind not in _ANSWERLESS and not any(answer.strip() for answer in answers):
+    if not answerless and not any(answer.strip() for answer in answers):
         raise InputError(f"answers={_shown(answers)}: at least one text is needed")
     return tuple(answers)
 

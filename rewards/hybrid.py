@@ -9,6 +9,8 @@ one to be dropped has the value NaN, so that nobody can take it for a 0.
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -76,21 +78,16 @@ def check(rewards: Rewards, examples: Iterable[Example]) -> None:
             verifier(replace(example, kind=kind))
 
 
-def check_rules(rewards: Rewards, sources: Collection[str]) -> None:
-    """Finds before a run rules that are not there, and rewards of none of the ``sources``.
+def check_sources(rewards: Rewards, sources: Collection[str]) -> None:
+    """Finds before a run rewards of none of the ``sources``.
 
     Raises:
         InputError: with the key, its value and what would be right.
     """
-    for source, reward in rewards.by_source.items():
-        if reward.rule is not None:
-            try:
-                load_rule(reward.rule)
-            except InputError as error:
-                raise InputError(f"rewards.by_source: {error}") from None
+    for i, source in enumerate(rewards.by_source):
         if source not in sources and source != EVERY:
             raise InputError(
-                f"rewards.by_source: source={source}: no example is of that source; there are"
+                f"rewards.by_source.{i}.source={source}: no example is of that source; there are"
                 f" {', '.join(sorted(sources))}"
             )
 
@@ -164,10 +161,13 @@ def load_rule(name: str) -> Verifier:
 
 def _imported(name: str) -> Verifier:
     module, _, attributes = name.partition(":")
+    if os.getcwd() not in sys.path:  # where one's own rules stand; last, so that it hides nothing
+        sys.path.append(os.getcwd())
     try:
         found: Any = reduce(getattr, attributes.split("."), import_module(module))
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"rule={name}: cannot be imported: {error}") from None
+    except Exception as error:  # whatever a module of the user's raises
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"rule={name}: cannot be imported: {told}") from None
     if not callable(found):
         raise InputError(f"rule={name}: cannot be called; it is {type(found).__name__}")
     return _as_verifier(name, found)

@@ -26,6 +26,7 @@ from functools import lru_cache
 from math import log2
 from typing import Any
 
+from qwenlong.rewards.choice import check_options
 from qwenlong.rewards.text.answer import LEAD_IN, asks, shown, without_copula
 from qwenlong.rewards.text.item_lines import ITEM_BREAK, extract_items
 from qwenlong.rewards.text.items import Claims, Known, claims_of, item_key, known_items
@@ -66,6 +67,7 @@ def check(example: Example) -> None:
     metric = example.metadata.get("metric", "pairwise")
     if metric not in METRICS:
         raise ValueError(f"metric={metric!r}: must be one of {', '.join(METRICS)}")
+    check_options(example)
     _, gold, _ = _question(example.answers, _pairs(example))
     if len(gold) < 2 or len(set(gold)) < len(gold):
         raise ValueError(

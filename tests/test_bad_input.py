@@ -232,11 +232,11 @@ BAD = {
     ),
     "a reward of a source that is not there": (
         [by_source("{source: fatcs}")],
-        ["rewards.by_source", "source=fatcs", "facts, recital"],
+        ["rewards.by_source.0.source=fatcs", "facts, recital"],
     ),
     "a rule that is not there": (
         [by_source("{source: facts, rule: mine:score}")],
-        ["rewards.by_source", "rule=mine:score", "cannot be imported"],
+        ["rewards.by_source.0.rule=mine:score", "cannot be imported: ModuleNotFoundError"],
     ),
     "gold answers that a rule cannot read": (
         [by_source("{source: facts, rule: numeric}")],

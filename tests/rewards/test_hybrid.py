@@ -254,7 +254,9 @@ BAD: dict[str, tuple[Rewards, str]] = {
 
 
 def checked(rewards: Rewards) -> None:
-    hybrid.check_rules(rewards, {"docs"})
+    hybrid.check_sources(rewards, {"docs"})
+    for reward in rewards.by_source.values():
+        hybrid.load_rule(reward.rule or "extractive")
     hybrid.check(rewards, [example()])
 
 
