@@ -11,12 +11,13 @@ from qwenlong.config import (
     BuildConfig,
     Config,
     EngineConfig,
+    JudgeConfig,
     RewardsConfig,
     RlStage,
     SftStage,
     SourceConfig,
 )
-from qwenlong.rewards.hybrid import COMBINE, POLICIES
+from qwenlong.rewards.hybrid import COMBINE, POLICIES, load_rule
 from qwenlong.types import InputError
 
 DTYPES = ("float32", "bfloat16")
@@ -160,22 +161,47 @@ def _check_rewards(rewards: RewardsConfig) -> None:
         require(once, f"{key}.source", reward.source, "must be named once")
         known = f"must be one of {', '.join(COMBINE)}"
         require(reward.combine in COMBINE, f"{key}.combine", reward.combine, known)
+        if reward.rule is not None:
+            try:
+                load_rule(reward.rule)
+            except InputError as error:
+                raise InputError(f"{key}.{error}") from None
         can_judge = reward.combine == "rule" or judge.model is not None
         right = "needs a judge, but rewards.judge.model is not set"
         require(can_judge, f"{key}.combine", reward.combine, right)
     asked = any(reward.combine != "rule" for reward in rewards.by_source)
     right = "no rewards.by_source asks it; set combine there"
     require(asked or judge.model is None, "rewards.judge.model", judge.model, right)
+    _check_judge(judge)
+
+
+def _check_judge(judge: JudgeConfig) -> None:
+    key = "rewards.judge"
+    right = "must be named where rewards.judge has other keys"
+    require(judge.model is not None or judge == JudgeConfig(), f"{key}.model", judge.model, right)
     if judge.url is not None:
         right = "must be an API's address such as http://localhost:8000/v1"
         is_address = judge.url.startswith(("http://", "https://"))
-        require(is_address, "rewards.judge.url", judge.url, right)
-    require(judge.timeout_s > 0, "rewards.judge.timeout_s", judge.timeout_s, "must be above 0")
+        require(is_address, f"{key}.url", judge.url, right)
+        right = "is of a judge without rewards.judge.url"
+        require(judge.engine == EngineConfig(), f"{key}.engine", judge.engine, right)
+        taken = [name for name in ("model", "messages") if name in judge.extra]
+        require(not taken, f"{key}.extra", judge.extra, f"must leave {' and '.join(taken)} alone")
+    elif judge.model is not None:
+        right = "needs rewards.judge.url; engines of the run have none of it"
+        require(judge.key_env is None, f"{key}.key_env", judge.key_env, right)
+        at_once = judge.concurrency == JudgeConfig.concurrency
+        require(at_once, f"{key}.concurrency", judge.concurrency, right)
+        template = judge.extra.get("chat_template_kwargs", {})
+        right = "engines of the run take chat_template_kwargs alone, a mapping"
+        only = judge.extra.keys() <= {"chat_template_kwargs"} and isinstance(template, dict)
+        require(only, f"{key}.extra", judge.extra, right)
+    require(judge.timeout_s > 0, f"{key}.timeout_s", judge.timeout_s, "must be above 0")
     for name in ("reply_tokens", "attempts", "concurrency", "max_calls", "max_tokens"):
         count = getattr(judge, name)
         allowed = count is None or count >= 1
-        require(allowed, f"rewards.judge.{name}", count, "must be at least 1")
-    _check_engine("rewards.judge.engine", judge.engine)
+        require(allowed, f"{key}.{name}", count, "must be at least 1")
+    _check_engine(f"{key}.engine", judge.engine)
 
 
 def _check_learner(config: Config) -> None:

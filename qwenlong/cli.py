@@ -18,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Long-context reasoning RL in phases of growing context.",
 )
+GOES_ON = "`qwenlong resume` goes on, once config.yaml of the run is mended where need be"
 
 
 @app.command()
@@ -69,7 +70,11 @@ def score(
         Path, typer.Argument(help="Lines of kind, question, answers, response (JSONL).")
     ],
     kind: Annotated[
-        str | None, typer.Option(help="Of all lines, whatever they say; or module:callable.")
+        str | None,
+        typer.Option(
+            help="Of all lines, whatever they say; or module:callable, where module may be a file"
+            " in the working directory."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Where to write the lines; else stdout.")] = None,
     summary: Annotated[
@@ -139,5 +144,5 @@ def main() -> None:
         print(f"qwenlong: {error}", file=sys.stderr)
         sys.exit(2)
     except StoppedError as error:
-        print(f"qwenlong: stopped: {error}; `qwenlong resume` goes on", file=sys.stderr)
+        print(f"qwenlong: stopped: {error}; {GOES_ON}", file=sys.stderr)
         sys.exit(1)

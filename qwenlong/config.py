@@ -186,18 +186,19 @@ class JudgeConfig:
     key_env: str | None = None
     """Environment variable that holds the API's key."""
     timeout_s: float = 60.0
-    """For a call."""
+    """For a call; engines have it for every 16 calls of a step."""
     reply_tokens: int = 256
     """Longest reply; a judge that thinks needs more."""
     extra: dict[str, Any] = field(default_factory=dict)
-    """Further keys of a request's body, such as chat_template_kwargs: {enable_thinking: false}."""
+    """Further keys of a request's body; an engine takes chat_template_kwargs alone, such as
+    {enable_thinking: false}."""
     attempts: int = 5
     """Calls for one verdict, at most."""
     concurrency: int = 16
-    """Calls at once."""
+    """Calls at once; engines take all of a step."""
     max_calls: int | None = None
     max_tokens: int | None = None
-    """What the run may spend; what comes after is unjudged."""
+    """What the run may spend, resumed or not; what comes after is unjudged."""
     cache: str | None = None
     """File of verdicts, which runs may share; one in the run's directory if null."""
     engine: EngineConfig = field(default_factory=EngineConfig)

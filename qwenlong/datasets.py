@@ -23,7 +23,7 @@ from qwenlong.data.prompts import Renderer
 from qwenlong.data.rows import Rejected
 from qwenlong.data.stream import Rules
 from qwenlong.experiment import load_build
-from qwenlong.prepare import tokenizer_of
+from qwenlong.model.policy import chat_tokenizer
 from qwenlong.report.dataset import Bucket, Counts, chosen, reading, write_dataset
 from qwenlong.rewards.registry import verifier
 from qwenlong.types import Example, InputError, Split
@@ -32,7 +32,7 @@ from qwenlong.types import Example, InputError, Split
 def build_set(path: Path, out: Path, overrides: Sequence[str], console: Console) -> None:
     """``qwenlong data build``."""
     config = load_build(path, overrides)
-    renderer = Renderer(tokenizer_of("tokenizer", config.tokenizer), config.thinking)
+    renderer = Renderer(chat_tokenizer(config.tokenizer, "tokenizer"), config.thinking)
     rules = Rules(
         renderer,
         config.seed,

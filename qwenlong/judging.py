@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qwenlong.config import Config, JudgeConfig, RewardsConfig
+from qwenlong.model.policy import chat_tokenizer, native_rope
 from qwenlong.rewards.hybrid import Rewards
-from qwenlong.types import Example, InputError, Prompt, Rope, Sampling
+from qwenlong.rewards.judge.judge import Complete, Judge, JudgeError, Reply, probe
+from qwenlong.rewards.judge.prompt import Messages
+from qwenlong.rewards.judge.store import Budget, Store
+from qwenlong.types import Example, InputError, Prompt, Rope, Sampling, StoppedError
+
+if TYPE_CHECKING:
+    from qwenlong.rewards.judge.calls import HttpJudge
 
 STRICT = Rewards()
 """Each example's own kind of answer, no judge: what evaluation counts, whatever a run rewards."""
 
 LONGEST_CASE = 8_192
 """Tokens of what a judge's engine is shown, at most."""
+_TIMED = 16
+"""Conversations for which an engine has ``timeout_s``."""
 
 
 @dataclass(frozen=True)
@@ -43,29 +53,27 @@ def judge_policy(config: JudgeConfig) -> JudgePolicy | None:
     """
     if not config.is_engine:
         return None
-    from qwenlong.model.policy import native_rope
-
     path = str(config.model)
-    try:
-        rope = native_rope(path, None)
-    except InputError as error:
-        raise InputError(f"rewards.judge.model={path}: {error}") from None
-    if not _tokenizer(path).chat_template:
-        raise InputError(f"rewards.judge.model={path}: its tokenizer has no chat template")
+    rope = native_rope(path, None, key="rewards.judge.model")
+    chat_tokenizer(path, key="rewards.judge.model")
     return JudgePolicy(path, rope, min(rope.limit, LONGEST_CASE + config.reply_tokens))
 
 
-def probe_endpoint(config: Config, say: Callable[[str], None]) -> None:
-    """Asks a judge's endpoint for a verdict before anything starts; ``say`` tells if it is away.
+def check_judge(config: Config, say: Callable[[str], None]) -> None:
+    """Opens a judge's store and asks its endpoint for a verdict, before anything starts.
+
+    Args:
+        say: told if the endpoint gives none.
 
     Raises:
-        InputError: it gives none, and rewards.unjudged is stop.
+        InputError: the store is none; or there is no verdict, and rewards.unjudged is stop.
     """
-    from qwenlong.rewards.judge import Judge
-
-    if config.rewards.judge.url is not None:
-        with _endpoint(config.rewards.judge) as complete:
-            _probe(Judge(complete, _settings(config)), config, say)
+    judge = config.rewards.judge
+    if judge.cache:
+        _shared(judge.cache).close()
+    if judge.url is not None:
+        with closing(_endpoint(judge)) as complete:
+            _probe(complete, config, say, InputError)
 
 
 @contextmanager
@@ -80,80 +88,63 @@ def open_rewards(
 
     Args:
         policy: what ``engines`` serve, if the judge has some.
-        say: told if the judge gives no verdict now.
+        say: told if these give no verdict now.
+
+    Raises:
+        StoppedError: they give none, and rewards.unjudged is stop.
     """
     rewards = rules_of(config.rewards)
-    own = config.rewards.judge
-    if own.model is None:
+    judge = config.rewards.judge
+    if judge.model is None:
         yield rewards
         return
-    from qwenlong.rewards.judge import Judge
-    from qwenlong.rewards.judge_store import Budget, Cache
-
-    cache = Cache(Path(own.cache) if own.cache else root / "judge.sqlite")
-    budget = Budget(own.max_calls, own.max_tokens)
     with ExitStack() as stack:
-        reach = _engines(own, policy, engines) if policy else _endpoint(own)
-        judge = Judge(stack.enter_context(reach), _settings(config), cache, budget)
-        stack.callback(judge.close)
+        # The run's own file says what it has spent, wherever the verdicts are.
+        own = stack.enter_context(closing(Store(root / "judge.sqlite")))
+        store = stack.enter_context(closing(_shared(judge.cache))) if judge.cache else own
+        complete: Complete
         if policy:
-            _probe(judge, config, say)
-        yield replace(rewards, judge=judge)
+            complete = _engines(judge, policy, engines)
+            _probe(complete, config, say, StoppedError)
+        else:
+            complete = stack.enter_context(closing(_endpoint(judge)))
+        budget = Budget(judge.max_calls, judge.max_tokens, own)
+        yield replace(rewards, judge=Judge(complete, judge, config.seed, store, budget))
 
 
-def _settings(config: Config) -> Any:
-    from qwenlong.rewards.judge import Settings
-
-    own = config.rewards.judge
-    return Settings(str(own.model), own.attempts, own.concurrency, seed=config.seed)
-
-
-def _probe(judge: Any, config: Config, say: Callable[[str], None]) -> None:
-    from qwenlong.rewards.judge import probe
-
-    why = probe(judge)
+def _probe(
+    complete: Complete, config: Config, say: Callable[[str], None], failure: type[Exception]
+) -> None:
+    judge, policy = config.rewards.judge, config.rewards.unjudged
+    why = probe(complete, judge)
+    told = f"rewards.judge.model={judge.model}: gives no verdict: {why}"
+    if why and policy == "stop":
+        raise failure(told)
     if why:
-        told = f"rewards.judge.model={judge.settings.model}: gives no verdict: {why}"
-        if config.rewards.unjudged == "stop":
-            raise InputError(told)
-        say(f"{told}; while that lasts, rewards.unjudged={config.rewards.unjudged} holds")
+        say(f"{told}; while that lasts, rewards.unjudged={policy} holds")
 
 
-@contextmanager
-def _endpoint(config: JudgeConfig) -> Iterator[Any]:
-    from qwenlong.rewards.judge_calls import Endpoint, HttpJudge
-
-    endpoint = Endpoint(
-        str(config.url),
-        str(config.model),
-        config.key_env or "",
-        config.timeout_s,
-        config.reply_tokens,
-        config.extra,
-    )
+def _shared(path: str) -> Store:
     try:
-        complete = HttpJudge(endpoint)
+        return Store(Path(path))
+    except InputError as error:
+        raise InputError(f"rewards.judge.cache={error}") from None
+
+
+def _endpoint(config: JudgeConfig) -> HttpJudge:
+    # httpx is for those who have an endpoint.
+    from qwenlong.rewards.judge.calls import HttpJudge
+
+    try:
+        return HttpJudge(config)
     except InputError as error:
         raise InputError(f"rewards.judge.{error}") from None
-    try:
-        yield complete
-    finally:
-        complete.close()
 
 
-@contextmanager
-def _engines(config: JudgeConfig, policy: JudgePolicy, actors: Sequence[Any]) -> Iterator[Any]:
-    from qwenlong.rewards.judge_calls import Gathered
-
+def _engines(config: JudgeConfig, policy: JudgePolicy, actors: Sequence[Any]) -> Conversing:
     template = config.extra.get("chat_template_kwargs", {})
-    conversing = Conversing(
-        actors, _tokenizer(policy.path), policy.longest, config.reply_tokens, template
-    )
-    complete = Gathered(conversing, config.concurrency, timeout_s=config.timeout_s)
-    try:
-        yield complete
-    finally:
-        complete.close()
+    tokenizer = chat_tokenizer(policy.path, key="rewards.judge.model")
+    return Conversing(actors, tokenizer, policy.longest, config, template)
 
 
 @dataclass(frozen=True)
@@ -164,24 +155,26 @@ class Conversing:
     tokenizer: Any
     longest: int
     """Prompt and reply, in tokens."""
-    reply_tokens: int
+    config: JudgeConfig
     template: Mapping[str, Any]
     """Further arguments of the chat template."""
 
-    def __call__(self, conversations: Sequence[list[dict[str, str]]]) -> list[Any]:
-        from qwenlong.rewards.judge import JudgeError, Reply
+    def __call__(self, conversations: Sequence[Messages]) -> list[Reply | JudgeError]:
+        # Ray takes seconds to import, and a run without engines of a judge's needs none of it here.
         from qwenlong.rollout.collector import collect
 
         nobody = Example("judge", "judge", "", (), ())
         prompts = [Prompt(nobody, self._ids(messages)) for messages in conversations]
-        fits = [len(prompt.ids) + self.reply_tokens <= self.longest for prompt in prompts]
-        sampling = Sampling(1, self.reply_tokens, temperature=0.0)
+        reply_tokens = self.config.reply_tokens
+        fits = [len(prompt.ids) + reply_tokens <= self.longest for prompt in prompts]
+        sampling = Sampling(1, reply_tokens, temperature=0.0)
         shown = [prompt for prompt, does in zip(prompts, fits, strict=True) if does]
-        said = iter(collect(self.actors, shown, sampling, [0] * len(shown)))
+        timeout_s = self.config.timeout_s * math.ceil(len(shown) / _TIMED)
+        said = iter(collect(self.actors, shown, sampling, [0] * len(shown), timeout_s))
         replies: list[Reply | JudgeError] = []
         for prompt, does in zip(prompts, fits, strict=True):
             if not does:
-                why = f"{len(prompt.ids)} tokens to read and {self.reply_tokens} to write are"
+                why = f"{len(prompt.ids)} tokens to read and {reply_tokens} to write are"
                 replies.append(JudgeError(f"{why} more than {self.longest}", permanent=True))
                 continue
             [rollout] = next(said)
@@ -192,14 +185,8 @@ class Conversing:
                 replies.append(Reply(rollout.text, tokens))
         return replies
 
-    def _ids(self, messages: list[dict[str, str]]) -> tuple[int, ...]:
+    def _ids(self, messages: Messages) -> tuple[int, ...]:
         text = self.tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, tokenize=False, **self.template
         )
         return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
-
-
-def _tokenizer(path: str) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(path)

@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 from qwenlong.checks import check_rope
 from qwenlong.config import Config, RlStage, SftStage
 from qwenlong.experiment import load_config
-from qwenlong.judging import open_rewards, probe_endpoint
+from qwenlong.judging import check_judge, open_rewards
 from qwenlong.loggers import check_loggers, open_loggers
 from qwenlong.model.policy import native_rope
 from qwenlong.prepare import TINY, Prepared, prepare
@@ -35,7 +35,7 @@ def train_new(config: Config, console: Console) -> None:
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         with console.status("reading data"):
             prepared = prepare(config, Path(scratch))
-        probe_endpoint(config, teller(console))
+        check_judge(config, teller(console))
         group = _ray(prepared, stack, console)
         built = Path(prepared.policy) if config.policy.path == TINY else None
         run = RunDir.create(config, built)
@@ -54,7 +54,7 @@ def resume(root: Path, console: Console) -> None:
     with tempfile.TemporaryDirectory() as scratch, console.status("reading data"):
         prepared = prepare(config, Path(scratch))
     with ExitStack() as stack:
-        probe_endpoint(config, teller(console))
+        check_judge(config, teller(console))
         group = _ray(prepared, stack, console)
         last = _rewound(run, config, console)
         _run(prepared, run, last, group, console)

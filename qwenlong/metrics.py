@@ -36,17 +36,19 @@ def phase_metrics(
 ) -> dict[str, float]:
     """One RL step. Lengths in tokens, entropy and KL in nats, memory in GiB over all actors.
 
+    ``unjudged_share`` is of the responses that a judge gave no verdict on, whatever became of them.
     ``seconds_checkpoint`` is the checkpoint's that was written just before the step.
     """
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     rewards = [reward for group in groups for reward in group.rewards]
+    scores = [score for group in groups for score in group.scores]
     response_tokens = sum(len(rollout.response_ids) for rollout in rollouts)
     prompt_tokens = sum(len(group.prompt.ids) for group in groups)
     total = sum(seconds.values())
     return {
         "reward_mean": fmean(rewards),
         "reward_std": pstdev(rewards),
-        "unjudged_share": 1 - len(rewards) / len(rollouts),
+        "unjudged_share": fmean("unjudged" in score.breakdown for score in scores),
         "zero_variance_share": fmean(len(set(group.rewards)) <= 1 for group in groups),
         "prompt_tokens_mean": prompt_tokens / len(groups),
         "response_tokens_mean": response_tokens / len(rollouts),

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
-
 from qwenlong.checks import check_rope
 from qwenlong.config import Config, RlStage, SftStage
 from qwenlong.curricula.phases import length_band
@@ -18,9 +16,9 @@ from qwenlong.data.prompts import Renderer, training_texts
 from qwenlong.data.stream import Rules
 from qwenlong.judging import STRICT, JudgePolicy, judge_policy, rules_of
 from qwenlong.learner.sft import SftRow
-from qwenlong.model.policy import check_policy, native_rope
+from qwenlong.model.policy import chat_tokenizer, check_policy, native_rope
 from qwenlong.model.tiny import build_tiny
-from qwenlong.rewards.hybrid import Rewards, check_rules
+from qwenlong.rewards.hybrid import Rewards, check_sources
 from qwenlong.rewards.hybrid import check as check_rewards
 from qwenlong.types import InputError, Prompt, Rope
 
@@ -103,7 +101,7 @@ def prepare(config: Config, scratch: Path) -> Prepared:
     check_policy(policy, config.learner.sequence_ranks)
     check_rope(config, rope.window)
     judge = judge_policy(config.rewards.judge)
-    renderer = Renderer(tokenizer_of("policy.path", policy))
+    renderer = Renderer(chat_tokenizer(policy))
     notes: list[str] = []
     sft = _sft_rows(config, renderer, notes)
     phases = _phase_prompts(config, renderer, notes)
@@ -126,21 +124,6 @@ def _policy(config: Config, scratch: Path) -> str:
     folder = scratch / TINY
     build_tiny(folder, texts, config.policy.tiny, config.policy.window, config.seed)
     return str(folder)
-
-
-def tokenizer_of(key: str, policy: str) -> PreTrainedTokenizerBase:
-    """
-    Raises:
-        InputError: there is none, or it has no chat template; ``key`` is the configuration's.
-    """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(policy)
-    except (OSError, ValueError) as error:
-        why = " ".join(str(error).split())[:200]
-        raise InputError(f"{key}={policy}: no tokenizer there ({why})") from None
-    if not tokenizer.chat_template:
-        raise InputError(f"{key}={policy}: its tokenizer has no chat template")
-    return tokenizer
 
 
 def _sft_rows(config: Config, renderer: Renderer, notes: list[str]) -> dict[str, list[SftRow]]:
@@ -187,7 +170,7 @@ def _phase_prompts(
     rewards = rules_of(config.rewards)
     prompts, left_out = load(config.data, "train", _rules(config, renderer, limit, rewards))
     notes += left_out
-    check_rules(rewards, {prompt.example.source for prompt in prompts})
+    check_sources(rewards, {prompt.example.source for prompt in prompts})
     bands: dict[str, Sequence[Prompt]] = {}
     for name, phase in phases.items():
         lower = max((s.context for s in phases.values() if s.context < phase.context), default=0)

@@ -25,8 +25,6 @@ class Checkpoint:
     """Steps of the stage that are done; all of them for an SFT stage."""
     version: int
     curriculum: Mapping[str, Any]
-    judge_spent: Mapping[str, int]
-    """Calls and tokens so far; empty without a judge."""
 
 
 class RunDir:

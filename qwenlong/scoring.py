@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,6 +16,7 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from qwenlong.data.jsonl import opened, record_of
 from qwenlong.rewards import registry
 from qwenlong.rewards.hybrid import load_rule
 from qwenlong.types import Example, InputError, Score
@@ -26,13 +26,9 @@ _ANSWERLESS = {"format"}
 """Kinds that compare with no gold answer."""
 _BIG = 8 * 2**20
 """Bytes of a file that takes long enough for progress to be shown."""
-_AS_IT_IS: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
 _EVERY = 2**20
 """Bytes between two updates of it."""
-
-
-class MalformedError(ValueError):
-    """A line cannot be scored, and why."""
+_AS_IT_IS: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
 
 
 @dataclass
@@ -80,7 +76,8 @@ def score_file(
 ) -> Outcome:
     """Writes every line of ``path`` that can be scored, with its score, to ``out`` or stdout.
 
-    ``kind`` is that of all lines, whatever they say of themselves, or a ``module:callable``.
+    ``kind`` is that of all lines, whatever they say of themselves, or a ``module:callable``, which
+    may stand in the working directory.
     ``thinking`` is for lines that do not say whether the response must close its thinking.
     Memory does not grow with the file.
 
@@ -91,13 +88,13 @@ def score_file(
         load_rule(kind)
     stderr = Console(stderr=True)
     outcome = Outcome()
-    with _opened(path) as file, _written(out, path) as sink:
+    with opened(path) as file, _written(out, path) as sink:
         shown = stderr.is_terminal and (out is not None or not sys.stdout.isatty())
         with _progress(path, stderr, shown) as advance:
             for number, raw in enumerate(file, start=1):
                 try:
                     line = _scored(raw, number, path.stem, kind, thinking, outcome)
-                except MalformedError as error:
+                except InputError as error:
                     outcome.malformed += 1
                     stderr.print(f"{path}:{number}: {error}", **_AS_IT_IS)
                 else:
@@ -138,10 +135,10 @@ def _scored(
     raw: bytes, number: int, stem: str, kind: str | None, thinking: bool, outcome: Outcome
 ) -> bytes:
     """The line with its score; nothing for a blank one."""
-    text = _decoded(raw, number)
-    if not text.strip():
+    record = record_of(raw, number)
+    if record is None:
         return b""
-    answered = _read(_parsed(text), number, stem, kind, thinking)
+    answered = _read(record, number, stem, kind, thinking)
     score = _score(answered)
     outcome.add(answered.example.kind, answered.example.source, score.value)
     given = {"value": score.value, "verifier": score.verifier, "breakdown": dict(score.breakdown)}
@@ -153,29 +150,10 @@ def _score(answered: Answered) -> Score:
     try:
         rule = load_rule(example.kind) if ":" in example.kind else registry.verifier(example)
         return rule(example, answered.response, answered.thinking)
-    except InputError as error:
-        raise MalformedError(str(error)) from None
+    except InputError:
+        raise
     except Exception as error:  # One line must not lose the others; it is reported.
-        raise MalformedError(f"{example.kind} failed: {type(error).__name__}: {error}") from error
-
-
-def _decoded(raw: bytes, number: int) -> str:
-    try:
-        return raw.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        raise MalformedError(f"not UTF-8 (byte {error.start + 1} of the line)") from None
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    try:
-        record = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise MalformedError(f"not JSON: {error.msg} at column {error.colno}") from None
-    except (ValueError, RecursionError) as error:
-        raise MalformedError(f"not JSON that can be read: {error}") from None
-    if not isinstance(record, dict):
-        raise MalformedError("must be a JSON object")
-    return record
+        raise InputError(f"{example.kind} failed: {type(error).__name__}: {error}") from error
 
 
 def _read(
@@ -185,14 +163,18 @@ def _read(
     own_kind = _text(record, "kind", "extractive" if kind else None)
     if kind is None and ":" in own_kind:
         # A file of data does not choose what is imported.
-        raise MalformedError(f"kind={own_kind!r}: only --kind takes a module:callable")
+        raise InputError(f"kind={own_kind!r}: only --kind takes a module:callable")
     kind = kind or own_kind
     metadata = record.get("metadata") or {}
     if not isinstance(metadata, dict):
-        raise MalformedError(f"metadata={_shown(metadata)}: must be an object")
+        raise InputError(f"metadata={_shown(metadata)}: must be an object")
     thinks = record.get("thinking")
+    if kind == "format" and isinstance(thinks, str):
+        # What format asks for goes by the same name as what is known of the response.
+        metadata = {"thinking": thinks, **metadata}
+        thinks = None
     if thinks is not None and not isinstance(thinks, bool):
-        raise MalformedError(f"thinking={_shown(thinks)}: must be true or false")
+        raise InputError(f"thinking={_shown(thinks)}: must be true or false")
     example = Example(
         id=str(record.get("id") or f"line {number}"),
         source=_text(record, "source", stem) or stem,
@@ -209,13 +191,14 @@ def _read(
 
 def _answers(record: dict[str, Any], kind: str) -> tuple[str, ...]:
     answers = record.get("answers")
-    if answers is None and kind in _ANSWERLESS:
+    answerless = kind in _ANSWERLESS or ":" in kind  # a function of the user's may need none
+    if answers is None and answerless:
         return ()
     if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
         given = " is missing" if answers is None else f"={_shown(answers)}"
-        raise MalformedError(f"answers{given}: must be a list of texts")
-    if kind not in _ANSWERLESS and not any(answer.strip() for answer in answers):
-        raise MalformedError(f"answers={_shown(answers)}: at least one text is needed")
+        raise InputError(f"answers{given}: must be a list of texts")
+    if not answerless and not any(answer.strip() for answer in answers):
+        raise InputError(f"answers={_shown(answers)}: at least one text is needed")
     return tuple(answers)
 
 
@@ -225,7 +208,7 @@ def _text(record: dict[str, Any], key: str, default: str | None = None) -> str:
         return default
     if not isinstance(value, str):
         given = " is missing" if key not in record else f"={_shown(value)}"
-        raise MalformedError(f"{key}{given}: must be a text")
+        raise InputError(f"{key}{given}: must be a text")
     return value
 
 
@@ -239,18 +222,6 @@ def _encoded(record: dict[str, Any]) -> bytes:
         return json.dumps(record, ensure_ascii=False).encode() + b"\n"
     except UnicodeEncodeError:  # half of a surrogate pair
         return json.dumps(record).encode() + b"\n"
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[BufferedReader]:
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    with file:
-        yield file
 
 
 @contextmanager

@@ -44,6 +44,8 @@ class Run:
     rewards: Rewards
     rope: Rope
     version: int = 0
+    unjudged: bool = False
+    """Whether the last step had responses without the judge's verdict."""
 
 
 def train(run: Run, last: Checkpoint | None) -> None:
@@ -52,8 +54,6 @@ def train(run: Run, last: Checkpoint | None) -> None:
     begun = list(stages).index(last.stage) if last else 0
     if last:
         run.workers.learn("restore_state", last.folder)
-        if run.rewards.judge:
-            run.rewards.judge.budget.restore(last.judge_spent)
         publish(run, last.version)
     assess(run, UNTRAINED, UNTRAINED)
     for position, (name, stage) in enumerate(stages.items()):
@@ -99,6 +99,7 @@ def phase(run: Run, name: str, stage: RlStage, resumed: Checkpoint | None) -> No
         records = group_records(name, step, groups, advantages)
         run.directory.log_rollouts(f"{name}-{step:05d}", records)
         metrics = phase_metrics(groups, learned, clock.taken(), run.workers.peak_memory_gb())
+        metrics |= judge_metrics(run, f"step {step} of {name}", groups)
         report(run, name, "rl", step, metrics)
         if step % config.checkpoint.every == 0 or step == stage.steps:
             save(run, name, step, curriculum)
@@ -166,7 +167,8 @@ def scored(
     ]
     verdicts = score_all(rewards, answered)
     if not any(score.judged for score in verdicts):
-        raise UnjudgedError(f"none of {len(verdicts)} responses got a verdict of the judge")
+        why = verdicts[0].breakdown["judge_why"]
+        raise UnjudgedError(f"the judge gave no verdict on any of {len(verdicts)} responses: {why}")
     scores = iter(verdicts)
     return [
         Group(prompt, of_prompt, tuple(next(scores) for _ in of_prompt))
@@ -207,6 +209,22 @@ def batch_of(
     )
 
 
+def judge_metrics(run: Run, where: str, groups: list[Group]) -> dict[str, float]:
+    """What the judge has cost the run so far; tells when verdicts begin to be missing."""
+    judge = run.rewards.judge
+    if not judge:
+        return {}
+    told = [score.breakdown for group in groups for score in group.scores]
+    left = [breakdown["judge_why"] for breakdown in told if "unjudged" in breakdown]
+    if left and not run.unjudged:
+        run.progress.say(
+            f"{where}: {len(left)} responses got no verdict of the judge: {left[0]};"
+            f" rewards.unjudged={run.rewards.unjudged} holds"
+        )
+    run.unjudged = bool(left)
+    return {"judge_calls": judge.budget.calls, "judge_tokens": judge.budget.tokens}
+
+
 def publish(run: Run, version: int) -> None:
     run.version = version
     run.workers.publish(version)
@@ -228,6 +246,5 @@ def save(run: Run, name: str, step: int, curriculum: UniformSampler | None) -> N
         "step": step,
         "version": run.version,
         "curriculum": curriculum.state() if curriculum else {},
-        "judge_spent": run.rewards.judge.budget.state() if run.rewards.judge else {},
     }
     run.directory.save_checkpoint(state, write, run.prepared.config.checkpoint.keep)

@@ -9,23 +9,24 @@ Passages are those named after the thinking: in brackets ([1], [2][3], [1, 3], [
 ("Sources: 1, 3"). What is named twice is cited once; a range counts whole, so citing everything is
 paid by its precision. With labels as gold, whatever stands in square brackets is a citation.
 
-The answer is judged by ``answer``, another verifier (extractive by default), once as it stands and
-once without its citations, and has to have 1 from it: a cited passage pays for no wrong answer.
+The answer is judged by the verifier of its own kind, ``answer_kind`` (one of ``ANSWERS``,
+extractive by default), once without its citations and once as it stands, and has to have 1 from
+it: a cited passage pays for no wrong answer.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
-from qwenlong.rewards import extractive
-from qwenlong.rewards.answer import THINK_CLOSE, shown
-from qwenlong.rewards.normalise import normalise
+from qwenlong.rewards import choice, date, extractive, listing, numeric, order, yes_no
+from qwenlong.rewards.text.answer import THINK_CLOSE, shown
+from qwenlong.rewards.text.normalise import normalise
 from qwenlong.types import Example, Score
 
 NAME = "citation"
-Verifier = Callable[[Example, str, bool], Score]
+ANSWERS = {each.NAME: each for each in (extractive, numeric, choice, yes_no, listing, order, date)}
+"""Modules of the kinds that a cited answer may be of."""
 # Nobody cites more passages; what follows the thousandth is not expanded.
 _MOST = 1000
 # Nor does an answer with its citations need more characters after the thinking.
@@ -60,35 +61,30 @@ _BEFORE_MARK = re.compile(r"[ \t]{1,9}(?=[.,;:!?。，]|$)", re.MULTILINE)
 
 def check(example: Example) -> None:
     """Raises ``ValueError`` unless there are gold citations and answers, and beta is above 0."""
-    where = f"of example {example.id!r}"
     cited: Any = example.metadata.get("gold_citations")
     if isinstance(cited, str | bytes) or not hasattr(cited, "__iter__") or not list(cited):
-        raise ValueError(
-            f"gold_citations={cited!r} {where}: must be a list of passage numbers or labels"
-        )
+        raise ValueError(f"gold_citations={cited!r}: must be a list of passage numbers or labels")
     beta: Any = example.metadata.get("beta", 1.0)
     if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 < beta <= 100:
-        raise ValueError(f"beta={beta!r} {where}: must be a number above 0, at most 100")
-    if not any(answer.strip() for answer in example.answers):
-        raise ValueError(f"answers={list(example.answers)!r} {where}: must hold an answer")
+        raise ValueError(f"beta={beta!r}: must be a number above 0, at most 100")
+    kind = example.metadata.get("answer_kind", extractive.NAME)
+    if kind not in ANSWERS:
+        raise ValueError(f"answer_kind={kind!r}: must be one of {', '.join(ANSWERS)}")
+    ANSWERS[kind].check(example)
 
 
-def score(
-    example: Example,
-    response: str,
-    thinking: bool = True,
-    answer: Verifier = extractive.score,
-) -> Score:
-    """F-beta of the citations where ``answer`` finds the answer right, else 0."""
+def score(example: Example, response: str, thinking: bool = True) -> Score:
+    """F-beta of the citations where the answer is right, else 0."""
+    answer = ANSWERS[example.metadata.get("answer_kind", extractive.NAME)].score
     before, closed, final = response.rpartition(THINK_CLOSE)
     gold = {_key(str(label)) for label in example.metadata["gold_citations"]}
-    judged = answer(example, response, thinking)
-    cited: set[str] = set()
+    cited, bare = set[str](), final
     if len(final) <= _LONGEST:
         cited, bare = _cited(final, by_label=not all(label.isdecimal() for label in gold))
-        if judged.value < 1.0 and bare != final:
-            without = answer(example, before + closed + bare, thinking)
-            judged = without if without.value >= judged.value else judged
+    judged = answer(example, before + closed + bare, thinking)
+    if judged.value < 1.0 and bare != final:
+        whole = answer(example, response, thinking)
+        judged = whole if whole.value > judged.value else judged
     right = len(cited & gold)
     precision, recall = right / max(1, len(cited)), right / len(gold)
     beta = float(example.metadata.get("beta", 1.0))

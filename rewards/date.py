@@ -1,6 +1,6 @@
 """Dates: the gold answer's day, month, quarter or year, however it is written.
 
-How dates are read is in ``dates``. What counts as right:
+How dates are read is in ``numbers/dates``. What counts as right:
 
 - **Precision.** The gold answer's: for "March 2021" the fourth of March 2021 is right, for the
   fourth of March 2021 "March 2021" is not. A month may answer for its quarter.
@@ -21,10 +21,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from qwenlong.rewards.answer import extract
-from qwenlong.rewards.dates import Date, read
-from qwenlong.rewards.tidy import shown
-from qwenlong.types import Example, InputError, Score
+from qwenlong.rewards.numbers.dates import Date, read
+from qwenlong.rewards.text.answer import extract, shown
+from qwenlong.types import Example, Score
 
 NAME = "date"
 _LONGEST = 300
@@ -50,19 +49,14 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
 
 
 def check(example: Example) -> None:
-    """Raises InputError where a gold answer is no date, or the metadata cannot be right."""
+    """Raises ``ValueError`` where a gold answer is no date, or the metadata is wrong."""
     day_first = example.metadata.get("day_first")
     if day_first not in (None, True, False):
-        raise InputError(
-            f"example {example.id!r}: metadata day_first={day_first!r}: must be true or false"
-        )
+        raise ValueError(f"metadata day_first={day_first!r}: must be true or false")
     if not example.answers:
-        raise InputError(f"example {example.id!r}: answers=[]: must hold a date")
-    try:
-        for answer in example.answers:
-            _gold(answer, day_first)
-    except InputError as error:
-        raise InputError(f"example {example.id!r}: {error}") from None
+        raise ValueError("answers=[]: must be one date or more")
+    for answer in example.answers:
+        _gold(answer, day_first)
 
 
 @lru_cache(maxsize=4096)
@@ -71,7 +65,7 @@ def _gold(answer: str, day_first: bool | None) -> tuple[Date, ...]:
     reading = read(answer, day_first) if len(answer) <= _LONGEST_GOLD else None
     if reading is None or len(set(reading.claims)) != 1:
         why = (reading.problem if reading else "it is too long") or "it is no single date"
-        raise InputError(f"answer {shown(answer)!r}: must be a date such as 2021-03-04; {why}")
+        raise ValueError(f"answers=[{shown(answer)!r}]: must be a date such as 2021-03-04; {why}")
     return reading.claims[0]
 
 

@@ -23,9 +23,10 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 
-from qwenlong.rewards.answer import asks, extract, shown, without_copula
-from qwenlong.rewards.normalise import language_of, normalise, tokens, uncited
-from qwenlong.types import Example, InputError, Score
+from qwenlong.rewards.numbers.words import NUMBER_WORDS
+from qwenlong.rewards.text.answer import asks, extract, shown, without_copula
+from qwenlong.rewards.text.normalise import language_of, normalise, tokens, uncited
+from qwenlong.types import Example, Score
 
 NAME = "extractive"
 # Far longer than the gold is no answer, however it begins, and need not be read.
@@ -33,12 +34,11 @@ _LONGER = 1000
 
 
 def check(example: Example) -> None:
-    """Raises InputError, a ValueError, where an example has no gold answer or a blank one."""
+    """Raises ``ValueError`` where an example has no gold answer or a blank one."""
     blank = [gold for gold in example.answers if not normalise(gold)]
     if not example.answers or blank:
-        raise InputError(
-            f"answers={list(example.answers)!r} of example {example.id!r}:"
-            " must be one text or more, none of them blank"
+        raise ValueError(
+            f"answers={list(example.answers)!r}: must be one text or more, none of them blank"
         )
 
 
@@ -149,32 +149,16 @@ _ARTICLES = {
 }
 _DATED = re.compile(r"(?:in|on|at|en|im|am) (?=\d)")
 _YEAR = re.compile(r"\d{4}年")
-_ONES = {
-    "": "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
-    " fifteen sixteen seventeen eighteen nineteen",
-    "es": "cero uno dos tres cuatro cinco seis siete ocho nueve diez once doce trece catorce"
-    " quince dieciséis diecisiete dieciocho diecinueve",
-    "de": "null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn"
-    " fünfzehn sechzehn siebzehn achtzehn neunzehn",
+_NUMBERS = {
+    language: {word: str(number) for word, number in words.items()}
+    for language, words in NUMBER_WORDS.items()
 }
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
-
-
-def _number_words() -> dict[str, dict[str, str]]:
-    table = {
-        language: {word: str(number) for number, word in enumerate(words.split())}
-        for language, words in _ONES.items()
-    }
-    for ten, word in enumerate(_TENS.split(), start=2):
-        table[""][word] = str(10 * ten)
-        for one, small in enumerate(_ONES[""].split()[1:10], start=1):
-            table[""][f"{word}-{small}"] = str(10 * ten + one)
-    table["es"] |= {"un": "1", "una": "1", "veinte": "20"}
-    table["de"] |= {"ein": "1", "eine": "1", "zwanzig": "20"}
-    return table
-
-
-_NUMBER_WORDS = _number_words()
+_NUMBERS["en"] |= {
+    f"{ten}-{one}": str(tens + ones)
+    for ten, tens in NUMBER_WORDS["en"].items()
+    for one, ones in NUMBER_WORDS["en"].items()
+    if tens >= 20 and 0 < ones < 10
+}
 
 
 @lru_cache(maxsize=8192)
@@ -185,7 +169,7 @@ def _gold_forms(gold: str, language: str) -> tuple[str, ...]:
 def _forms(text: str, plain: str, language: str) -> Iterable[str]:
     """``plain``, the normalised ``text``, and other spellings of the same."""
     yield plain
-    if number := _NUMBER_WORDS[""].get(plain) or _NUMBER_WORDS.get(language, {}).get(plain):
+    if number := _NUMBERS["en"].get(plain) or _NUMBERS.get(language, {}).get(plain):
         yield number
     if dated := _DATED.match(plain):
         yield plain[dated.end() :]

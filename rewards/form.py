@@ -29,7 +29,7 @@ import referencing
 import referencing.exceptions
 import referencing.jsonschema
 
-from qwenlong.rewards.answer import (
+from qwenlong.rewards.text.answer import (
     LAST_LINE,
     THINK_CLOSE,
     THINK_OPEN,
@@ -53,23 +53,22 @@ _Validator = jsonschema.validators.extend(
 
 def check(example: Example) -> None:
     """Raises ``ValueError`` unless the metadata asks for a form, and that can be read."""
-    where = f"of example {example.id!r}"
     asked = {part: example.metadata[part] for part in PARTS if part in example.metadata}
     if not asked:
-        raise ValueError(f"metadata {where}: must ask for one of {', '.join(PARTS)}")
+        raise ValueError(f"metadata: must ask for one of {', '.join(PARTS)}")
     if asked.get("thinking", "present") not in ("present", "absent"):
-        raise ValueError(f"thinking={asked['thinking']!r} {where}: must be present or absent")
+        raise ValueError(f"thinking={asked['thinking']!r}: must be present or absent")
     for part in ("min_characters", "max_characters"):
         value = asked.get(part, 1)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{part}={value!r} {where}: must be a whole number above 0")
+            raise ValueError(f"{part}={value!r}: must be a whole number above 0")
     least, most = asked.get("min_characters", 1), asked.get("max_characters")
     if most is not None and most < least:
-        raise ValueError(f"max_characters={most} {where}: must be {least} or more")
+        raise ValueError(f"max_characters={most}: must be {least} or more")
     if asked.get("answer_line", True) is not True:
-        raise ValueError(f"answer_line={asked['answer_line']!r} {where}: must be true or left out")
+        raise ValueError(f"answer_line={asked['answer_line']!r}: must be true or left out")
     if "json_schema" in asked:
-        _check_schema(asked["json_schema"], where)
+        _check_schema(asked["json_schema"])
 
 
 def score(example: Example, response: str, thinking: bool = True) -> Score:
@@ -213,17 +212,15 @@ def _same(value: Any) -> Any:
     return [_same(child) for child in value] if isinstance(value, list) else value
 
 
-def _check_schema(schema: Any, where: str) -> None:
+def _check_schema(schema: Any) -> None:
     if not isinstance(schema, Mapping | bool):
-        raise ValueError(f"json_schema={schema!r} {where}: must be a JSON schema, an object")
+        raise ValueError(f"json_schema={schema!r}: must be a JSON schema, an object")
     try:
         _Validator.check_schema(schema)
         json.dumps(schema)
     except (jsonschema.SchemaError, TypeError) as error:
         told = getattr(error, "message", str(error))
-        raise ValueError(
-            f"json_schema {where}: must be a schema of draft 2020-12; {told}"
-        ) from None
+        raise ValueError(f"json_schema: must be a schema of draft 2020-12; {told}") from None
     contents = referencing.Resource.from_contents(
         schema, default_specification=referencing.jsonschema.DRAFT202012
     )
@@ -235,7 +232,7 @@ def _check_schema(schema: Any, where: str) -> None:
                 continue
         except referencing.exceptions.Unresolvable:
             pass
-        raise ValueError(f"json_schema {where}: $ref {reference!r} must be to a part of itself")
+        raise ValueError(f"json_schema: $ref {reference!r} must be to a part of itself")
 
 
 def _references(schema: Any) -> Iterator[str]:

@@ -9,17 +9,20 @@ one to be dropped has the value NaN, so that nobody can take it for a 0.
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, reduce
+from functools import reduce
 from importlib import import_module
 from numbers import Real
 from typing import Any
 
 from qwenlong.config import RewardConfig
-from qwenlong.rewards.answer import extract
-from qwenlong.rewards.judge import Judge, Verdict
-from qwenlong.rewards.judge_prompt import Case
+from qwenlong.rewards import extractive
+from qwenlong.rewards.judge.judge import Judge, Verdict
+from qwenlong.rewards.judge.prompt import Case
+from qwenlong.rewards.judged import Shown, shown
 from qwenlong.rewards.registry import VERIFIERS, Verifier, verifier
 from qwenlong.types import Example, InputError, Score, StoppedError
 
@@ -49,7 +52,6 @@ class Rewards:
     judge: Judge | None = None
     unjudged: str = "stop"
     """stop, rule or drop."""
-    thinking: bool = True
 
     def of(self, source: str) -> RewardConfig:
         return self.by_source.get(source) or self.by_source.get(EVERY) or RewardConfig(EVERY)
@@ -63,36 +65,31 @@ def check(rewards: Rewards, examples: Iterable[Example]) -> None:
     """Reads every gold answer as its source's rule will, before a run needs it.
 
     Raises:
-        InputError: one that cannot be read, or a kind that is not there.
+        InputError: one that cannot be read, a kind that is not there, or one whose rule a judge
+            must not replace.
     """
     for example in examples:
-        rule = rewards.of(example.source).rule
-        if rule is None or ":" not in rule:
-            verifier(replace(example, kind=rule or example.kind))
+        reward = rewards.of(example.source)
+        kind, judged = _kind(reward, example), reward.combine != "rule"
+        if judged:
+            _shown(reward, example)
+        # A judge is shown the gold answers as those of their kind, whatever the rule.
+        if reward.rule is None or ":" not in reward.rule or (judged and kind in VERIFIERS):
+            verifier(replace(example, kind=kind))
 
 
-def check_rules(rewards: Rewards, sources: Collection[str]) -> None:
-    """Finds before a run rules that are not there, and rewards of none of the ``sources``.
+def check_sources(rewards: Rewards, sources: Collection[str]) -> None:
+    """Finds before a run rewards of none of the ``sources``.
 
     Raises:
         InputError: with the key, its value and what would be right.
     """
-    for source, reward in rewards.by_source.items():
-        if reward.rule is not None:
-            try:
-                load_rule(reward.rule)
-            except InputError as error:
-                raise InputError(f"rewards.by_source: {error}") from None
+    for i, source in enumerate(rewards.by_source):
         if source not in sources and source != EVERY:
             raise InputError(
-                f"rewards.by_source: source={source}: no example is of that source; there are"
+                f"rewards.by_source.{i}.source={source}: no example is of that source; there are"
                 f" {', '.join(sorted(sources))}"
             )
-
-
-def score(rewards: Rewards, example: Example, response: str) -> Score:
-    """The score of one response; of many, ``score_all`` asks the judge for all at once."""
-    return score_all(rewards, [(example, response)])[0]
 
 
 def score_all(rewards: Rewards, answered: Sequence[tuple[Example, str]]) -> list[Score]:
@@ -102,38 +99,41 @@ def score_all(rewards: Rewards, answered: Sequence[tuple[Example, str]]) -> list
         UnjudgedError: the judge gave no verdict, and the policy is ``stop``.
     """
     rules = [ruled(rewards, example, response) for example, response in answered]
+    verdicts: dict[int, Verdict] = {}
     cases: dict[int, Case] = {}
     for i, ((example, response), rule) in enumerate(zip(answered, rules, strict=True)):
-        combine = rewards.of(example.source).combine
-        if combine == "rule" or _SETTLED.get(combine) == rule.value:
+        reward = rewards.of(example.source)
+        if reward.combine == "rule" or _SETTLED.get(reward.combine) == rule.value:
             continue
-        answer = extract(response, rewards.thinking).answer
-        if answer is not None:
-            cases[i] = Case(example.question, example.answers, answer)
-    verdicts = dict(zip(cases, _verdicts(rewards, list(cases.values())), strict=True))
+        asked = _asked(_shown(reward, example), example, response, rule)
+        if isinstance(asked, Case):
+            cases[i] = asked
+        else:
+            verdicts[i] = asked
+    cases = _with_decoys(rewards, [example for example, _ in answered], cases)
+    verdicts |= zip(cases, _verdicts(rewards, list(cases.values())), strict=True)
     return [
-        combined(rewards, answered[i][0], rules[i], verdicts.get(i)) for i in range(len(answered))
+        combined(rewards, example, rule, verdicts.get(i))
+        for i, ((example, _), rule) in enumerate(zip(answered, rules, strict=True))
     ]
 
 
 def ruled(rewards: Rewards, example: Example, response: str) -> Score:
     """The rule's part of a score."""
     rule = rewards.of(example.source).rule
-    return load_rule(rule or example.kind)(example, response, rewards.thinking)
+    return load_rule(rule or example.kind)(example, response, True)
 
 
 def combined(rewards: Rewards, example: Example, rule: Score, verdict: Verdict | None) -> Score:
-    """The score of rule and judge. Without a verdict the judge was not asked."""
+    """The score of rule and judge; without a verdict the rule decides."""
     combine = rewards.of(example.source).combine
     if combine == "rule":
         return rule
     name = f"{combine}({rule.verifier}, judge)"
     why = rule.breakdown.get("why", "")
     parts = {**rule.breakdown, "rule_score": f"{rule.value:g}", "rule_why": why}
-    if verdict is None and _SETTLED.get(combine) == rule.value:
-        return Score(rule.value, name, {**parts, "judge_score": "not asked: the rule decides"})
     if verdict is None:
-        verdict = Verdict(True, 0.0, "no answer: the judge has nothing to read")
+        return Score(rule.value, name, {**parts, "judge_score": "not asked: the rule decides"})
     parts["judge_why"] = verdict.why
     if verdict.value is None:
         return _unjudged(rewards, example, Score(rule.value, name, parts), verdict.why)
@@ -159,13 +159,15 @@ def load_rule(name: str) -> Verifier:
     return _imported(name)
 
 
-@cache
 def _imported(name: str) -> Verifier:
     module, _, attributes = name.partition(":")
+    if os.getcwd() not in sys.path:  # where one's own rules stand; last, so that it hides nothing
+        sys.path.append(os.getcwd())
     try:
         found: Any = reduce(getattr, attributes.split("."), import_module(module))
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"rule={name}: cannot be imported: {error}") from None
+    except Exception as error:  # whatever a module of the user's raises
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"rule={name}: cannot be imported: {told}") from None
     if not callable(found):
         raise InputError(f"rule={name}: cannot be called; it is {type(found).__name__}")
     return _as_verifier(name, found)
@@ -187,11 +189,64 @@ def _as_verifier(name: str, rule: Callable[[Example, str, bool], Any]) -> Verifi
     return scored
 
 
+def _kind(reward: RewardConfig, example: Example) -> str:
+    """The kind by which the gold answers are to be read."""
+    return example.kind if reward.rule is None or ":" in reward.rule else reward.rule
+
+
+def _shown(reward: RewardConfig, example: Example) -> Shown:
+    kind = _kind(reward, example)
+    found = shown(kind)
+    if found is None:
+        raise InputError(
+            f"example {example.id!r} of source={example.source} and kind={kind}: its rewards have"
+            f" combine={reward.combine}, but a judge cannot replace the rule of this kind; give"
+            " the source a line with combine=rule in rewards.by_source"
+        )
+    return found
+
+
+def _asked(kind: Shown, example: Example, response: str, rule: Score) -> Case | Verdict:
+    """What the judge is asked, or its verdict where there is nothing to ask."""
+    answer = kind.answer(response)
+    if answer:
+        return replace(kind.case(example), answer=answer)
+    if rule.value > 0 or rule.breakdown.get("extracted"):
+        return Verdict(None, "the rule found an answer of which the judge can be shown nothing")
+    return Verdict(0.0, "no answer: the judge has nothing to read")
+
+
+def _with_decoys(
+    rewards: Rewards, examples: Sequence[Example], cases: Mapping[int, Case]
+) -> dict[int, Case]:
+    """For the judge's control: the gold answer of another example of the same source and kind.
+
+    One that the rule accepts here, too, is none.
+    """
+    decoys: dict[tuple[str, str], dict[str, None]] = {}
+    for i, case in cases.items():
+        decoys.setdefault((examples[i].source, examples[i].kind), {})[case.golds[0]] = None
+
+    def decoy(example: Example, case: Case) -> str:
+        kind = _kind(rewards.of(example.source), example)
+        rule = VERIFIERS.get(kind, extractive.score)
+        for gold in decoys[example.source, example.kind]:
+            said = rule(example, f"\\boxed{{{gold}}}", False)
+            if gold not in case.golds and said.value < 1.0:
+                return gold
+        return ""
+
+    return {
+        i: case if case.decoy else replace(case, decoy=decoy(examples[i], case))
+        for i, case in cases.items()
+    }
+
+
 def _verdicts(rewards: Rewards, cases: Sequence[Case]) -> list[Verdict]:
     if not cases:
         return []
     if not rewards.judge:
-        return [Verdict(False, None, "there is no judge")] * len(cases)
+        return [Verdict(None, "there is no judge")] * len(cases)
     return rewards.judge.verdicts(cases)
 
 
@@ -199,7 +254,7 @@ def _unjudged(rewards: Rewards, example: Example, rule: Score, why: str) -> Scor
     if rewards.unjudged == "stop":
         raise UnjudgedError(
             f"example {example.id!r} of source {example.source!r}: the judge gave no verdict:"
-            f" {why} (unjudged=stop)"
+            f" {why} (rewards.unjudged=stop)"
         )
     marked = {**rule.breakdown, "judge_score": "unjudged", "unjudged": rewards.unjudged}
     if rewards.unjudged == "drop":

@@ -7,7 +7,7 @@ maps a gold item to a list of other ways to write it.
 
 With m items right, c claimed and g asked for: f1 = 2m / (c + g), iou = m / (c + g - m), exact = 1
 where m = c = g. Every claimed item that is not asked for, a repeated one too, adds to c, so that a
-list of all candidates or one huge text gains nothing. How items are found: see ``items``.
+list of all candidates or one huge text gains nothing. How items are found: see ``text/items``.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from collections.abc import Mapping
 
 from rapidfuzz.distance import LCSseq
 
-from qwenlong.rewards.answer import asks, shown
-from qwenlong.rewards.item_lines import ITEM_BREAK, extract_items
-from qwenlong.rewards.items import Claims, claims_of, known_items
+from qwenlong.rewards.text.answer import asks, shown
+from qwenlong.rewards.text.item_lines import ITEM_BREAK, extract_items
+from qwenlong.rewards.text.items import Claims, claims_of, known_items
 from qwenlong.types import Example, Score
 
 NAME = "list"
@@ -28,18 +28,17 @@ METRICS = ("f1", "iou", "exact")
 
 def check(example: Example) -> None:
     """Raises ``ValueError`` unless there is a gold item, and the metadata can be read."""
-    where = f"of example {example.id!r}"
     if not _golds(example):
-        raise ValueError(f"answers={list(example.answers)!r} {where}: must hold at least one item")
+        raise ValueError(f"answers={list(example.answers)!r}: must hold at least one item")
     metric = example.metadata.get("metric", "f1")
     if metric not in METRICS:
-        raise ValueError(f"metric={metric!r} {where}: must be one of {', '.join(METRICS)}")
+        raise ValueError(f"metric={metric!r}: must be one of {', '.join(METRICS)}")
     ordered = example.metadata.get("ordered", False)
     if not isinstance(ordered, bool):
-        raise ValueError(f"ordered={ordered!r} {where}: must be true or false")
+        raise ValueError(f"ordered={ordered!r}: must be true or false")
     aliases = example.metadata.get("aliases", {})
     if not isinstance(aliases, Mapping) or not set(aliases) <= set(example.answers):
-        raise ValueError(f"aliases={aliases!r} {where}: must map gold items to lists of texts")
+        raise ValueError(f"aliases={aliases!r}: must map gold items to lists of texts")
 
 
 def score(example: Example, response: str, thinking: bool = True) -> Score:

@@ -1,6 +1,6 @@
 """Numeric answers: the right number with its sign, scale and unit, however it is written.
 
-How numbers are read is in ``numbers`` and its parts. What counts as right:
+How numbers are read is in ``numbers/``, from ``quantities`` on. What counts as right:
 
 - **Tolerance.** Half a unit of the gold answer's last place: 32.44 is right for 32.4, and 32.36
   too, 32.5 is not. A gold answer that is a bare whole number is often a count: at most half a per
@@ -14,8 +14,8 @@ How numbers are read is in ``numbers`` and its parts. What counts as right:
   accepts 12.5 %, 12.5, and 0.125 only where the answer calls it a fraction, decimal or ratio, or
   writes 12.5 % beside it. For a gold answer without percent 12.5 % is 0.125. Where the question
   asks for a percentage the gold answer may already be one: from 10 up it is taken so, below 1
-  for a fraction, and between nobody knows, so percent signs are refused;
-  ``metadata["scale"]`` ``"percent"`` or ``"fraction"`` settles it.
+  for a fraction, and between for either; ``metadata["scale"]`` ``"percent"`` or ``"fraction"``
+  settles it.
 - **Scale.** ``metadata["scale"]`` ("thousand", "million", …) belongs to every gold answer that has
   no scale of its own. 35 million is 35,000,000; a bare 35 is right only if the question asks
   "in millions".
@@ -34,13 +34,12 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
-from qwenlong.rewards.answer import extract
-from qwenlong.rewards.asked import PERCENT, Asked, same_dimension, signed
-from qwenlong.rewards.golds import Gold, golds_of
-from qwenlong.rewards.numbers import Quantity, read
-from qwenlong.rewards.tidy import shown
-from qwenlong.rewards.units import CURRENCIES
-from qwenlong.types import Example, InputError, Score
+from qwenlong.rewards.numbers.asked import PERCENT, Asked, same_dimension, signed
+from qwenlong.rewards.numbers.golds import Gold, golds_of
+from qwenlong.rewards.numbers.quantities import Quantity, read
+from qwenlong.rewards.numbers.units import CURRENCIES
+from qwenlong.rewards.text.answer import extract, shown
+from qwenlong.types import Example, Score
 
 NAME = "numeric"
 _LONGEST = 400
@@ -65,11 +64,8 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
 
 
 def check(example: Example) -> None:
-    """Raises InputError where a gold answer is no number, or the metadata cannot be right."""
-    try:
-        golds_of(example)
-    except InputError as error:
-        raise InputError(f"example {example.id!r}: {error}") from None
+    """Raises ``ValueError`` where a gold answer is no number, or the metadata is wrong."""
+    golds_of(example)
 
 
 def _judged(example: Example, answer: str) -> str:
@@ -107,9 +103,9 @@ def _compared(gold: Gold, claims: tuple[Quantity, ...], asked: Asked) -> str:
 
 def _with_fractions(claims: tuple[Quantity, ...]) -> tuple[Quantity, ...]:
     """0.125 beside 12.5% is a fraction."""
-    shares = [claim for claim in claims if claim.form == "percent"]
-    if not shares or len(claims) == 1:
+    if len(claims) == 1:
         return claims
+    shares = [claim for claim in claims if claim.form == "percent"]
     return tuple(
         claim._replace(form="fraction")
         if claim.form == "plain" and any(_near(claim, share) for share in shares)
@@ -137,11 +133,16 @@ def _difference(gold: Gold, claim: Quantity, asked: Asked) -> str:
     target = gold.quantity.value
     reason = f"{claim.literal!r} is another number than {gold.text!r}"
     for value in _readings(gold.quantity, claim, asked):
-        if abs(value - target) <= gold.tolerance and (value > 0) == (target > 0):
+        if value == target:
             return ""
-        if value and target and abs(abs(value) - abs(target)) <= gold.tolerance:
+        same_sign = (value.numerator > 0) == (target.numerator > 0)
+        if same_sign and abs(value - target) <= gold.tolerance:
+            return ""
+        if not value or not target:
+            continue
+        if not same_sign and abs(value + target) <= gold.tolerance:
             reason = f"{claim.literal!r} has the wrong sign"
-        elif value and target and _is_power_of_ten(abs(value / target)):
+        elif _is_power_of_ten(abs(value / target)):
             reason = f"{claim.literal!r} has the wrong scale"
     return reason
 
@@ -153,7 +154,8 @@ def _readings(gold: Quantity, claim: Quantity, asked: Asked) -> tuple[Fraction, 
         return (value * asked.share if claim.form == "plain" else value,)
     if claim.form == "percent":
         if gold.form == "plain" and abs(gold.value) >= 1 and asked.percent:
-            return (value / PERCENT,) if abs(gold.value) >= 10 else ()
+            # "5" for 5 % is common, 1.6383 for 163.83 % is not unknown.
+            return (value / PERCENT,) if abs(gold.value) >= 10 else (value / PERCENT, value)
         return (value,) if gold.form != "scaled" else ()
     if asked.scale is None or (claim.form == "scaled") == (gold.form == "scaled"):
         return (value,)
@@ -165,9 +167,10 @@ def _readings(gold: Quantity, claim: Quantity, asked: Asked) -> tuple[Fraction, 
 def _contradiction(gold: Quantity, claim: Quantity, asked: Asked) -> str:
     """A unit, currency or noun other than the gold answer's, or thousands in a year."""
     measures = claim.measures
-    marked = any(mark in claim.literal for mark in ",.' ")
-    if asked.year and gold.step == 1 and (marked or measures - {"year"}):
-        return f"{claim.literal!r} is no way to write a year"
+    if asked.year and gold.step == 1:
+        marked = any(mark in claim.literal for mark in ",.' ")
+        if marked or measures - {"year"}:
+            return f"{claim.literal!r} is no way to write a year"
     if gold.measures:
         wrong = bool(measures) and gold.measures.isdisjoint(measures)
         physical = not gold.measures & CURRENCIES

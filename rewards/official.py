@@ -21,7 +21,7 @@ import re
 import string
 from collections.abc import Callable
 
-from qwenlong.rewards.answer import THINK_CLOSE
+from qwenlong.rewards.text.answer import THINK_CLOSE, shown
 from qwenlong.types import Example, Score
 
 DOCQA, DOCMATH, CHOICE = "official_docqa", "official_docmath", "official_choice"
@@ -41,7 +41,6 @@ _DECIMAL = re.compile(r"-?[0-9]*[.][0-9]+")
 _LETTERS = (re.compile(rf"{_CHOSEN} \(([A-D])\)"), re.compile(rf"{_CHOSEN} ([A-D])"))
 _BARE = re.compile(r"\(?[A-D]\)?\.?")
 _TEXT_END, _FORMAT = "</text>", "Format your response as follows:"
-_SHOWN = 200
 
 JUDGE_SYSTEM = (
     "You decide whether two answers to a problem are the same. Do not solve the problem. Answers"
@@ -53,16 +52,16 @@ JUDGE_SYSTEM = (
 
 def score_docqa(example: Example, response: str, thinking: bool = True) -> Score:
     """1 if answer and gold, normalised, contain each other in either direction."""
-    answer = _docqa_answer(_final(response, thinking) or "")
+    answer = docqa_answer(response, thinking)
     if not answer:
         return _unread(DOCQA, example, f"nothing after {_SAID!r}")
     said = _docqa_normalised(answer)
     for gold in example.answers:
         meant = _docqa_normalised(_docqa_gold(gold))
         if meant in said or said in meant:
-            why = f"right: {_shown(said)!r} and {_shown(meant)!r} contain one the other"
+            why = f"right: {shown(said)!r} and {shown(meant)!r} contain one the other"
             return _score(1.0, DOCQA, example, answer, why)
-    return _score(0.0, DOCQA, example, answer, f"wrong: {_shown(said)!r} and no gold share a text")
+    return _score(0.0, DOCQA, example, answer, f"wrong: {shown(said)!r} and no gold share a text")
 
 
 def score_docmath(example: Example, response: str, thinking: bool = True) -> Score:
@@ -71,21 +70,21 @@ def score_docmath(example: Example, response: str, thinking: bool = True) -> Sco
     Raises:
         ValueError: the gold answer has no number, as officially.
     """
-    golds = [_docmath_gold(example, gold) for gold in example.answers]
-    read = _docmath_read((_final(response, thinking) or "").replace("*", ""))
+    golds = [_docmath_gold(gold) for gold in example.answers]
+    read = docmath_answer(response, thinking)
     if not read:
         return _unread(DOCMATH, example, f"no number right after {_SAID!r}")
     number = _docmath_number(read)
     for text, gold in zip(example.answers, golds, strict=True):
         if _docmath_same(number, gold):
-            why = f"right: {_shown(read)!r} is close enough to {_shown(text)!r}"
+            why = f"right: {shown(read)!r} is close enough to {shown(text)!r}"
             return _score(1.0, DOCMATH, example, read, why)
-    return _score(0.0, DOCMATH, example, read, f"wrong: {_shown(read)!r} is close to no gold")
+    return _score(0.0, DOCMATH, example, read, f"wrong: {shown(read)!r} is close to no gold")
 
 
 def score_choice(example: Example, response: str, thinking: bool = True) -> Score:
     """1 if the capital A to D that follows "The correct answer is" is the gold one."""
-    letter = _letter(_final(response, thinking) or "")
+    letter = choice_answer(response, thinking)
     if letter is None:
         return _unread(CHOICE, example, f"no letter A to D after {_CHOSEN!r}")
     if letter in [_letter(_choice_gold(gold)) for gold in example.answers]:
@@ -93,10 +92,22 @@ def score_choice(example: Example, response: str, thinking: bool = True) -> Scor
     return _score(0.0, CHOICE, example, letter, f"wrong: read as {letter}")
 
 
+def docqa_answer(response: str, thinking: bool = True) -> str | None:
+    return _docqa_answer(_final(response, thinking) or "") or None
+
+
+def docmath_answer(response: str, thinking: bool = True) -> str | None:
+    return _docmath_read((_final(response, thinking) or "").replace("*", "")) or None
+
+
+def choice_answer(response: str, thinking: bool = True) -> str | None:
+    return _letter(_final(response, thinking) or "")
+
+
 def check_docmath(example: Example) -> None:
     """Officially a gold answer without a number raises in the middle of training."""
     for gold in example.answers:
-        _docmath_gold(example, gold)
+        _docmath_gold(gold)
 
 
 def check_choice(example: Example) -> None:
@@ -104,9 +115,7 @@ def check_choice(example: Example) -> None:
     for gold in example.answers:
         bare = _CHOSEN not in gold
         if _letter(_choice_gold(gold)) is None or (bare and not _BARE.fullmatch(gold.strip())):
-            raise ValueError(
-                f"example {example.id!r}: gold answer {_shown(gold)!r}: {CHOICE} needs A, B, C or D"
-            )
+            raise ValueError(f"answers=[{shown(gold)!r}]: must be A, B, C or D for {CHOICE}")
 
 
 def official_question(prompt: str) -> str:
@@ -171,14 +180,14 @@ def _docmath_read(text: str) -> str | None:
     return found[1].replace(",", "").rstrip(".") if found else None
 
 
-def _docmath_gold(example: Example, gold: str) -> float:
+def _docmath_gold(gold: str) -> float:
     text = gold.replace("*", "")
     read = _docmath_read(text if _SAID in text.lower() else f"{_SAID} {text.strip()}")
     number = None if read is None else _docmath_number(read)
     if number is None or math.isinf(number):
         raise ValueError(
-            f"example {example.id!r}: gold answer {_shown(gold)!r}: {DOCMATH} needs a number in"
-            " plain digits, such as 32.4 or -1,234"
+            f"answers=[{shown(gold)!r}]: must be a number in plain digits, such as 32.4 or -1,234,"
+            f" for {DOCMATH}"
         )
     return number
 
@@ -241,13 +250,9 @@ def _unread(kind: str, example: Example, why: str) -> Score:
 
 def _score(value: float, kind: str, example: Example, answer: str, why: str) -> Score:
     breakdown = {
-        "extracted": _shown(answer),
+        "extracted": shown(answer),
         "rule": f"official: {_CHOSEN if kind == CHOICE else _SAID} …",
-        "compared_with": _shown(" | ".join(example.answers)),
+        "compared_with": shown(" | ".join(example.answers)),
         "why": why,
     }
     return Score(value, kind, breakdown)
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"

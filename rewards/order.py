@@ -13,7 +13,7 @@
 An answer with a missing, a repeated or an unknown item is no permutation and has 0 by all three,
 so that nothing is won by leaving out what is not known. "3 > 1 > 2", "3, 1, 2", "[3, 1, 2]",
 "C → A → B", "CAB", "first C, then A, then B" and lines are read; "2 < 1 < 3", which to some ends
-with the first, and ties are not. How items are found: see ``items``.
+with the first, and ties are not. How items are found: see ``text/items``.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from functools import lru_cache
 from math import log2
 from typing import Any
 
-from qwenlong.rewards.answer import LEAD_IN, asks, shown, without_copula
-from qwenlong.rewards.item_lines import ITEM_BREAK, extract_items
-from qwenlong.rewards.items import Claims, Known, claims_of, item_key, known_items
+from qwenlong.rewards.choice import check_options
+from qwenlong.rewards.text.answer import LEAD_IN, asks, shown, without_copula
+from qwenlong.rewards.text.item_lines import ITEM_BREAK, extract_items
+from qwenlong.rewards.text.items import Claims, Known, claims_of, item_key, known_items
 from qwenlong.types import Example, Score
 
 NAME = "order"
@@ -63,15 +64,15 @@ _LABEL = re.compile(r"\d{1,3}|[A-Za-z]")
 
 def check(example: Example) -> None:
     """Raises ``ValueError`` unless the gold answers are two or more different items in order."""
-    where = f"of example {example.id!r}"
     metric = example.metadata.get("metric", "pairwise")
     if metric not in METRICS:
-        raise ValueError(f"metric={metric!r} {where}: must be one of {', '.join(METRICS)}")
+        raise ValueError(f"metric={metric!r}: must be one of {', '.join(METRICS)}")
+    check_options(example)
     _, gold, _ = _question(example.answers, _pairs(example))
     if len(gold) < 2 or len(set(gold)) < len(gold):
         raise ValueError(
-            f"answers={list(example.answers)!r} {where}: must be at least two different items in"
-            " their order, or one text with all of them; with options, each of them an option"
+            f"answers={list(example.answers)!r}: must be at least two different items in their"
+            " order, or one text with all of them; with options, each of them an option"
         )
 
 

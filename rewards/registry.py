@@ -53,7 +53,8 @@ CHECKS: dict[str, Check] = {
     "official_docmath": official.check_docmath,
     "official_choice": official.check_choice,
 }
-"""Of the kinds whose gold answers can be unreadable: raises ValueError for one that is."""
+"""Of the kinds whose gold answers can be unreadable: raises ``ValueError`` for one that is, with
+key, value and what would be right; the example's id is added here."""
 
 
 def score(example: Example, response: str, thinking: bool = True) -> Score:
@@ -78,8 +79,7 @@ def verifier(example: Example) -> Verifier:
             check(example)
         except ValueError as error:
             told = " ".join(str(error).split())
-            named = told if repr(example.id) in told else f"example {example.id!r}: {told}"
-            raise InputError(named) from None
+            raise InputError(f"example {example.id!r}: {told}") from None
     return found
 
 

@@ -23,8 +23,8 @@ from functools import lru_cache
 
 from rapidfuzz.distance import LCSseq
 
-from qwenlong.rewards.answer import BOXED, LAST_LINE, final_part, find, shown
-from qwenlong.rewards.normalise import folded, tokens
+from qwenlong.rewards.text.answer import BOXED, LAST_LINE, final_part, find, shown
+from qwenlong.rewards.text.normalise import folded, tokens
 from qwenlong.types import Example, Score
 
 NAME = "summary"
@@ -32,13 +32,13 @@ _TIMES, _LONGER = 4, 500
 # Cells of all subsequence tables together: some 20 ms.
 _TABLE = 100_000_000
 _ANNOUNCES = re.compile(
-    r"\s{0,9}(?:(?:sure|certainly|of course)[,!.]?\s)?[^\n.!?。]{0,80}(?:summary|summari[sz]e|"
-    r"摘要|总结|總結|概要|要約|요약|resumen|zusammenfassung|résumé|ملخص|सारांश)[^\n.!?。]{0,40}[:：*#]\s{0,9}\n"
-    r"|\s{0,9}#{1,6} [^\n]{0,120}\n",
+    r"\A\s{0,9}(?:(?:(?:sure|certainly|of course)[,!.]?\s)?[^\n.!?。]{0,80}(?:summary"
+    r"|summari[sz]e|摘要|总结|總結|概要|要約|요약|resumen|zusammenfassung|résumé|ملخص|सारांश)"
+    r"[^\n.!?。]{0,40}[:：*#]\s{0,9}\n|#{1,6} [^\n]{0,120}\n)",
     re.IGNORECASE,
 )
 _LABEL = re.compile(
-    r"[\s*#_]{0,9}(?:(?:therefore,? )?(?:the )?(?:final )?(?:answer is|answer|summary|tl;?dr)"
+    r"\A[\s*#_]{0,9}(?:(?:therefore,? )?(?:the )?(?:final )?(?:answer is|answer|summary|tl;?dr)"
     r"|答案|摘要|总结|總結|概要|要約|요약|정답|respuesta|resumen|antwort|zusammenfassung|résumé|ملخص|الإجابة"
     r"|सारांश|उत्तर)[*_]{0,3}\s?(?:[:：][\s*_]{0,9}|\n)",
     re.IGNORECASE,
@@ -47,13 +47,12 @@ _LABEL = re.compile(
 
 def check(example: Example) -> None:
     """Raises ``ValueError`` unless there is a reference with words, and none is too long."""
-    where = f"of example {example.id!r}"
     counts = [len(_tokens(reference)) for reference in example.answers]
     if not counts or min(counts) == 0:
-        raise ValueError(f"answers={list(example.answers)!r} {where}: must be texts with words")
+        raise ValueError(f"answers={list(example.answers)!r}: must be texts with words")
     if max(counts) * sum(counts) > _TABLE:
         raise ValueError(
-            f"answers {where}: references of {counts} words or characters take too long; the"
+            f"answers: references of {counts} words or characters take too long; the"
             f" longest times the sum may be {_TABLE:,}, as with one reference of 10,000"
         )
 
@@ -109,15 +108,10 @@ def _summary(response: str, thinking: bool) -> tuple[str | None, str]:
         # All that follows the marker, for an answer of one line is no summary.
         at = final.rfind(answer)
         return final[at:].strip() if at >= 0 else answer, f"{how} and all after it"
-    final = final[_end(_ANNOUNCES.match(final)) :]
-    final = final[_end(_LABEL.match(final)) :].strip()
+    final = _LABEL.sub("", _ANNOUNCES.sub("", final)).strip()
     if not final:
         return None, "no answer: nothing follows the thinking"
     return final, "all that follows the thinking"
-
-
-def _end(match: re.Match[str] | None) -> int:
-    return match.end() if match else 0
 
 
 @lru_cache(maxsize=256)

@@ -7,7 +7,7 @@ and no are read as true and false; a gold of yes or no is not answered by "true"
 The answer must begin with a form of one label ("Yes, because …", "No: only one is", "Not
 answerable from the documents") or end in "…, so yes"; what follows may give a reason. Refused:
 two labels ("Yes and no", "yes, no", "No. Yes."), a label denied ("not yes", "Yes, they are not"),
-a question ("Yes?"), a condition or doubt ("Yes, if …", "yes, maybe"), "I do not know".
+a label denied in its language ("Sí, no lo son", "はい、違います"), a question ("Yes?"), a condition or doubt ("Yes, if …", "yes, maybe"), "I do not know".
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from qwenlong.rewards.answer import LEAD_IN, asks, extract, shown
-from qwenlong.rewards.normalise import normalise
-from qwenlong.types import Example, InputError, Score
+from qwenlong.rewards.text.answer import LEAD_IN, asks, extract, shown
+from qwenlong.rewards.text.normalise import normalise
+from qwenlong.types import Example, Score
 
 NAME = "yes_no"
 LIMIT = 2000
 """Longer answers are not read, in characters."""
 
 _WORDS: dict[str, str] = {
-    "yes": "yes|yeah|yep|yes indeed|yes it is|是|是的|对|對|对的|對的|是肯定的"
+    "yes": "yes|yeah|yep|claro que sí|por supuesto que sí|うん|yes indeed|yes it is|是|是的|对|對|对的|對的|是肯定的"
     "|はい|ええ|そうです|はいそうです|예|네|그렇습니다"
     "|맞습니다|نعم|أجل|بلى|sí|si|ja|jawohl|हाँ|हां|जी हाँ|जी हां",
-    "no": "no|nope|nah|没有|沒有"
+    "no": "no|nope|nah|claro que no|por supuesto que no|并不是|並不是|没有|沒有"
     "|否|不|不是|不是的|不对|不對|いいえ|いえ|いや|違います|ちがいます"
     "|아니요|아니오|아뇨|아닙니다|لا|كلا|nein|नहीं|जी नहीं|ना",
     "true": "true|correct|正确的|正確的|verdadero|cierto|wahr|正确|正確|真|참|صحيح|صح|सही|सत्य",
     "false": "false|incorrect|wrong|不正确|不正確|错误的|錯誤的|falso|falsch|unwahr"
     "|错误|錯誤|错|錯|假|誤り|거짓|خطأ|خاطئ|गलत|असत्य",
-    "unanswerable": "unanswerable|not answerable|not answered|no answer|cannot answer|can't answer"
+    "unanswerable": "unanswerable|n/a|not answerable|not answered|no answer|cannot answer|can't answer"
     "|cannot be answered|can't be answered|can not be answered|could not be answered"
     "|impossible to answer|impossible to say|impossible to determine|impossible to tell"
     "|insufficient information|insufficient evidence|insufficient context|insufficient data"
@@ -65,7 +65,15 @@ _WORDS: dict[str, str] = {
     "|not provided|insufficient|do not say|does not say|do not mention|does not mention"
     "|do not state|does not state|do not specify|does not specify|no information"
     "|do not provide|does not provide|do not contain|does not contain"
-    "|do not contain enough information|does not contain enough information|not found"
+    + "".join(
+        f"|{verb} {enough} {what}"
+        for verb in "do not contain|does not contain|do not provide|does not provide"
+        "|do not give|does not give|do not have|does not have|doesn't provide|don't provide"
+        "|doesn't contain|don't contain".split("|")
+        for enough in ("enough", "sufficient")
+        for what in ("information", "evidence", "context", "detail", "details", "data")
+    )
+    + "|not found"
     "|not available|not contained|not included"
     "|no information is given|no information is provided"
     "|未提及|未提到|没有提到|沒有提到|无法从文中得知|没有提及|沒有提及|没有答案|沒有答案|未知|不明|不明です|記載なし|記載がありません"
@@ -119,7 +127,8 @@ _ALONE = re.compile(
 _UNSURE = re.compile(
     r"\b(?:maybe|perhaps|possibly|depends|depending|unsure|uncertain|not sure|unclear|either way"
     r"|quizás|quizá|tal vez|depende|vielleicht|möglicherweise|kommt darauf an)\b|ربما|शायद"
-    r"|也许|也許|可能|或许|或許|たぶん|かもしれ|아마|" + _word("unanswerable")
+    r"|\b(?:wait|hold on|hmm+|on second thoughts?|let me (?:think|check|see)|espera|warte)\b(?! (?:for|in|at|to))"
+    r"|等等|等一下|待って|잠깐|انتظر|रुको|也许|也許|可能|或许|或許|たぶん|かもしれ|아마|" + _word("unanswerable")
 )
 _CONDITION = re.compile(
     r"\W{0,3}(?:but )?(?:only )?(?:if|unless|si|wenn|falls)\b|\W{0,3}(?:如果|若|もし)"
@@ -134,6 +143,32 @@ _CLAUSE = re.compile(
 _DENIAL = re.compile(
     r"\b(?:not|never|neither|none|nobody|non|não|нет|nicht|keine?|nunca)\b|n't\b|不是|没有|沒有|ではありません|아닙니다|नहीं|ليس"
 )
+_HAN = r"不是|没|沒|不对|不對|不正确|不正確|[并並]不|[并並]非|[都皆均也]不|[都皆均]非|错|錯|否"
+# What denies in a language, by a form of "yes" that only it has: "no" is a reason in English.
+_DENIALS = {
+    "sí si": re.compile(r"\b(?:no|ni|ningun[oa]s?|ningún|nadie|nunca|jamás|tampoco|falso)\b"),
+    "ja jawohl": re.compile(
+        r"\b(?:nicht|nichts|kein\w{0,2}|nie|niemals|niemand|weder|falsch|keines\w{1,4})\b"
+    ),
+    "예 네 맞습니다 그렇습니다": re.compile("아니|아닙|아닌|않|못|없|틀|안 "),
+    "はい ええ うん そうです はいそうです": re.compile(
+        "(?<!少)ない|なか|ません|違|ちが|いいえ|誤|間違|うそ|嘘|どちらでもな"
+    ),
+    "نعم اجل بلى": re.compile(r"\b[وف]?(?:لم|لن|لا|ما|ليس\w{0,3}|غير|خطا|كلا(?! ?هما))\b"),
+    "हाँ हां": re.compile("नहीं|गलत|ग़लत|असत्य|झूठ|(?<!\\S)(?:न|ना|मत)(?!\\S)"),
+    "是 是的 对 對 对的 對的": re.compile(_HAN),
+}
+_DENIAL_OF = {
+    normalise(form): pattern for forms, pattern in _DENIALS.items() for form in forms.split()
+}
+for _form in ("जी हाँ", "जी हां"):
+    _DENIAL_OF[normalise(_form)] = _DENIAL_OF[normalise("हाँ")]
+for _form in ("claro que sí", "por supuesto que sí"):
+    _DENIAL_OF[normalise(_form)] = _DENIAL_OF[normalise("sí")]
+_SHORT = re.compile(
+    r"(?:it|he|she|they|these|those|this|that) (?:is|are|was|were|does|do|did|has|have|had|can"
+    r"|could|will|would)(?P<no> not|n't)?"
+)
 _AFFIRMS = re.compile(
     r"\W{0,3}(?:actually |in fact )?(?:it|he|she|they|both|this|that) (?:both )?"
     r"(?:is|are|was|were|does|do|did|has|have|can|will|would)(?: both| all| indeed)?\W{0,3}$"
@@ -146,12 +181,12 @@ _OPPOSITE |= {"false": {"yes", "true"}, "unanswerable": {"yes", "no", "true", "f
 
 
 def check(example: Example) -> None:
-    """Raises InputError, a ValueError, where the gold answers are not forms of one label."""
+    """Raises ``ValueError`` where the gold answers are not forms of one label."""
     labels = {_gold_label(gold) for gold in example.answers}
     if len(labels) != 1 or None in labels:
-        raise InputError(
-            f"answers={list(example.answers)!r} of example {example.id!r}: must all be forms of one"
-            " of yes, no, unanswerable, true, false"
+        raise ValueError(
+            f"answers={list(example.answers)!r}: must all be forms of one of yes, no,"
+            " unanswerable, true, false"
         )
 
 
@@ -187,14 +222,16 @@ def read(answer: str) -> tuple[str | None, str]:
         last = _SO.search(text)
         if last and not _doubted(_LABELS[last[1]], text[: last.start()]):
             return _LABELS[last[1]], ""
+        if short := _SHORT.fullmatch(text):
+            return "no" if short["no"] else "yes", ""
         return None, "the answer begins with no form of yes, no or unanswerable"
     label, rest = _LABELS[match[1]], text[match.end() :]
-    if against := _taken_back(label, rest) or _doubted(label, rest):
+    if against := _taken_back(label, match[1], rest) or _doubted(label, rest):
         return None, f"the answer says {label} and takes it back: {against}"
     return label, ""
 
 
-def _taken_back(label: str, rest: str) -> str:
+def _taken_back(label: str, form: str, rest: str) -> str:
     """What right behind a label denies it."""
     joined = _JOINED.match(rest)
     following = _NEXT.match(rest, joined.end() if joined else 0)
@@ -207,6 +244,8 @@ def _taken_back(label: str, rest: str) -> str:
         return "it is said under a condition"
     first = _CLAUSE.split(rest.lstrip(" ,.;:!-"), maxsplit=1)[0]
     if label in ("yes", "true") and (denial := _DENIAL.search(first)):
+        return f"{denial[0]!r} denies it"
+    if (own := _DENIAL_OF.get(form)) and (denial := own.search(first)):
         return f"{denial[0]!r} denies it"
     if label in ("no", "false") and _AFFIRMS.match(first):
         return "what follows affirms"

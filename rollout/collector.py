@@ -12,7 +12,11 @@ from qwenlong.types import Prompt, Rollout, Sampling
 
 
 def collect(
-    actors: Sequence[Any], prompts: Sequence[Prompt], sampling: Sampling, seeds: Sequence[int]
+    actors: Sequence[Any],
+    prompts: Sequence[Prompt],
+    sampling: Sampling,
+    seeds: Sequence[int],
+    timeout_s: float | None = None,
 ) -> list[tuple[Rollout, ...]]:
     """``sampling.n`` rollouts of every prompt, in the prompts' order.
 
@@ -24,7 +28,7 @@ def collect(
         for actor, share in zip(actors, shares, strict=True)
     ]
     collected: dict[int, tuple[Rollout, ...]] = {}
-    for share, rollouts in zip(shares, ray.get(pending), strict=True):
+    for share, rollouts in zip(shares, ray.get(pending, timeout=timeout_s), strict=True):
         collected.update(zip(share, rollouts, strict=True))
     return [collected[i] for i in range(len(prompts))]
 

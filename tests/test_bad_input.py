@@ -29,6 +29,7 @@ FILES: dict[str, list[object]] = {
     "blank_answer": [GOOD, {**GOOD, "answers": [" "]}],
     "no_reasoning": [GOOD, {**GOOD, "reasoning": ""}],
     "unknown_kind": [GOOD, {**GOOD, "kind": "essay"}],
+    "a_list": [GOOD, {**GOOD, "kind": "list"}],
     "long_question": [{**GOOD, "question": "Where is it, if it is? " * 200}],
 }
 FACTS = {"source": "facts", "examples": 40, "min_tokens": 40, "max_tokens": 400}
@@ -192,17 +193,53 @@ BAD = {
         [JUDGED, "rewards.judge={model: m, url: 'http://localhost:1', key_env: NO_SUCH_KEY}"],
         ["rewards.judge.key_env=NO_SUCH_KEY", "environment"],
     ),
+    "a judge at an address without a name": (
+        ["rewards.judge.url=http://localhost:1/v1"],
+        ["rewards.judge.model=None", "must be named"],
+    ),
+    "an engine of a judge at an address": (
+        [JUDGED, "rewards.judge={model: m, url: 'http://localhost:1', engine: {gpus: 1}}"],
+        ["rewards.judge.engine", "without rewards.judge.url"],
+    ),
+    "a judge's model named twice": (
+        [JUDGED, "rewards.judge={model: m, url: 'http://localhost:1', extra: {model: n}}"],
+        ["rewards.judge.extra", "must leave model alone"],
+    ),
+    "a key for an engine": (
+        [JUDGED, "rewards.judge={model: m, key_env: A_KEY}"],
+        ["rewards.judge.key_env=A_KEY", "needs rewards.judge.url"],
+    ),
+    "calls at once to an engine": (
+        [JUDGED, "rewards.judge={model: m, concurrency: 4}"],
+        ["rewards.judge.concurrency=4", "needs rewards.judge.url"],
+    ),
+    "keys of a body for an engine": (
+        [JUDGED, "rewards.judge={model: m, extra: {seed: 1}}"],
+        ["rewards.judge.extra", "chat_template_kwargs alone"],
+    ),
+    "a chat template's arguments that are none": (
+        [JUDGED, "rewards.judge={model: m, extra: {chat_template_kwargs: 3}}"],
+        ["rewards.judge.extra", "a mapping"],
+    ),
+    "a judge's store that is none": (
+        [JUDGED, "rewards.judge={model: m, url: 'http://localhost:1', cache: empty.jsonl/x}"],
+        ["rewards.judge.cache=", "empty.jsonl/x", "no store"],
+    ),
+    "a judge of lists": (
+        [source("train", "a_list"), JUDGED, "rewards.judge={model: m, url: 'http://localhost:1'}"],
+        ["data.train", "a_list:2", "kind=list", "source=a_list", "combine=judge"],
+    ),
     "a source with two rewards": (
         [by_source("{source: facts}, {source: facts, rule: extractive}")],
         ["rewards.by_source.0.source=facts", "once"],
     ),
     "a reward of a source that is not there": (
         [by_source("{source: fatcs}")],
-        ["rewards.by_source", "source=fatcs", "facts, recital"],
+        ["rewards.by_source.0.source=fatcs", "facts, recital"],
     ),
     "a rule that is not there": (
         [by_source("{source: facts, rule: mine:score}")],
-        ["rewards.by_source", "rule=mine:score", "cannot be imported"],
+        ["rewards.by_source.0.rule=mine:score", "cannot be imported: ModuleNotFoundError"],
     ),
     "gold answers that a rule cannot read": (
         [by_source("{source: facts, rule: numeric}")],

@@ -58,18 +58,11 @@ def test_a_checkpoint_comes_back_as_it_was_saved(run: RunDir) -> None:
     last = run.last_checkpoint()
     assert last is not None
     assert (last.stage, last.step, last.version, last.curriculum) == ("one", 2, 3, {"drawn": 11})
-    assert last.judge_spent == {"calls": 2}
     assert (last.folder / "learner.pt").read_text() == "state"
 
 
 def state(stage: str, step: int, version: int, curriculum: Any = ()) -> dict[str, Any]:
-    return {
-        "stage": stage,
-        "step": step,
-        "version": version,
-        "curriculum": dict(curriculum),
-        "judge_spent": {"calls": step},
-    }
+    return {"stage": stage, "step": step, "version": version, "curriculum": dict(curriculum)}
 
 
 def test_only_the_last_are_kept_past_the_tenth_too(run: RunDir) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -80,8 +79,8 @@ def test_an_old_score_is_replaced_and_empty_lines_passed_over(run: Run) -> None:
 MALFORMED: dict[str, tuple[Any, str]] = {
     "no JSON": ("{kind", "not JSON: Expecting property name enclosed in double quotes"),
     "cut off": (json.dumps(RIGHT)[:-5], "not JSON"),
-    "a list": ([1, 2], "must be a JSON object"),
-    "a text": ('"text"', "must be a JSON object"),
+    "a list": ([1, 2], "a line must be a JSON object, not a list"),
+    "a text": ('"text"', "a line must be a JSON object, not a text"),
     "deep": ("[" * 200_000, "not JSON that can be read"),
     "a number beyond reason": (f'{{"kind": {"9" * 5000}}}', "not JSON that can be read"),
     "no kind": ({**RIGHT, "kind": None}, "kind=null: must be a text"),
@@ -105,7 +104,7 @@ MALFORMED: dict[str, tuple[Any, str]] = {
     "metadata a list": ({**RIGHT, "metadata": [1]}, "metadata=[1]: must be an object"),
     "gold that cannot be read": (
         {**RIGHT, "kind": "official_docmath"},
-        "example 'line 2': gold answer 'Ada': official_docmath needs a number",
+        "example 'line 2': answers=['Ada']: must be a number in plain digits",
     ),
 }
 
@@ -178,6 +177,26 @@ def test_kind_may_be_a_callable(run: Run, tmp_path: Path, monkeypatch: pytest.Mo
     assert (code, len(lines)) == (1, 2)
     assert lines[0]["score"]["verifier"] == "my_rules:long" and lines[0]["score"]["value"] == 1.0
     assert "answers.jsonl:2: my_rules:long failed: KeyError: 'Bob'" in err
+
+
+def test_a_callable_may_stand_in_the_working_directory(tmp_path: Path) -> None:
+    (tmp_path / "own_rule.py").write_text(
+        "def half(example, response, thinking):\n    return 0.5\n"
+    )
+    (tmp_path / "a.jsonl").write_bytes(written([RIGHT]))
+    # As the console script: with its own folder on the path and not the working directory.
+    script = tmp_path / "bin" / "qwenlong"
+    script.parent.mkdir()
+    script.write_text(
+        f"import sys\nsys.path.append({str(ROOT)!r})\nfrom qwenlong.cli import main\nmain()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script), "score", "a.jsonl", "--kind", "own_rule:half"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["score"]["value"] == 0.5
 
 
 def test_what_a_verifier_needs_comes_as_metadata(
@@ -308,6 +327,7 @@ def test_it_starts_light(tmp_path: Path) -> None:
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     def peak_kb(lines: int) -> int:
+        """ru_maxrss, which is in KB on Linux."""
         path = tmp_path / f"{lines}.jsonl"
         line = written([{**RIGHT, "response": "x" * 20_000 + str(RIGHT["response"])}])
         with path.open("wb") as file:
@@ -322,7 +342,6 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         return int(done.stderr)
 
-    assert resource.getpagesize()  # ru_maxrss is in KB on Linux
     few, many = peak_kb(10), peak_kb(2_000)  # 40 MB
     assert many - few < 8_000
 

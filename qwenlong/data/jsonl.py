@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from qwenlong.config import SourceConfig
 from qwenlong.types import CountTokens, Example, InputError, Split
@@ -39,11 +39,50 @@ def read(
     yield from islice(_examples(Path(spec.path)), spec.examples)
 
 
+def opened(path: Path) -> BinaryIO:
+    """The file, to be read line by line; only a line feed ends a line.
+
+    Raises:
+        InputError: it cannot be opened.
+    """
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def record_of(raw: bytes, number: int) -> dict[str, Any] | None:
+    """The JSON object in line ``number`` of a file; None for a blank line.
+
+    Raises:
+        InputError: there is none, and why; where, the caller knows.
+    """
+    try:
+        line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"not UTF-8 (byte {error.start + 1} of the line); save the file as UTF-8"
+        ) from None
+    if not line.strip():
+        return None
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(f"not JSON: {error.msg} at column {error.colno}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"not JSON that can be read: {error}") from None
+    if not isinstance(record, dict):
+        raise InputError(f"a line must be a JSON object, not {_named(record)}")
+    return record
+
+
 def _examples(path: Path) -> Iterator[Example]:
     lines: dict[str, int] = {}
-    for number, line in _lines(path):
+    for number, record in _records(path):
         where = f"{path}:{number}"
-        example = _example(_parsed(line, where), where, path.stem, number)
+        example = _example(record, where, path.stem, number)
         if example.id in lines:
             raise InputError(
                 f"{where}: id {example.id!r} is already that of line {lines[example.id]}"
@@ -54,37 +93,16 @@ def _examples(path: Path) -> Iterator[Example]:
         raise InputError(f"{path}: the file is empty; one JSON object a line is needed")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Line numbers and lines that are not blank; only a line feed ends a line."""
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    with file:
+def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects with their lines' numbers; blank lines are passed over."""
+    with opened(path) as file:
         for number, raw in enumerate(file, start=1):
             try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise InputError(
-                    f"{path}:{number}: not UTF-8 (byte {error.start + 1} of the line); save the"
-                    " file as UTF-8"
-                ) from None
-            if line.strip():
-                yield number, line
-
-
-def _parsed(line: str, where: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where}: not JSON: {error.msg} at column {error.colno}") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: not JSON that can be read: {error}") from None
-    if not isinstance(record, dict):
-        raise InputError(f"{where}: a line must be a JSON object, not {_named(record)}")
-    return record
+                record = record_of(raw, number)
+            except InputError as error:
+                raise InputError(f"{path}:{number}: {error}") from None
+            if record is not None:
+                yield number, record
 
 
 def _example(record: dict[str, Any], where: str, stem: str, number: int) -> Example:

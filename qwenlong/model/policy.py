@@ -7,7 +7,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from qwenlong.types import InputError, Rope
 
@@ -35,19 +41,34 @@ def check_policy(path: str, sequence_ranks: int) -> None:
         )
 
 
-def native_rope(path: str, window: int | None) -> Rope:
+def native_rope(path: str, window: int | None, key: str = "policy.path") -> Rope:
     """The RoPE that a policy was trained with; ``window`` overrides its configuration's."""
     try:
         config = AutoConfig.from_pretrained(path)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"policy.path={path}: no policy there ({' '.join(str(error).split())[:200]})"
+            f"{key}={path}: no policy there ({' '.join(str(error).split())[:200]})"
         ) from None
     rope = getattr(config, "rope_parameters", None)
     if not rope or rope.get("rope_type", "default") not in ("default", "yarn"):
-        raise InputError(f"policy.path={path}: its RoPE ({rope}) is neither native nor YaRN")
+        raise InputError(f"{key}={path}: its RoPE ({rope}) is neither native nor YaRN")
     native = rope.get("original_max_position_embeddings") or config.max_position_embeddings
     return Rope(theta=float(rope["rope_theta"]), window=window or native)
+
+
+def chat_tokenizer(path: str, key: str = "policy.path") -> PreTrainedTokenizerBase:
+    """
+    Raises:
+        InputError: there is none, or it has no chat template. ``key``: of ``path``.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise InputError(f"{key}={path}: no tokenizer there ({why})") from None
+    if not tokenizer.chat_template:
+        raise InputError(f"{key}={path}: its tokenizer has no chat template")
+    return tokenizer
 
 
 def load_policy(path: str, dtype: str, attention: str = "sdpa") -> PreTrainedModel:

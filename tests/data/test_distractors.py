@@ -17,7 +17,7 @@ from qwenlong.data.distractors import (
     pool_of,
 )
 from qwenlong.data.words import folded, words
-from qwenlong.rewards.normalise import normalise
+from qwenlong.rewards.text.normalise import normalise
 from qwenlong.types import Example
 
 

@@ -16,6 +16,7 @@ from qwenlong.config import LearnerConfig
 from qwenlong.learner.advantage import group_advantages
 from qwenlong.learner.learner import GrpoLearner, engine_kl
 from qwenlong.learner.logprobs import TokenStats
+from qwenlong.learner.objectives import OBJECTIVES
 from qwenlong.model.policy import load_policy
 from qwenlong.types import Batch, Row
 
@@ -220,3 +221,18 @@ def test_rows_that_do_not_fit_together_are_refused(
     for nothing in (replace(batch, rows=()), replace(batch, mini_batch=0)):
         with pytest.raises(ValueError, match=r"^batch: has \d rows and mini_batch=\d"):
             learner.step(nothing)
+
+
+@pytest.mark.parametrize("kl_coefficient", [0.0, 0.1])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_groups_of_which_nothing_was_judged_do_no_harm(
+    policies, batch_of, parameters_of, objective: str, kl_coefficient: float
+) -> None:
+    """The judge's policy ``drop`` can leave a group, and a whole mini-batch, without responses."""
+    config = LearnerConfig(objective=objective, kl_coefficient=kl_coefficient)
+    learner, batch = GrpoLearner(policies["tied"], "float32", config), batch_of(mini_batch=2)
+    learner.keep_reference()
+    rows = [replace(row, responses=(), logprobs=(), advantages=()) for row in batch.rows]
+    metrics = learner.step(replace(batch, rows=(*rows[:2], batch.rows[2], *rows[3:])))
+    assert all(math.isfinite(value) for value in metrics.values())
+    assert all(torch.isfinite(weights).all() for weights in parameters_of(learner).values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qwenlong.rewards.answer import LINE_LIMIT, RULES, extract
+from qwenlong.rewards.text.answer import LINE_LIMIT, RULES, announces, asks, extract, without_copula
 
 
 def found(final: str) -> str | None:
@@ -172,3 +172,28 @@ CLAIM = "Therefore, the answer is Paris."
 )
 def test_only_what_follows_the_thinking_counts(response: str, thinking: bool, right: bool) -> None:
     assert (extract(response, thinking).answer == "Paris") == right
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ("Therefore, the answer is:", "Therefore, the answer is …"),
+        ("Both agree. Therefore, the answers are", "Therefore, the answer is …"),
+        ("## Final Answer", "Answer: …"),
+        ("**Answer:**", "Answer: …"),
+        ("答案如下：", "Answer: …"),
+        ("Answer: Paris", ""),
+        ("What is the answer", ""),
+        ("x" * 1000 + " answer:", ""),
+    ],
+)
+def test_a_marker_with_nothing_behind_it_announces(line: str, rule: str) -> None:
+    assert announces(line) == rule
+
+
+def test_questions_and_copulas() -> None:
+    assert all(map(asks, ("Paris?", "“Paris？”", "**باريس؟**", "Paris?.")))
+    assert not any(map(asks, ("Paris", "", "Who? Paris", "?" + " " * 30 + "Paris")))
+    assert [without_copula(said) for said in ("パリです", "파리입니다.", "पेरिस है।", "Paris")] == [
+        "パリ", "파리", "पेरिस", "Paris"
+    ]  # fmt: skip

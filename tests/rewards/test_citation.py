@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwenlong.rewards import choice, listing
 from qwenlong.rewards.citation import check, score
 from qwenlong.types import Example
 
@@ -85,15 +84,25 @@ def test_breakdown_says_why() -> None:
 
 
 def test_another_verifier_may_judge_the_answer() -> None:
-    gold = example("B", options=["Rome", "Paris"])
     response = "</think>Answer: B. Paris [1][3]"
-    assert score(gold, response).value == 0.0
-    assert score(gold, response, answer=choice.score).value == 1.0
-    assert score(gold, response, answer=choice.score).breakdown["answer_verifier"] == "choice"
-    cities = example("Paris", "Rome")
-    assert score(cities, "</think>Answer: Paris, Rome [1][3]", answer=listing.score).value == 1.0
+    assert score(example("B", options=["Rome", "Paris"]), response).value == 0.0
+    verdict = score(example("B", options=["Rome", "Paris"], answer_kind="choice"), response)
+    assert verdict.value == 1.0
+    assert verdict.breakdown["answer_verifier"] == "choice"
+    cities = example("Paris", "Rome", answer_kind="list")
+    assert score(cities, "</think>Answer: Paris, Rome [1][3]").value == 1.0
     # Half an answer is not right.
-    assert score(cities, "</think>Answer: Paris [1][3]", answer=listing.score).value == 0.0
+    assert score(cities, "</think>Answer: Paris [1][3]").value == 0.0
+    revenue = example("-32.4%", answer_kind="numeric")
+    assert score(revenue, "</think>Answer: -32.4 % [1, 3]").value == 1.0
+    assert score(revenue, "</think>Answer: 32.4 % [1, 3]").value == 0.0
+
+
+def test_the_answers_kind_and_gold_are_checked() -> None:
+    with pytest.raises(ValueError, match=r"answer_kind='summary'.*must be one of extractive"):
+        check(example("Paris", answer_kind="summary"))
+    with pytest.raises(ValueError, match="must be a number"):
+        check(example("Paris", answer_kind="numeric"))
 
 
 @pytest.mark.parametrize(
@@ -111,10 +120,10 @@ def test_gold_citations_in_every_form(cited: Any) -> None:
         (("Paris",), {"cited": None}, "must be a list of passage numbers"),
         (("Paris",), {"cited": []}, "must be a list of passage numbers"),
         (("Paris",), {"cited": "1, 3"}, "must be a list of passage numbers"),
-        (("Paris",), {"beta": 0}, "beta=0 .*above 0"),
-        (("Paris",), {"beta": "1"}, "beta='1' .*above 0"),
-        (("Paris",), {"beta": float("nan")}, "beta=nan .*above 0"),
-        ((), {}, "must hold an answer"),
+        (("Paris",), {"beta": 0}, "beta=0: .*above 0"),
+        (("Paris",), {"beta": "1"}, "beta='1': .*above 0"),
+        (("Paris",), {"beta": float("nan")}, "beta=nan: .*above 0"),
+        ((), {}, "none of them blank"),
     ],
 )
 def test_unreadable_golds(answers: tuple[str, ...], metadata: dict[str, Any], told: str) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from qwenlong.rewards import registry
 from qwenlong.rewards.extractive import check, score
-from qwenlong.rewards.normalise import normalise
+from qwenlong.rewards.text.normalise import normalise
 from qwenlong.types import Example, InputError
 
 
@@ -134,7 +134,7 @@ def test_f1_and_contains_are_figures_of_their_own() -> None:
 
 @pytest.mark.parametrize("answers", [(), ("",), ("Paris", "  ")])
 def test_check_refuses_an_unreadable_gold(answers: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError, match=r"answers=.* of example '1': must be one text or more"):
+    with pytest.raises(ValueError, match=r"answers=.*: must be one text or more"):
         check(example(*answers))
     check(example("Paris", "!"))
 

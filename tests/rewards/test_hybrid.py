@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from qwenlong.config import RewardConfig
-from qwenlong.rewards import hybrid, registry
+from qwenlong.rewards import hybrid, judged, registry
 from qwenlong.rewards.hybrid import Rewards, UnjudgedError
-from qwenlong.rewards.judge import Judge, JudgeError, Settings, Verdict
-from qwenlong.rewards.judge_prompt import Case, Messages
+from qwenlong.rewards.judge.judge import Verdict
+from qwenlong.rewards.judge.prompt import Case
 from qwenlong.types import Example, InputError, Score
 
 
@@ -42,7 +40,11 @@ class Fake:
     def verdicts(self, cases: Sequence[Case]) -> list[Verdict]:
         self.asked += cases
         values = [self.says.get(case.answer, 0.0) for case in cases]
-        return [Verdict(value is not None, value, f"it says {value}") for value in values]
+        return [Verdict(value, f"it says {value}") for value in values]
+
+
+def scored(rewards: Rewards, example: Example, response: str) -> Score:
+    return hybrid.score_all(rewards, [(example, response)])[0]
 
 
 def rewards(judge: Any, combine: str = "max", policy: str = "stop", **route: Any) -> Rewards:
@@ -88,7 +90,6 @@ def test_every_part_is_in_the_breakdown() -> None:
         "judge_score": "1",
         "judge_why": "it says 1.0",
     }
-    assert hybrid.score(rewards(Fake(Countess=1.0)), example(), said("Countess")) == score
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ def test_the_judge_is_asked_where_it_can_change_something(
     combine: str, answer: str, asked: bool
 ) -> None:
     judge = Fake()
-    score = hybrid.score(rewards(judge, combine), example(), said(answer))
+    score = scored(rewards(judge, combine), example(), said(answer))
     # Shown is the final answer, nothing else of the response.
     assert judge.asked == ([Case("Who?", ("Ada", "Lovelace"), answer)] if asked else [])
     if not asked and combine != "rule":
@@ -120,7 +121,7 @@ def test_the_judge_is_asked_where_it_can_change_something(
 @pytest.mark.parametrize("combine", ["judge", "max", "mean"])
 def test_without_an_answer_there_is_nothing_to_judge(combine: str) -> None:
     judge = Fake()
-    score = hybrid.score(rewards(judge, combine), example(), "I shall never close my thinking")
+    score = scored(rewards(judge, combine), example(), "I shall never close my thinking")
     assert (score.value, judge.asked) == (0.0, [])
     assert score.breakdown["judge_score"] == "0"
     assert score.breakdown["judge_why"].startswith("no answer:")
@@ -137,14 +138,14 @@ def test_all_are_asked_in_one_batch_and_keep_their_places() -> None:
 
 def test_unjudged_stop() -> None:
     with pytest.raises(UnjudgedError, match=r"example 'e1' of source 'docs'.*it says None"):
-        hybrid.score(rewards(Fake(Bob=None), "max", "stop"), example(), said("Bob"))
+        scored(rewards(Fake(Bob=None), "max", "stop"), example(), said("Bob"))
 
 
 @pytest.mark.parametrize("combine", ["judge", "max", "mean"])
 @pytest.mark.parametrize(("answer", "value"), [("Bob", 0.0), ("Ada", 1.0)])
 def test_unjudged_rule(combine: str, answer: str, value: float) -> None:
     judge = Fake(Bob=None, Ada=None)
-    score = hybrid.score(rewards(judge, combine, "rule"), example(), said(answer))
+    score = scored(rewards(judge, combine, "rule"), example(), said(answer))
     assert score.value == value
     if combine == "max" and value:
         return  # The judge was not asked.
@@ -156,19 +157,10 @@ def test_unjudged_rule(combine: str, answer: str, value: float) -> None:
 
 
 def test_unjudged_drop_is_no_number() -> None:
-    score = hybrid.score(rewards(Fake(Bob=None), "max", "drop"), example(), said("Bob"))
+    score = scored(rewards(Fake(Bob=None), "max", "drop"), example(), said("Bob"))
     assert math.isnan(score.value) and not score.judged
     assert score.breakdown["unjudged"] == "drop"
     assert score.breakdown["rule_score"] == "0"
-
-
-def test_a_failing_endpoint_is_unjudged_and_not_0() -> None:
-    def complete(messages: Messages) -> str:
-        raise JudgeError("status 500")
-
-    judge = Judge(complete, Settings("m", attempts=2), sleep=lambda wait_s: None)
-    score = hybrid.score(rewards(judge, "judge", "drop"), example(), said("Bob"))
-    assert not score.judged and "status 500" in score.breakdown["why"]
 
 
 # Routing.
@@ -196,11 +188,9 @@ def test_each_source_has_its_route() -> None:
 
 
 def test_without_routes_the_examples_own_kind_decides() -> None:
-    assert hybrid.score(Rewards(), example(), said("Ada")).verifier == "extractive"
+    assert scored(Rewards(), example(), said("Ada")).verifier == "extractive"
     own = example(kind="official_docqa")
-    assert hybrid.score(Rewards(), own, said("Ada")).verifier == "official_docqa"
-    plain = hybrid.score(Rewards(thinking=False), example(), "Therefore, the answer is Ada.")
-    assert plain.value == 1.0
+    assert scored(Rewards(), own, said("Ada")).verifier == "official_docqa"
 
 
 @pytest.fixture
@@ -217,7 +207,6 @@ def mine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         text="score",
     )
     monkeypatch.setitem(sys.modules, "mine", module)
-    hybrid._imported.cache_clear()
     return module
 
 
@@ -227,8 +216,8 @@ def mine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 def test_a_rule_may_be_any_callable(name: str, value: float, mine: SimpleNamespace) -> None:
     routed = Rewards({"docs": of_rule(f"mine:{name}")})
     hybrid.check(routed, [example(kind="a kind that only mine knows")])
-    assert hybrid.score(routed, example(), said("Ada")).value == value
-    combined = hybrid.score(
+    assert scored(routed, example(), said("Ada")).value == value
+    combined = scored(
         Rewards({"docs": of_rule(f"mine:{name}", "mean")}, Fake(Ada=1.0)),  # type: ignore[arg-type]
         example(),
         said("Ada"),
@@ -240,7 +229,7 @@ def test_a_rule_may_be_any_callable(name: str, value: float, mine: SimpleNamespa
 @pytest.mark.parametrize("name", ["too_much", "nan", "nothing"])
 def test_a_callable_that_gives_no_score_is_named(name: str, mine: SimpleNamespace) -> None:
     with pytest.raises(ValueError, match=rf"rule=mine:{name} gave .* 'e1': must be a Score or"):
-        hybrid.score(Rewards({"*": of_rule(f"mine:{name}")}), example(), said("Ada"))
+        scored(Rewards({"*": of_rule(f"mine:{name}")}), example(), said("Ada"))
 
 
 BAD: dict[str, tuple[Rewards, str]] = {
@@ -259,13 +248,15 @@ BAD: dict[str, tuple[Rewards, str]] = {
     ),
     "gold": (
         Rewards({"docs": of_rule("official_docmath")}),
-        "example 'e1': gold answer 'Ada': official_docmath needs a number",
+        "example 'e1': answers=['Ada']: must be a number in plain digits",
     ),
 }
 
 
 def checked(rewards: Rewards) -> None:
-    hybrid.check_rules(rewards, {"docs"})
+    hybrid.check_sources(rewards, {"docs"})
+    for reward in rewards.by_source.values():
+        hybrid.load_rule(reward.rule or "extractive")
     hybrid.check(rewards, [example()])
 
 
@@ -288,10 +279,156 @@ def test_kinds_are_looked_up_as_they_stand(monkeypatch: pytest.MonkeyPatch) -> N
     assert hybrid.load_rule("new") is mine
 
 
-def test_a_breakdown_is_written_as_json(tmp_path: Path) -> None:
-    scores = hybrid.score_all(
-        rewards(Fake(Bob=None), "max", "rule"), [(example(), said("Bob")), (example(), said("Ada"))]
-    )
-    for score in scores:
+def test_a_breakdown_is_of_texts() -> None:
+    answered = [(example(), said("Bob")), (example(), said("Ada"))]
+    for score in hybrid.score_all(rewards(Fake(Bob=None), "max", "rule"), answered):
         assert all(isinstance(value, str) for value in score.breakdown.values())
-        assert json.loads(json.dumps(dict(score.breakdown))) == dict(score.breakdown)
+
+
+# What the judge is shown, by kind.
+
+
+class Lenient:
+    """Finds any of the gold answers anywhere in the candidate; asks nobody else."""
+
+    def __init__(self) -> None:
+        self.asked: list[Case] = []
+
+    def verdicts(self, cases: Sequence[Case]) -> list[Verdict]:
+        self.asked += cases
+        return [
+            Verdict(float(any(gold in case.answer for gold in case.golds)), "so it reads")
+            for case in cases
+        ]
+
+
+def of_kind(kind: str, *golds: str, question: str = "Which?", **metadata: Any) -> Example:
+    return Example("e1", "docs", question, (), golds, kind=kind, metadata=metadata)
+
+
+LONG = "the ninth of " + "very " * 60 + "many"
+CAPITALS = {"A": "London", "B": "Paris", "C": "Rome"}
+ASKED: dict[str, tuple[Example, str, Case]] = {
+    "aliases": (of_kind("extractive", "UN", "United Nations"), "the U.N.",
+                Case("Which?", ("UN", "United Nations"), "the U.N.")),
+    "the whole answer": (of_kind("extractive", "x" * 99), LONG,
+                         Case("Which?", ("x" * 99,), LONG)),
+    "a scale": (of_kind("numeric", "35", scale="million"), "35",
+                Case("Which?", ("35 million",), "35")),
+    "a scale of its own": (of_kind("numeric", "12.5%", scale="percent"), "12.5 million",
+                           Case("Which?", ("12.5%",), "12.5 million")),
+    "a percentage": (of_kind("numeric", "12.5", scale="percent"), "12.5 million",
+                     Case("Which?", ("12.5 percent",), "12.5 million")),
+    "a fraction": (of_kind("numeric", "0.125", scale="fraction"), "0.125%",
+                   Case("Which?", ("0.125, as a fraction and not in percent",), "0.125%")),
+    "options": (of_kind("choice", "B", options=CAPITALS), "the French one",
+                Case("Which?\nA. London\nB. Paris\nC. Rome", ("B. Paris",), "the French one",
+                     "A. London")),
+    "options in a list": (of_kind("choice", "London", options=["London", "Paris"]), "B",
+                          Case("Which?\nA. London\nB. Paris", ("A. London",), "B", "B. Paris")),
+    "letters alone": (of_kind("choice", "B"), "A", Case("Which?", ("B",), "A")),
+    "yes": (of_kind("yes_no", "yes"), "It is so", Case("Which?", ("yes",), "It is so")),
+    "a date": (of_kind("date", "2021-03-04"), "Ash Thursday",
+               Case("Which?", ("2021-03-04",), "Ash Thursday")),
+    "an official answer": (of_kind("official_docqa", "Rome"), "Paris, not\nLondon",
+                           Case("Which?", ("Rome",), "Paris, not\nLondon")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ASKED)
+def test_the_judge_is_shown_what_the_kind_needs(what: str) -> None:
+    asked, answer, case = ASKED[what]
+    judge = Fake()
+    scored(rewards(judge, "judge"), asked, said(answer))
+    assert judge.asked == [case]
+
+
+def test_of_a_summary_the_judge_is_shown_every_line() -> None:
+    judge, summary = Fake(), "It rained.\n\nThen the sun came out. All were glad."
+    gold = of_kind("summary", "Rain, then sun.")
+    scored(rewards(judge), gold, f"<think></think>\n{summary}\n")
+    assert judge.asked == [Case("Which?", ("Rain, then sun.",), summary)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        (of_kind("numeric", "35", scale="million"), "35"),
+        (of_kind("numeric", "12.5", scale="percent"), "12.5 million"),
+        (of_kind("choice", "B", options=CAPITALS), "A"),
+    ],
+)
+def test_a_judge_that_finds_the_gold_answer_pays_for_no_part_of_it(
+    asked: Example, answer: str
+) -> None:
+    assert scored(rewards(Lenient()), asked, said(answer)).value == 0.0
+
+
+@pytest.mark.parametrize("kind", ["list", "order", "citation", "format"])
+@pytest.mark.parametrize("combine", ["judge", "max", "min", "mean"])
+def test_a_judge_cannot_replace_these_kinds(combine: str, kind: str) -> None:
+    asked = of_kind(kind, "a", "b", gold_citations=["1"], min_characters=1)
+    for route in ({"*": of_rule(combine=combine)}, {"docs": of_rule(kind, combine)}):
+        with pytest.raises(InputError, match=rf"source=docs and kind={kind}: .*combine={combine}"):
+            hybrid.check(Rewards(route, Fake()), [asked])  # type: ignore[arg-type]
+    hybrid.check(Rewards({"*": of_rule(combine=combine), "docs": of_rule()}), [asked])
+
+
+def test_a_callable_does_not_make_a_list_one_to_judge(mine: SimpleNamespace) -> None:
+    with pytest.raises(InputError, match="kind=list"):
+        hybrid.check(Rewards({"*": of_rule("mine:score", "max")}), [of_kind("list", "a", "b")])
+
+
+def test_gold_answers_that_a_judge_is_to_be_shown_are_read_before_a_run(
+    mine: SimpleNamespace,
+) -> None:
+    odd = of_kind("choice", "D", options=CAPITALS)
+    hybrid.check(Rewards({"*": of_rule("mine:score")}), [odd])
+    with pytest.raises(InputError, match="must name exactly one of the options"):
+        hybrid.check(Rewards({"*": of_rule("mine:score", "max")}), [odd])
+
+
+@pytest.mark.parametrize("policy", ["stop", "rule", "drop"])
+def test_an_answer_that_only_the_rule_finds_is_unjudged_and_no_0(
+    policy: str, mine: SimpleNamespace
+) -> None:
+    judge, response = Fake(), "<think></think>\n| Ada |\n"
+    given = rewards(judge, "judge", policy, rule="mine:score")
+    if policy == "stop":
+        with pytest.raises(UnjudgedError, match="can be shown nothing"):
+            scored(given, example(), response)
+    else:
+        score = scored(given, example(), response)
+        assert score.breakdown["unjudged"] == policy
+        assert score.judged == (policy == "rule") and score.value != 0.0
+    assert judge.asked == []
+
+
+def test_every_kind_says_what_a_judge_is_shown() -> None:
+    assert judged.SHOWN.keys() == registry.VERIFIERS.keys()
+
+
+# The control's gold answer.
+
+
+def decoys(*examples: Example, combine: str = "judge") -> list[str]:
+    judge = Fake()
+    hybrid.score_all(rewards(judge, combine), [(each, said("Bob")) for each in examples])
+    return [case.decoy for case in judge.asked]
+
+
+def test_the_control_is_another_examples_gold_answer() -> None:
+    ada, eva = of_kind("extractive", "Ada"), of_kind("extractive", "Eva", "Eve")
+    assert decoys(ada, eva, ada) == ["Eva", "Ada", "Eva"]
+    assert decoys(ada, ada) == ["", ""]
+
+
+def test_what_is_right_here_too_is_no_control() -> None:
+    assert decoys(of_kind("extractive", "1954"), of_kind("extractive", "in 1954")) == ["", ""]
+    assert decoys(of_kind("numeric", "32.4"), of_kind("numeric", "32.40")) == ["", ""]
+    assert decoys(of_kind("yes_no", "yes"), of_kind("yes_no", "no")) == ["no", "yes"]
+
+
+def test_another_source_or_kind_gives_no_control() -> None:
+    elsewhere = Example("e2", "web", "Which?", (), ("Eva",))
+    assert decoys(of_kind("extractive", "Ada"), elsewhere, of_kind("date", "2021")) == [""] * 3

@@ -111,8 +111,8 @@ def test_breakdown_says_why() -> None:
     [
         ((), {}, "at least one item"),
         (("", " "), {}, "at least one item"),
-        (("a",), {"metric": "recall"}, "metric='recall' .*one of f1, iou, exact"),
-        (("a",), {"ordered": "yes"}, "ordered='yes' .*true or false"),
+        (("a",), {"metric": "recall"}, "metric='recall': .*one of f1, iou, exact"),
+        (("a",), {"ordered": "yes"}, "ordered='yes': .*true or false"),
         (("a",), {"aliases": {"b": ["c"]}}, "must map gold items"),
         (("a",), {"aliases": ["b"]}, "must map gold items"),
     ],

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwenlong.rewards.normalise import language_of, normalise, tokens
+from qwenlong.rewards.text.normalise import folded, language_of, normalise, tokens, uncited
 
 
 @pytest.mark.parametrize(
@@ -214,3 +214,14 @@ def test_long_texts_are_linear(piece: str) -> None:
     start = time.process_time()
     normalise(piece * (20_000 // len(piece)))
     assert time.process_time() - start < 0.25
+
+
+def test_folding_keeps_articles_and_citations_come_off() -> None:
+    assert folded("The  Seine.") == "the seine"
+    assert (
+        uncited("Paris [1][2]")
+        == uncited("Paris (Document 3).")
+        == uncited("Paris【4】")
+        == "Paris"
+    )
+    assert [uncited(text) for text in ("[1]", "Paris (1)", "a[b]")] == ["[1]", "Paris (1)", "a[b]"]

@@ -149,9 +149,9 @@ def test_docmath_matches_in_any_case_but_needs_its_sentence() -> None:
 @pytest.mark.parametrize("gold", ["Paris", "", "(32.4)", "-$32.4", "about 3", "9" * 400 + ".5"])
 def test_docmath_raises_for_gold_that_is_no_number(gold: str) -> None:
     bad = example(official.DOCMATH, gold)
-    with pytest.raises(ValueError, match=r"'e1'.*official_docmath needs a number"):
+    with pytest.raises(ValueError, match=r"answers=.*: must be a number .* for official_docmath"):
         official.score_docmath(bad, f"</think>{PAPER.format('5')}")
-    with pytest.raises(InputError, match=r"'e1'.*official_docmath needs a number"):
+    with pytest.raises(InputError, match=r"'e1': answers=.*: must be a number"):
         registry.verifier(bad)
 
 
@@ -195,7 +195,7 @@ def test_choice(final: str, gold: str, right: int) -> None:
 
 @pytest.mark.parametrize("gold", ["Apple", "E", "a", "", "The correct answer is Elm"])
 def test_choice_needs_a_letter_as_gold(gold: str) -> None:
-    with pytest.raises(InputError, match=r"'e1'.*needs A, B, C or D"):
+    with pytest.raises(InputError, match=r"'e1': answers=.*: must be A, B, C or D"):
         registry.verifier(example(official.CHOICE, gold))
 
 

@@ -115,7 +115,7 @@ def test_the_gold_order_as_one_text(gold: str) -> None:
         ((), {}, "at least two different items"),
         (("Paris",), {}, "at least two different items"),
         (("a", "a"), {}, "at least two different items"),
-        (("a", "b"), {"metric": "tau"}, "metric='tau' .*one of pairwise, ndcg, exact"),
+        (("a", "b"), {"metric": "tau"}, "metric='tau': .*one of pairwise, ndcg, exact"),
         (("A", "E"), {"options": ["x", "y"]}, "each of them an option"),
         (("A > E",), {"options": ["x", "y"]}, "each of them an option"),
     ],

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from qwenlong.rewards import choice
-from qwenlong.rewards.normalise import normalise
+from qwenlong.rewards.text.normalise import normalise
 from qwenlong.types import Example
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data" / "mc_bamboo"

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
-from qwenlong.rewards import extractive, yes_no
+from qwenlong.rewards import extractive, summary, yes_no
 from qwenlong.types import Example
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -85,6 +86,20 @@ def cuad(path: Path) -> Iterator[Item]:
                     yield Item(f"What is the {clause} of this contract?", (gold,), document)
 
 
+def fairytaleqa(path: Path) -> Iterator[Item]:
+    """Every fourth of the questions whose answer stands in the story."""
+    stories = path.parent / "section-stories"
+    for file in sorted(path.glob("*-questions.csv")):
+        story = stories / file.name.replace("-questions", "-story")
+        document = story.read_text(encoding="utf-8") if story.is_file() else ""
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            for row in list(csv.DictReader(lines))[::4]:
+                golds = (row["answer1"].strip(), (row["answer4"] or "").strip())
+                if row["ex-or-im1"] == "explicit" and golds[0]:
+                    found = tuple(dict.fromkeys(gold for gold in golds if gold))
+                    yield Item(row["question"], found, document)
+
+
 SETS: dict[str, tuple[Callable[[Path], Iterator[Item]], str]] = {
     "multihop_hotpot100": (hotpot, "multihop_hotpot100/hotpot_dev_distractor_sample100.json"),
     "multihop_ottqa": (ottqa, "multihop_ottqa/questions.json"),
@@ -94,13 +109,14 @@ SETS: dict[str, tuple[Callable[[Path], Iterator[Item]], str]] = {
     "multiling_xquad.ar": (squad, "multiling_xquad/xquad.ar.json"),
     "zh_cmrc2018": (squad, "zh_cmrc2018/cmrc2018_dev.json"),
     "extractive_cuad": (cuad, "extractive_cuad/master_clauses.subset.csv"),
+    "narrative_fairytaleqa": (fairytaleqa, "narrative_fairytaleqa/questions"),
 }
 
 
 @cache
 def items(name: str) -> tuple[Item, ...]:
     read, path = SETS[name]
-    if not (DATA / path).is_file():
+    if not (DATA / path).exists():
         pytest.skip(f"{DATA / path} is not there: the real sets are not part of the repository")
     return tuple(read(DATA / path))
 
@@ -240,3 +256,34 @@ def test_yes_no_of_real_sets() -> None:
     print(f"yes_no: {len(rows)} questions, {accepted}/{tried} accepted, {paid}/{wrong} wrong paid")
     assert accepted == tried
     assert paid == 0
+
+
+def test_sentences_of_a_real_set_are_summaries() -> None:
+    """MultiFieldQA's answers are sentences, and other words may say the same: ROUGE-L.
+
+    A sentence beside the summary costs it precision, as it should: those phrasings are left out.
+    """
+    beside = ("The second document names it", "This is stated")
+    alone = [each for each in PHRASINGS if not any(words in each for words in beside)]
+    path = DATA / "zh_longbench_multifieldqa" / "multifieldqa_zh.half_dev.jsonl"
+    if not path.is_file():
+        pytest.skip(f"{path} is not there: the real sets are not part of the repository")
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    accepted, others, documents = [], [], []
+    for at, row in enumerate(rows):
+        example = Example("1", "real", row["input"], (), tuple(row["answers"]))
+        summary.check(example)
+        for phrasing in alone:
+            said = THOUGHT + phrasing.format(row["answers"][0])
+            accepted.append(summary.score(example, said).value > 0.99)
+            other = THOUGHT + phrasing.format(rows[(at + 7) % len(rows)]["answers"][0])
+            others.append(summary.score(example, other).value)
+        documents.append(summary.score(example, THOUGHT + row["context"]).value)
+    print(
+        f"zh_multifieldqa: {sum(accepted) / len(accepted):.4%} accepted; another question's"
+        f" {fmean(others):.3f} in the mean, {max(others):.3f} at most; the whole document"
+        f" {fmean(documents):.4f}"
+    )
+    assert sum(accepted) / len(accepted) >= LEAST_ACCEPTED
+    assert max(others) < 1 and max(documents) < 1
+    assert fmean(others) < 0.2 and fmean(documents) < 0.02

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,14 +56,44 @@ def test_an_unknown_kind_is_refused_with_those_that_are_known() -> None:
         registry.score(example("essay"), "</think>5")
 
 
-@pytest.mark.parametrize(
-    "told", ["example 'e1': answers=['x']: a number", "answers=['x']: a\nnumber"]
-)
-def test_unreadable_gold_is_the_users_mistake_and_named_once(
-    told: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+UNREADABLE: dict[str, Example] = {
+    "extractive": example("extractive", "!", ""),
+    "numeric": example("numeric", "many"),
+    "choice": example("choice", "none"),
+    "yes_no": example("yes_no", "perhaps"),
+    "list": example("list", " "),
+    "order": example("order", "one"),
+    "date": example("date", "soon"),
+    "summary": example("summary", "!"),
+    "citation": example("citation", "Paris"),
+    "format": example("format"),
+    "official_docmath": example("official_docmath", "many"),
+    "official_choice": example("official_choice", "e"),
+}
+
+
+@pytest.mark.parametrize("kind", registry.CHECKS)
+def test_a_check_says_what_is_wrong_and_the_registry_whose_it_is(kind: str) -> None:
+    bad = UNREADABLE[kind]
+    with pytest.raises(ValueError, match=": must ") as unnamed:
+        registry.CHECKS[kind](bad)
+    assert not isinstance(unnamed.value, InputError) and "e1" not in str(unnamed.value)
+    with pytest.raises(InputError) as named:
+        registry.verifier(bad)
+    assert str(named.value) == f"example 'e1': {unnamed.value}"
+
+
+def test_a_cited_answer_is_checked_as_its_own_kind_is() -> None:
+    cited = replace(
+        example("citation", "many"), metadata={"gold_citations": [1], "answer_kind": "numeric"}
+    )
+    with pytest.raises(InputError, match=r"^example 'e1': answers=\['many'\]: must be a number"):
+        registry.verifier(cited)
+
+
+def test_what_a_check_says_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def check(example: Example) -> None:
-        raise ValueError(told)
+        raise ValueError("answers=['x']: a\nnumber")
 
     monkeypatch.setitem(registry.CHECKS, "extractive", check)
     with pytest.raises(InputError) as error:

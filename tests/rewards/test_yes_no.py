@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwenlong.rewards.yes_no import _LABELS, LIMIT, check, read, score
-from qwenlong.types import Example, InputError
+from qwenlong.types import Example
 
 
 def example(*answers: str) -> Example:
@@ -90,7 +90,7 @@ def test_breakdown_says_why() -> None:
 
 @pytest.mark.parametrize("answers", [(), ("Paris",), ("yes", "no"), ("",), ("yes", "true")])
 def test_check_refuses_gold_that_is_no_label(answers: tuple[str, ...]) -> None:
-    with pytest.raises(InputError, match=r"answers=.* of example '1': must all be forms of one of"):
+    with pytest.raises(ValueError, match=r"answers=.*: must all be forms of one of"):
         check(example(*answers))
 
 

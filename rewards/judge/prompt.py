@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from dataclasses import dataclass
 from hashlib import sha256
 
-from qwenlong.rewards.answer import THINK_CLOSE
+from qwenlong.rewards.text.answer import THINK_CLOSE
 
-PROMPT_VERSION = "1"
-"""Counted up with every change of the prompt, so that no older verdict is taken from a cache."""
+PROMPT_VERSION = "2"
+"""Counted up with every change of the prompt, so that no older verdict is taken from a store."""
 
 Messages = list[dict[str, str]]
 
@@ -34,8 +35,14 @@ Reply with one line and nothing else. If it means the same:
 If not, or if in doubt:
 {wrong}"""
 
-_TOKENS = re.compile(r"<(?=[|/!A-Za-z｜])|\[(?=/?[A-Z_]{2,20}\])")
-_UNSEEN = re.compile("[\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+_TOKENS = re.compile(r"<(?=[|/!A-Za-z｜])|\[(?=/?[A-Za-z_]{2,20}\])")
+# What nobody sees: the categories, and what is invisible in others (variation selectors, fillers).
+_UNSEEN_CATEGORIES = frozenset("Cc Cf Cn Co Cs Zl Zp".split())
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+_JOINERS = "\u200c\u200d"
+"""Part of the spelling in Hindi and Persian."""
 _SYLLABLES = "ba de fi go lu ma ne pi ro su ta ve xi zo ka jo".split()
 
 
@@ -45,7 +52,9 @@ class Case:
 
     question: str
     golds: tuple[str, ...]
-    answer: str
+    answer: str = ""
+    decoy: str = ""
+    """A gold answer that is not this question's, for the control; a made-up name if empty."""
 
 
 def prompt(case: Case, code: str) -> Messages:
@@ -69,12 +78,21 @@ def read_verdict(reply: str, code: str) -> float | None:
 def quoted(text: str) -> str:
     """``text`` as JSON on one line, in which no chat template finds a token of its own."""
     text = text.encode("utf-8", "backslashreplace").decode()
-    quoted_text = json.dumps(text, ensure_ascii=False)
-    return _UNSEEN.sub(_escaped, _TOKENS.sub(_escaped, quoted_text))
+    line = json.dumps(text, ensure_ascii=False)
+    line = "".join(_escaped(c) if _unseen(c) else c for c in line)
+    return _TOKENS.sub(lambda found: _escaped(found[0]), line)
 
 
-def _escaped(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"
+def _unseen(character: str) -> bool:
+    if character in _JOINERS:
+        return False
+    category = unicodedata.category(character)
+    return category in _UNSEEN_CATEGORIES or bool(_UNSEEN.match(character))
+
+
+def _escaped(character: str) -> str:
+    units = character.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
 
 
 def _line(code: str, word: str) -> str:

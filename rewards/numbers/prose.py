@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from qwenlong.rewards.text.denials import IS_NOT, NOT, WRONG
+
 APPROXIMATE = frozenset(
     "≈ about approximately approx roughly around ca circa nearly almost ie rounds rounded"
     " aproximadamente unos etwa rund ungefähr लगभग करीब حوالي تقريبا نحو 约 約 大约 大約 约为 約為"
@@ -14,14 +16,14 @@ APPROXIMATE = frozenset(
 )
 
 _NOT = (
-    r"\b(?:not|never|neither|nor|cannot|no|wrong|incorrect|nicht|kein\w{0,2}|nein|weder|nunca|ni"
-    r"|tampoco|नहीं|ليس|ليست|غير|لا|false|except|unlike|twice|double|triple|thrice|squared|cubed|root"
-    r"|log|ln|abs|square of|absolute value)(?!\w)(?!\.\d)|[≠≉¬]|!(?==)|\|(?=[-−])"
+    rf"\b(?:{NOT}|{WRONG}|nor|cannot|nein|nunca|tampoco|ليس|ليست|غير|لا|unlike|twice|double"
+    r"|triple|thrice|squared|cubed|root|log|ln|abs|square of|absolute value)(?!\w)(?!\.\d)"
+    r"|[≠≉¬]|!(?==)|\|(?=[-−])"
     r"|(?<!(?:st|nd|rd|th|er) )(?:half(?: of)?|(?:third|quarter|fifth|tenth)s? of)(?: the)? "
     r"[(]?[-+−]?[$€£]?[-−]?[.]?\d"
     r"|\b(?:\d|one|two|three|four|five|seven|nine|tres|dos|zwei|drei|vier)[- ]"
     r"(?:thirds?|halves|half|quarter|fourths|fifths?|eighths?|tenths?|tercios?|cuartos|drittel)(?!\w)"
-    r"|n't\b|नहीं|不是|不为|不為|不等|不对|不對|并非|並非|而非|绝非|絕非|没有|沒有"
+    rf"|n't\b|नहीं|{IS_NOT}|不为|不為|不等|而非|绝非|絕非|没有|沒有"
     r"|ではな|じゃな|でない|でな|아니|않"
 )
 _MONEY = r"(?:[a-z]{0,3}[$€£¥₹₩]|[a-z]{3}|rs\.?)"

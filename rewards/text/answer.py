@@ -13,6 +13,9 @@ A line without a marker before it is an answer only where it is short (``LINE_LI
 list item, table, heading, quote or code) and stands by itself or after a sentence, so that a list
 of candidates is no answer.
 
+No marker counts that more than ``EXPLANATION_LIMIT`` characters follow, and no answer that is one
+of several candidates or is taken back below (``candidates``).
+
 Every pattern has bounded repetition, so a response is read in linear time.
 """
 
@@ -23,7 +26,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from qwenlong.rewards.markup import ANSWER_END, ANSWER_TAG, clean, last_box
+from qwenlong.rewards.text.candidates import TAKES_BACK, rival, taken_back_at
+from qwenlong.rewards.text.markup import ANSWER_END, ANSWER_TAG, clean, last_box
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 THEREFORE, BOXED = "Therefore, the answer is …", "\\boxed{…}"
@@ -46,6 +50,7 @@ LEAD_IN = (
     r"[,،，、]?\s?)?"
 )
 """May stand before an answer and says nothing of it: a source, and "therefore"."""
+_CORRECTS = rf"(?:(?:{TAKES_BACK})[,،，、]?\s?)?"
 # What an answer is called, and the verb behind it where a colon can be left out.
 _CALLED = (
     (
@@ -66,6 +71,7 @@ _CALLED = (
 _ANSWER_WORD = re.compile("answer|答|正解|답|الإجابة|الجواب|respuesta|antwort|उत्तर|जवाब", re.I)
 _STATED = re.compile(
     r"[\s*_#>\u200e\u200f-]{0,8}"
+    + _CORRECTS
     + LEAD_IN
     + "(?:"
     + "|".join(
@@ -85,6 +91,8 @@ _MARKER = 80
 
 LINE_LIMIT = 200
 """The longest line that is read as an answer without a marker in it, in characters."""
+EXPLANATION_LIMIT = 3000
+"""What may follow an answer, in characters; more is a document, whose first line is no answer."""
 _NO_PLAIN_LINE = re.compile(r"[-*•+>|#] |[•|]|#{1,6} |```|~~~|[-=_*]{3,}$|\\[\[\]]$|\$\$$")
 _PARAGRAPH = 4000
 _SHOWN = 200
@@ -134,8 +142,16 @@ def find(text: str) -> Extraction:
     """The answer in ``text``, which is the final part of a response."""
     for how, rule in RULES.items():
         answer = rule(text)
-        if answer:
-            return Extraction(answer, how)
+        if not answer:
+            continue
+        if how == LAST_LINE:
+            other = rival(text) if "\n" in text.strip() else ""
+            told = f"no answer: {shown(other)!r} stands beside the last line, in a line of its own"
+            return Extraction(None, told) if other else Extraction(answer, how)
+        at = taken_back_at(text, EXPLANATION_LIMIT)
+        if at > 0 and not rule(text[at:]):
+            return Extraction(None, f"no answer: it is taken back: {shown(text[at:])!r}")
+        return Extraction(answer, how)
     return Extraction(None, f"no answer: none of {'; '.join(RULES)} after the thinking")
 
 
@@ -143,7 +159,8 @@ def _therefore(text: str) -> str:
     end = -1
     for match in _THEREFORE.finditer(text):
         end = match.end()
-    return "" if end < 0 else clean(text[end:].split("\n", 1)[0])
+    line, _, below = text[end:].partition("\n")
+    return "" if end < 0 or len(below) > EXPLANATION_LIMIT else clean(line)
 
 
 def _stated(text: str) -> str:
@@ -158,6 +175,8 @@ def _stated(text: str) -> str:
                 break
     for start in reversed(starts):
         line, _, below = text[start:].partition("\n")
+        if len(below) > EXPLANATION_LIMIT:
+            return ""
         if marker := _STATED.match(line):
             said = clean(line[marker.end() :])
             return clean(without_copula(said)) or _line_below(below)

@@ -13,11 +13,17 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import NamedTuple
 
-from qwenlong.rewards.amounts import Options, Token, tokens_of
-from qwenlong.rewards.prose import APPROXIMATE, SEGMENT, offers_choice, problem_of, takes_back
-from qwenlong.rewards.quantities import Claim, claim_at
-from qwenlong.rewards.tidy import drop_asides, one_word, tidy
-from qwenlong.rewards.units import Meaning
+from qwenlong.rewards.numbers.claims import Claim, claim_at
+from qwenlong.rewards.numbers.prose import (
+    APPROXIMATE,
+    SEGMENT,
+    offers_choice,
+    problem_of,
+    takes_back,
+)
+from qwenlong.rewards.numbers.tidy import drop_asides, one_word, tidy
+from qwenlong.rewards.numbers.tokens import Options, Token, tokens_of
+from qwenlong.rewards.numbers.units import Meaning
 
 
 class Quantity(NamedTuple):
@@ -90,7 +96,7 @@ def _read_segment(text: str, options: Options, follows: bool) -> Reading:
     i = 0
     while i < len(tokens):
         token = tokens[i]
-        if token.is_number and not _is_no_numeral(tokens, i):
+        if token.is_number and not (token.kind == "han" and _is_no_numeral(tokens, i)):
             found = claim_at(tokens, i, options, follows)
             if isinstance(found, str):
                 return Reading(problem=found)
@@ -117,7 +123,7 @@ def _read_segment(text: str, options: Options, follows: bool) -> Reading:
 def _is_no_numeral(tokens: list[Token], i: int) -> bool:
     """一 in 一共, 万 in 万一, 十 in 十分: numerals that are part of another word."""
     token = tokens[i]
-    if token.kind != "han" or len(token.text) > 1 or token.text not in "一十百千万亿萬億兆":
+    if len(token.text) > 1 or token.text not in "一十百千万亿萬億兆":
         return False
     touching = i + 1 < len(tokens) and tokens[i + 1].start == token.end
     if touching and tokens[i + 1].kind == "sym":

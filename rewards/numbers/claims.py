@@ -5,8 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import NamedTuple
 
-from qwenlong.rewards.amounts import Options, Token, amount_at
-from qwenlong.rewards.units import CURRENCIES, MEANINGS, Meaning
+from qwenlong.rewards.numbers.tokens import Options, Token, amount_at
+from qwenlong.rewards.numbers.units import CURRENCIES, MEANINGS, Meaning
 
 _ONE = Fraction(1)
 _NONE: frozenset[str] = frozenset()
@@ -34,6 +34,9 @@ class _Before(NamedTuple):
     measures: frozenset[str]
     share: Fraction | None
     first: int
+
+
+_NOTHING_BEFORE = _Before("", False, _NONE, None, 0)
 
 
 class _After(NamedTuple):
@@ -113,6 +116,8 @@ def _is_currency(token: Token) -> bool:
 
 
 def _before(tokens: list[Token], i: int, follows: bool) -> _Before | str:
+    if not i:
+        return _NOTHING_BEFORE
     sign, opened, measures, share = "", False, _NONE, None
     j = i - 1
     while j >= 0 and i - j < 8:
@@ -153,9 +158,11 @@ def _is_minus(tokens: list[Token], j: int) -> bool:
 
 
 def _after(tokens: list[Token], i: int, before: _Before, options: Options) -> _After:
+    start, n = i, len(tokens)
+    if i == n:
+        return _After(_ONE, None, _NONE, (), False, i)
     scale, share, measures, power, closed = _ONE, None, _NONE, False, False
     money = bool(before.measures)
-    start, n = i, len(tokens)
     while i < n and i - start < 10:
         token = tokens[i]
         meaning = token.meaning

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from qwenlong.rewards.numbers import Quantity, read
-from qwenlong.rewards.units import DIMENSION, MEANINGS
+from qwenlong.rewards.numbers.quantities import Quantity, read
+from qwenlong.rewards.numbers.units import DIMENSION, MEANINGS, SIGNS
 
 _LONGEST = 4000
 PERCENT, BASIS_POINT = Fraction(1, 100), Fraction(1, 10000)
@@ -28,19 +28,22 @@ _PERCENT = re.compile(
     r"|比例|比率|利率|増加率|成長率|增长率|비율|증가율|성장률|दर क्या|معدل|نسبة",
     re.IGNORECASE,
 )
-_DOWN = re.compile(
-    r"\b(?:decreas\w+|declin\w+|fall|fell|drop\w*|reduc\w+|loss(?:es)?|disminu\w+|baj[oó]|ca[ií]da"
-    r"|ca[yí]\w+|p[eé]rdidas?|r[uü]ckgang|gesunken|sank|abnahme|verlust\w*|कमी|गिरावट|घाटा)\b"
-    r"|减少|減少|下降|下跌|降低|亏损|虧損|低下|損失|赤字|감소|하락|손실|انخفاض|انخفض|تراجع|خسارة",
-    re.IGNORECASE,
-)
-_LOSS = re.compile(
-    r"\bloss|p[eé]rdida|verlust|घाटा|हानि|خسارة|خسائر|亏损|虧損|損失|赤字|손실|적자", re.I
-)
+_NO_MOVES = frozenset("up down lower higher".split())
+"""In a question they say little of what is asked: "up to 2019", "the lower of both"."""
+
+
+def _moves(*kinds: str) -> str:
+    """The words by which an answer has its sign, within a question; some scripts have no spaces."""
+    words = [word for kind in kinds for word in SIGNS[kind].split() if word not in _NO_MOVES]
+    spaced = "|".join(word for word in words if word < "\u0400")
+    return rf"\b(?:{spaced})\b|" + "|".join(word for word in words if word >= "\u0400")
+
+
+_DOWN = re.compile(_moves("decrease", "loss"), re.IGNORECASE)
+_LOSS = re.compile(_moves("loss"), re.IGNORECASE)
 _EITHER_WAY = re.compile(
-    r"\b(?:increas\w+|chang\w+|growth|gr[eo]w|r[io]se|gains?|incomes?|profits?|variation|differences?"
-    r"|cambi\w+|aument\w+|ver[aä]nder\w+|[aä]nder\w+|zunahme)\b"
-    r"|变化|變化|変化|增减|增減|変動|变动|증감|변화|बदलाव|تغير|التغير",
+    r"\b(?:chang\w+|incomes?|variation|differences?|cambi\w+|aument\w+|(?:ver)?[aä]nder\w+)\b"
+    r"|变化|變化|変化|增减|增減|変動|变动|증감|변화|बदलाव|تغير|" + _moves("increase"),
     re.IGNORECASE,
 )
 _YEAR = re.compile(
@@ -132,5 +135,5 @@ def signed(quantity: Quantity, asked: Asked) -> Quantity:
 
 def same_dimension(units: frozenset[str], others: frozenset[str]) -> bool:
     """Whether the first are some, and each of them measures what one of the others does."""
-    dimensions = {DIMENSION.get(other) for other in others}
+    dimensions = {DIMENSION.get(other) for other in others} if units else ()
     return bool(units) and all(DIMENSION.get(unit) in dimensions for unit in units)

@@ -10,6 +10,9 @@ import unicodedata
 from dataclasses import dataclass
 from fractions import Fraction
 
+from qwenlong.rewards.numbers.months import ENGLISH_MONTHS
+from qwenlong.rewards.numbers.words import NO_NUMBERS, NUMBER_WORDS
+
 CJK = "\u1100-\u11ff\u3040-\u30ff\u3130-\u318f\u3400-\u9fff\uac00-\ud7af"
 
 
@@ -165,40 +168,21 @@ _UNITS = {
     "data": {"KB": "kb", "MB": "mb", "GB": "gb", "TB": "tb", "bit": "bit bits", "byte": "bytes"},
     "ratio": {"times": "times x fold veces mal mala गुना مرات 倍 배"},
 }
-_NUMBERS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
-    " sixteen seventeen eighteen nineteen twenty"
-)
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
-_OTHER_NUMBERS = {
-    1: "uno una eins एक واحد",
-    2: "dos zwei दो اثنان اثنين",
-    3: "tres drei तीन ثلاثة ثلاث",
-    4: "cuatro vier चार اربعة اربع",
-    5: "cinco fünf पांच पाँच خمسة خمس",
-    6: "seis sechs छह छः ستة ست",
-    7: "siete sieben सात سبعة سبع",
-    8: "ocho acht आठ ثمانية ثماني",
-    9: "nueve neun नौ تسعة تسع",
-    10: "diez zehn दस عشرة عشر",
-    0: "cero शून्य صفر",
-    11: "elf ग्यारह",
-    12: "doce zwölf बारह",
-}
-_SIGNS = {
+SIGNS = {
     "minus": "minus negative neg menos negativo negativa negativ सालिब ऋण ऋणात्मक سالب ناقص 负 負"
     " マイナス 마이너스",
-    "loss": "loss losses lost pérdida pérdidas verlust verluste घाटा हानि خسارة خسائر"
-    " 亏损 虧損 損失 赤字 손실 적자",
+    "loss": "loss losses lost pérdida pérdidas perdida perdidas verlust verluste घाटा हानि"
+    " خسارة خسائر 亏损 虧損 損失 赤字 손실 적자",
     "decrease": "decrease decreases decreased decreasing decline declines declined declining fall"
-    " falls fell drop drops dropped reduction reduced down lower shrank disminución"
-    " disminuyó bajó cayó caída reducción descenso rückgang gesunken sank abnahme"
-    " verringerung कमी गिरावट انخفاض انخفض تراجع 减少 減少 下降 下跌"
-    " 降低 低下 감소 하락",
-    "increase": "increase increases increased increasing rise rises rose risen grew grown growth up"
-    " gain gains gained profit profits higher improved improvement aumento aumentó subió alza"
-    " subida crecimiento creció anstieg stieg gestiegen zunahme erhöhung gewinn वृद्धि बढ़ोतरी"
-    " زيادة ارتفاع ارتفع نمو 增加 增长 增長 上升 上涨 上漲 提高 盈利 上昇 増加 증가 상승",
+    " falls fell drop drops dropped dropping reduction reductions reduced reduce reduces reducing"
+    " down lower shrank disminución disminuyó disminuyeron disminuido disminuye disminuir bajó cayó"
+    " cayeron caída caídas reducción descenso rückgang gesunken sank abnahme verringerung कमी"
+    " गिरावट انخفاض انخفض تراجع 减少 減少 下降 下跌 降低 低下 감소 하락",
+    "increase": "increase increases increased increasing rise rises rose risen grow grew grown"
+    " growth up gain gains gained profit profits higher improved improvement aumento aumentó"
+    " aumentaron subió alza subida crecimiento creció anstieg stieg gestiegen zunahme erhöhung"
+    " gewinn वृद्धि बढ़ोतरी زيادة ارتفاع ارتفع نمو"
+    " 增加 增长 增長 上升 上涨 上漲 提高 盈利 上昇 増加 증가 상승",
     "to": "to at auf zu पर الى 到 至",
     "in": "in en",
     "per": "per pro por je /",
@@ -207,8 +191,7 @@ _SIGNS = {
     "over": "分之 分の",
     "letter": "m mm t",
     "ordinal": "st nd rd th",
-    "month": "january february march april may june july august september october november december"
-    " jan feb mar apr jun jul aug sep sept oct nov dec",
+    "month": " ".join(ENGLISH_MONTHS),
     "year": "since during between from of for fiscal year fy through until ended ending end",
     "stop": "and or is was were are as on by over under than with which respectively approximately"
     " about around total overall rounded more less compared relative"
@@ -224,8 +207,8 @@ def _words(text: str) -> list[str]:
 def _table() -> dict[str, Meaning]:
     table: dict[str, Meaning] = {}
     for kind in ("stop", "year"):  # the first to go, for other kinds say more of the same word
-        table |= {word: Meaning(kind) for word in _words(_SIGNS[kind])}
-    for kind, words in _SIGNS.items():
+        table |= {word: Meaning(kind) for word in _words(SIGNS[kind])}
+    for kind, words in SIGNS.items():
         if kind not in ("stop", "year"):
             table |= {word: Meaning(kind) for word in _words(words)}
     language = {word: lang for lang, words in _LANGUAGE.items() for word in _words(words)}
@@ -241,11 +224,13 @@ def _table() -> dict[str, Meaning]:
         for unit, words in units.items():
             measure = Meaning("measure", measures=frozenset([unit]))
             table |= dict.fromkeys(_words(words), measure)
-    numbers = {word: number for number, word in enumerate(_NUMBERS.split())}
-    numbers |= {word: 10 * number for number, word in enumerate(_TENS.split(), 2)}
-    for number, words in _OTHER_NUMBERS.items():
-        numbers |= dict.fromkeys(_words(words), number)
-    table |= {word: Meaning("number", Fraction(number)) for word, number in numbers.items()}
+    for numbers in NUMBER_WORDS.values():
+        spoken = (word for word in numbers if word not in NO_NUMBERS)
+        table |= {
+            key: Meaning("number", Fraction(numbers[word]))
+            for word in spoken
+            for key in _words(word)
+        }
     return table
 
 

@@ -8,19 +8,34 @@ from __future__ import annotations
 
 import unicodedata
 
-_MONTHS = (
-    "january jan januar jänner enero ene janeiro janvier जनवरी يناير جانفي كانون_الثاني",
-    "february feb februar febrero fev fevereiro février फरवरी फ़रवरी فبراير فيفري شباط",
-    "march mar märz mrz marzo março mars मार्च مارس اذار",
-    "april apr abril abr avril अप्रैल ابريل افريل نيسان",
-    "may mai mayo maio मई مايو ماي ايار",
-    "june jun juni junio junho juin जून يونيو جوان حزيران",
-    "july jul juli julio julho juillet जुलाई يوليو جويلية تموز",
-    "august aug agosto ago août अगस्त اغسطس اوت اب",
-    "september sep sept septiembre setiembre setembro septembre सितंबर सितम्बर سبتمبر ايلول",
-    "october oct oktober okt octubre outubro octobre अक्टूबर अक्तूबर اكتوبر تشرين_الاول",
-    "november nov noviembre novembro novembre नवंबर नवम्बर نوفمبر تشرين_الثاني",
-    "december dec dezember dez diciembre dic dezembro décembre दिसंबर दिसम्बर ديسمبر كانون_الاول",
+ENGLISH_MONTHS = (
+    "january jan",
+    "february feb",
+    "march mar",
+    "april apr",
+    "may",
+    "june jun",
+    "july jul",
+    "august aug",
+    "september sep sept",
+    "october oct",
+    "november nov",
+    "december dec",
+)
+"""These alone tell a date beside a number: ago and mars may be other words there."""
+_OTHER_MONTHS = (
+    "januar jänner enero ene janeiro janvier जनवरी يناير جانفي كانون_الثاني",
+    "februar febrero fev fevereiro février फरवरी फ़रवरी فبراير فيفري شباط",
+    "märz mrz marzo março mars मार्च مارس اذار",
+    "abril abr avril अप्रैल ابريل افريل نيسان",
+    "mai mayo maio मई مايو ماي ايار",
+    "juni junio junho juin जून يونيو جوان حزيران",
+    "juli julio julho juillet जुलाई يوليو جويلية تموز",
+    "agosto ago août अगस्त اغسطس اوت اب",
+    "septiembre setiembre setembro septembre सितंबर सितम्बर سبتمبر ايلول",
+    "oktober okt octubre outubro octobre अक्टूबर अक्तूबर اكتوبر تشرين_الاول",
+    "noviembre novembro novembre नवंबर नवम्बर نوفمبر تشرين_الثاني",
+    "dezember dez diciembre dic dezembro décembre दिसंबर दिसम्बर ديسمبر كانون_الاول",
 )
 _WEEKDAYS = (
     "monday mon montag lunes segunda-feira lundi सोमवार الاثنين"
@@ -62,7 +77,7 @@ def _by_name(rows: tuple[str, ...], start: int) -> dict[str, int]:
     return table
 
 
-MONTHS = _by_name(_MONTHS, 1)
+MONTHS = _by_name(ENGLISH_MONTHS, 1) | _by_name(_OTHER_MONTHS, 1)
 WEEKDAYS = _by_name(_WEEKDAYS, 0)
 """From 0, Monday, as ``datetime.date.weekday`` has it."""
 ORDINALS = {name: day for day, name in enumerate(_ORDINALS.split(), 1)}

@@ -1,6 +1,6 @@
 """Gold answers of number questions, as read: value, unit, and the difference that is still right.
 
-The rules are stated in ``numeric``; what cannot be a gold answer is an ``InputError``.
+The rules are stated in ``numeric``; what cannot be a gold answer is a ``ValueError``.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from qwenlong.rewards.amounts import Options, tokens_of
-from qwenlong.rewards.asked import BASIS_POINT, Asked, asked_by, signed
-from qwenlong.rewards.numbers import YEAR, Quantity, read
-from qwenlong.rewards.numerals import styles_of
-from qwenlong.rewards.tidy import shown, tidy
-from qwenlong.types import Example, InputError
+from qwenlong.rewards.numbers.asked import BASIS_POINT, Asked, asked_by, signed
+from qwenlong.rewards.numbers.numerals import styles_of
+from qwenlong.rewards.numbers.quantities import YEAR, Quantity, read
+from qwenlong.rewards.numbers.tidy import tidy
+from qwenlong.rewards.numbers.tokens import Options, tokens_of
+from qwenlong.rewards.text.answer import shown
+from qwenlong.types import Example
 
 _LONGEST, _MOST_WORDS, _MOST_GLYPHS = 60, 6, 3
 """A gold answer beyond them, in characters, words or glyphs of no known word, is a sentence."""
@@ -66,9 +67,9 @@ def _golds(
     answers: tuple[str, ...], question: str, scale: str, decimal: str, relative: str
 ) -> Golds:
     if not answers:
-        raise InputError("answers=[]: must hold a number")
+        raise ValueError("answers=[]: must be one number or more")
     if decimal not in ("", ".", ","):
-        raise InputError(f"metadata decimal={decimal!r}: must be '.' or ','")
+        raise ValueError(f"metadata decimal={decimal!r}: must be '.' or ','")
     asked = asked_by(question)
     golds = tuple(_gold(text, asked, scale, decimal, relative) for text in answers)
     known = frozenset((gold.quantity.literal, gold.read_as) for gold in golds)
@@ -93,7 +94,7 @@ def _gold(text: str, asked: Asked, scale: str, decimal: str, relative: str) -> G
     claims, why = read(text, options) if len(text) <= _LONGEST else ((), "it is too long")
     if len(claims) != 1 or _says_more(text, claims[0]):
         why = why or "it is no single number"
-        raise InputError(f"answer {shown(text)!r}: must be a number such as -1,234.5; {why}")
+        raise ValueError(f"answers=[{shown(text)!r}]: must be a number such as -1,234.5; {why}")
     claim = claims[0]
     if not scale and asked.share == BASIS_POINT and claim.form == "plain":
         scale = "bps"
@@ -135,7 +136,7 @@ def _rescaled(quantity: Quantity, text: str, scale: str) -> Quantity:
         return quantity._replace(form="fraction")
     one = read(f"1 {scale}").claims if len(scale) < 40 else ()
     if len(one) != 1 or one[0].form not in ("scaled", "percent"):
-        raise InputError(
+        raise ValueError(
             f"metadata scale={scale!r}: must be a word such as 'thousand', 'million', 'percent'"
             " or 'fraction'"
         )
@@ -143,7 +144,7 @@ def _rescaled(quantity: Quantity, text: str, scale: str) -> Quantity:
     if quantity.form == form:
         return quantity
     if quantity.form not in ("plain", "fraction"):
-        raise InputError(f"answer {shown(text)!r} and metadata scale={scale!r}: do not agree")
+        raise ValueError(f"answers=[{shown(text)!r}] and metadata scale={scale!r}: must agree")
     return quantity._replace(value=quantity.value * factor, step=quantity.step * factor, form=form)
 
 
@@ -155,7 +156,7 @@ def _tolerance(quantity: Quantity, relative: str) -> Fraction:
         except (ValueError, ZeroDivisionError):
             share = Fraction(-1)
         if not 0 <= share <= Fraction(1, 10):
-            raise InputError(f"metadata rel_tolerance={relative!r}: must be a number from 0 to 0.1")
+            raise ValueError(f"metadata rel_tolerance={relative!r}: must be a number from 0 to 0.1")
         return share * size
     if not quantity.step:
         return size / 1000

@@ -14,8 +14,9 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from qwenlong.rewards.item_lines import ITEM_BREAK, MARKDOWN, NUMBERING
-from qwenlong.rewards.normalise import normalise, uncited
+from qwenlong.rewards.text.denials import IS_NOT, NOT
+from qwenlong.rewards.text.item_lines import ITEM_BREAK, MARKDOWN, NUMBERING
+from qwenlong.rewards.text.normalise import normalise, uncited
 
 # An answer this much longer than the known items, or with this many more items, is not read.
 _LONGER, _TIMES = 1000, 8
@@ -46,9 +47,9 @@ _DECORATION = re.compile(
 _TRAILING = re.compile(r"[,，]?\s{0,3}(?:respectively|in that order|分别|分別)\.?$", re.IGNORECASE)
 # Before a list, these turn it into its opposite.
 _DENIED = re.compile(
-    r"(?:not|no|none|neither|never|except|excluding|without|all (?:but|except)|anything but"
-    r"|everything (?:but|except)|keine?|nicht|weder|ni|ninguno|salvo|excepto|aucune?|sauf)\b"
-    r"|不是|没有|沒有|除了|并非|並非|ليس|ليست|除",
+    rf"(?:{NOT}|none|excluding|without|all (?:but|except)|anything but"
+    r"|everything (?:but|except)|ninguno|salvo|excepto|aucune?|sauf)\b"
+    rf"|{IS_NOT}|没有|沒有|除|ليس",
     re.IGNORECASE,
 )
 

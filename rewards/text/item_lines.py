@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 
-from qwenlong.rewards.answer import THEREFORE, Extraction, announces, final_part, find
+from qwenlong.rewards.text.answer import THEREFORE, Extraction, announces, final_part, find
+from qwenlong.rewards.text.denials import IS_NOT, WRONG
 
 ITEM_BREAK = "\u241e"
 """Between items that stood in lines of their own."""
@@ -20,9 +21,9 @@ _LINE_MARK = re.compile(rf"[ \t]{{0,9}}(?:[-*+•‣▪◦–—]\s{{1,9}}|{NUMB
 # "- **Paris**: the capital of France" claims what is bold.
 _BOLD = re.compile(r"\*\*([^*\n]{1,300}?)(?:[:：]\*\*|\*\*\s?[:：(–—-])")
 _DENIES = re.compile(
-    r"\b(?:wrong|incorrect|excluded|rejected|ruled out|false|none|neither|except"
+    rf"\b(?:{WRONG}|excluded|rejected|ruled out|none|neither|except"
     r"|(?:do|does|is|are|was|were)(?: not|n['’]t)|not (?:in|part|among|the|an?|all|any))\b"
-    r"|不是|不对|不對|错误|錯誤|除了|并非",
+    rf"|{IS_NOT}|错误|錯誤|除了",
     re.IGNORECASE,
 )
 _FENCED = re.compile(r"[a-z]{0,9}\s{1,9}(\[.*\])\s{0,9}", re.DOTALL)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_SHOWN = 200
 _VULGAR = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"
 _HIDDEN = (
     "\u00ad\u061c\u0640\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e"
@@ -153,8 +152,3 @@ def drop_asides(text: str) -> str:
         return text
     without = _ASIDE.sub(" ", text)
     return without if any(map(str.isdigit, without)) else text
-
-
-def shown(text: str) -> str:
-    """``text`` as a breakdown or a message shows it: cut where it is long."""
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"

@@ -26,6 +26,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from qwenlong.rewards.numbers.words import HAN_DIGITS, HAN_UNITS
+
 _ARTICLES = ("a", "an", "the")
 _QUOTES = {'"': '"', "'": "'", "«": "»", "»": "«", "‹": "›", "›": "‹", "《": "》", "〈": "〉"}
 _QUOTES["`"] = "`"
@@ -166,22 +168,13 @@ def _strip(text: str) -> str:
     return text
 
 
-# Chinese numerals, the forms of bank notes included.
-_DIGITS = {
-    numeral: digit
-    for digit, numerals in enumerate(
-        "〇零○ 一壹 二贰貳弐 三叁參 四肆 五伍 六陆陸 七柒 八捌 九玖".split()
-    )
-    for numeral in numerals
-}
-_UNITS = {"十": 10, "拾": 10, "百": 100, "佰": 100, "千": 1000, "仟": 1000}
 _COUNTERS = "年月日号號个個人次名位岁歲种種倍天时時届屆章条條件本歳回つ"
-_NUMERAL = re.compile(f"[{''.join(_DIGITS)}{''.join(_UNITS)}]{{1,24}}")
+_NUMERAL = re.compile(f"[{''.join(HAN_DIGITS)}{''.join(HAN_UNITS)}]{{1,24}}")
 _PAIR = re.compile(
-    f"(?<![\\d{''.join(_DIGITS)}{''.join(_UNITS)}万亿])[两兩](?=[百千万亿{_COUNTERS}])"
+    f"(?<![\\d{''.join(HAN_DIGITS)}{''.join(HAN_UNITS)}万亿])[两兩](?=[百千万亿{_COUNTERS}])"
 )
 _LARGE = str.maketrans("萬億", "万亿")
-_LARGE_UNIT = re.compile("(?<=[\\d" + "".join(_DIGITS) + "十百千拾佰仟两])[萬億]")
+_LARGE_UNIT = re.compile("(?<=[\\d" + "".join(HAN_DIGITS) + "十百千拾佰仟两])[萬億]")
 _PERCENT = re.compile(r"百分之(\d{1,9}(?:\.\d{1,9})?)(?!\d)")
 
 
@@ -203,9 +196,13 @@ def _digits_of(match: re.Match[str]) -> str:
         counted = after in _COUNTERS + "万亿" if after else not before
         if before.isdigit() or before in tuple("万亿") or not (counted or before in ("第", "之")):
             return numeral
-        return str(_DIGITS.get(numeral, 10)) if numeral in _DIGITS or numeral in "十拾" else numeral
-    if all(character in _DIGITS for character in numeral):
-        plain = "".join(str(_DIGITS[character]) for character in numeral)
+        return (
+            str(HAN_DIGITS.get(numeral, 10))
+            if numeral in HAN_DIGITS or numeral in "十拾"
+            else numeral
+        )
+    if all(character in HAN_DIGITS for character in numeral):
+        plain = "".join(str(HAN_DIGITS[character]) for character in numeral)
         # 三四 is "three or four"; 二〇 and 一九九八 are read digit by digit.
         return plain if len(plain) > 2 or plain[1] == "0" else numeral
     number = _section(numeral)
@@ -215,16 +212,16 @@ def _digits_of(match: re.Match[str]) -> str:
 def _section(numeral: str) -> int | None:
     """A number of up to four digits, 一千零五 or 千九百 or 十五; None where it is not clear."""
     total, digit, last, zero = 0, None, 10_000, False
-    bare = {10} if _DIGITS.keys().isdisjoint(numeral) else set(_UNITS.values())
+    bare = {10} if HAN_DIGITS.keys().isdisjoint(numeral) else set(HAN_UNITS.values())
     for character in numeral:
-        unit = _UNITS.get(character)
+        unit = HAN_UNITS.get(character)
         if unit is None:
             if digit is not None:
                 return None
-            if _DIGITS[character] == 0:
+            if HAN_DIGITS[character] == 0:
                 zero = True
             else:
-                digit = _DIGITS[character]
+                digit = HAN_DIGITS[character]
         elif unit < last and (digit is not None or unit in bare):
             total, digit, last, zero = total + (digit or 1) * unit, None, unit, False
         else:

@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from qwenlong.rewards.months import ERAS, MONTHS, ORDINALS, WEEKDAYS
-from qwenlong.rewards.numerals import read_han
-from qwenlong.rewards.prose import offers_choice, problem_of
-from qwenlong.rewards.tidy import REFERENCE, tidy
+from qwenlong.rewards.numbers.months import ERAS, MONTHS, ORDINALS, WEEKDAYS
+from qwenlong.rewards.numbers.numerals import read_han
+from qwenlong.rewards.numbers.prose import offers_choice, problem_of
+from qwenlong.rewards.numbers.tidy import REFERENCE, tidy
 
 PIVOT = 69
 """Two-digit years below it are 20xx, from it on 19xx, as POSIX has it."""

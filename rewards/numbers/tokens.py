@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from qwenlong.rewards.numerals import (
+from qwenlong.rewards.numbers.numerals import (
     HAN_ONLY,
     HAN_POINT,
     HANGUL_DIGITS,
@@ -15,7 +15,7 @@ from qwenlong.rewards.numerals import (
     read_digits,
     read_han,
 )
-from qwenlong.rewards.units import CJK, GLUED, MEANINGS, Meaning
+from qwenlong.rewards.numbers.units import CJK, GLUED, MEANINGS, Meaning
 
 _MARKS = "\u0300-\u036f\u0900-\u0963\u0970-\u097f"
 _LETTER = rf"(?:[^\W\d_{CJK}]|[{_MARKS}])"
@@ -61,22 +61,23 @@ class Token(NamedTuple):
     start: int
     end: int
     meaning: Meaning | None
-
-    @property
-    def means(self) -> str:
-        return self.meaning.kind if self.meaning else ""
-
-    @property
-    def is_number(self) -> bool:
-        return self.kind in ("num", "han") or self.means == "number"
+    means: str
+    """Its meaning's kind; empty without one."""
+    is_number: bool
 
 
 def tokens_of(text: str) -> list[Token]:
     tokens = []
     for match in _TOKEN.finditer(text):
-        kind, word = str(match.lastgroup), match[0].strip()
-        meaning = None if kind == "num" else MEANINGS.get(word) or MEANINGS.get(word.lower())
-        tokens.append(Token(kind, word, match.start(), match.end(), meaning))
+        kind, word, (start, end) = str(match.lastgroup), match[0], match.span()
+        if kind == "num":
+            tokens.append(Token(kind, word, start, end, None, "", True))
+            continue
+        word = word.strip()
+        meaning = MEANINGS.get(word) or MEANINGS.get(word.lower())
+        means = meaning.kind if meaning else ""
+        is_number = kind == "han" or means == "number"
+        tokens.append(Token(kind, word, start, end, meaning, means, is_number))
     return tokens
 
 

@@ -8,6 +8,8 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
+from qwenlong.rewards.numbers.words import HAN_DIGITS, HAN_UNITS
+
 LARGEST_EXPONENT = 400
 """Powers of ten beyond it are no answer to anything, and cost memory."""
 _ONE = Fraction(1)
@@ -75,22 +77,12 @@ def _only_digits(text: str) -> str:
 
 
 _HAN_DIGITS = {
-    **{digit: value for value, digit in enumerate("〇一二三四五六七八九")},
-    **{digit: value for value, digit in enumerate("零壹贰叁肆伍陆柒捌玖")},
-    "貳": 2,
-    "參": 3,
-    "陸": 6,
-    "两": 2,
-    "兩": 2,
-    "弐": 2,
+    **HAN_DIGITS,
     **{digit: value for value, digit in enumerate("영일이삼사오육칠팔구")},
+    **dict.fromkeys("两兩", 2),
     "공": 0,
 }
-_HAN_SMALL = {
-    **dict.fromkeys("十拾십", 10),
-    **dict.fromkeys("百佰백", 100),
-    **dict.fromkeys("千仟천", 1000),
-}
+_HAN_SMALL = {**HAN_UNITS, "십": 10, "백": 100, "천": 1000}
 _HAN_LARGE = {
     **dict.fromkeys("万萬만", 10**4),
     **dict.fromkeys("亿億억", 10**8),

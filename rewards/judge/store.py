@@ -1,0 +1,96 @@
+"""What a judge keeps: its verdicts on disk, and what it has spent."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from qwenlong.types import InputError
+
+_LOCKED_S = 60.0
+_TABLES = """
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS verdicts (
+    key TEXT PRIMARY KEY, model TEXT NOT NULL, value REAL NOT NULL, why TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS spent (
+    id INTEGER PRIMARY KEY CHECK (id = 1), calls INTEGER NOT NULL, tokens INTEGER NOT NULL
+);
+COMMIT;
+"""
+
+
+class Store:
+    """One SQLite file: verdicts by key, which runs may share, and what was spent. No unjudged."""
+
+    def __init__(self, path: Path) -> None:
+        """
+        Raises:
+            InputError: there is no such folder, or the file is another one's.
+        """
+        try:
+            # Every statement is a transaction of its own: a verdict that was paid for is kept.
+            self._database = sqlite3.connect(path, timeout=_LOCKED_S, isolation_level=None)
+            # What a killed process wrote is kept; only a machine that loses power may lose it.
+            self._database.execute("PRAGMA synchronous = OFF")
+            self._database.executescript(_TABLES)
+            self._database.execute("SELECT value, why FROM verdicts LIMIT 1")
+        except sqlite3.Error as error:
+            raise InputError(f"{path}: no store of a judge's verdicts: {error}") from None
+
+    def get(self, key: str) -> tuple[float, str] | None:
+        """Value and reason."""
+        query = "SELECT value, why FROM verdicts WHERE key = ?"
+        row = self._database.execute(query, (key,)).fetchone()
+        return (float(row[0]), str(row[1])) if row else None
+
+    def put(self, key: str, model: str, value: float, why: str) -> None:
+        row = (key, model, value, why)
+        self._database.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?)", row)
+
+    def spent(self) -> tuple[int, int]:
+        """Calls and tokens."""
+        row = self._database.execute("SELECT calls, tokens FROM spent").fetchone()
+        return (int(row[0]), int(row[1])) if row else (0, 0)
+
+    def book(self, calls: int, tokens: int) -> None:
+        self._database.execute("INSERT OR REPLACE INTO spent VALUES (1, ?, ?)", (calls, tokens))
+
+    def close(self) -> None:
+        self._database.close()
+
+
+class Budget:
+    """The calls and tokens that a judge may spend; no limit where None.
+
+    With ``store`` it goes on with what was spent, whatever checkpoint the run goes on from.
+    """
+
+    def __init__(
+        self, calls: int | None = None, tokens: int | None = None, store: Store | None = None
+    ) -> None:
+        self.most_calls = calls
+        self.most_tokens = tokens
+        self.store = store
+        self.calls, self.tokens = store.spent() if store else (0, 0)
+
+    def take(self, tokens: int) -> bool:
+        """Books a call and its expected tokens, unless that is more than is left.
+
+        A call that fails keeps what was booked for it.
+        """
+        if self.most_calls is not None and self.calls + 1 > self.most_calls:
+            return False
+        if self.most_tokens is not None and self.tokens + tokens > self.most_tokens:
+            return False
+        self.calls += 1
+        self.tokens += tokens
+        return True
+
+    def settle(self, expected: int, used: int) -> None:
+        """Books what a call did use in place of what it was expected to."""
+        self.tokens += used - expected
+
+    def keep(self) -> None:
+        if self.store:
+            self.store.book(self.calls, self.tokens)
