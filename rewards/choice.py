@@ -26,7 +26,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from qwenlong.rewards.text.answer import LEAD_IN, asks, extract, shown
+from qwenlong.rewards.text.answer import asks, extract, shown
+from qwenlong.rewards.text.choice_words import ARABIC, LEADS, LETTER, REFUSED, TAILS
 from qwenlong.rewards.text.normalise import normalise
 from qwenlong.types import Example, Score
 
@@ -34,34 +35,6 @@ NAME = "choice"
 # A letter, its text and a reason: more is no claim of one option, and costs time.
 _LONGER = 1000
 
-_LEADS = re.compile(
-    rf"^{LEAD_IN}(?:"
-    r"i (?:would |will )?(?:choose|pick|select|go with)\s|i['’]d (?:choose|pick|go with)\s"
-    r"|it(?:['’]s| is| would be| must be)\s"
-    r"|(?:the |my )?(?:(?:final|correct|right|best|most accurate)\s){0,2}"
-    r"(?:answer|option|choice)\s?(?:(?:is|would be|must be)\b\s?:?|:)"
-    r"|(?:本题|本題|此题|此題)?的?(?:正确|正確|最佳)?的?(?:答案|选项|選項)(?:应该|應該|应|應)?(?:是|为|為|选|選|:)"
-    r"|(?:本题|本題|此题|此題)?我?(?:会|會)?(?:应|應|故)?(?:选择|選擇|选|選)(?!项|項|択)"
-    r"|la opción(?: correcta)? es(?: la)?\b|la (?=[A-Z]\W{0,3}$)"
-    r"|(?:richtig|korrekt) ist\b|die (?:richtige |korrekte )?(?:lösung|wahl) (?:ist|lautet)\b"
-    r"|die (?:richtige |korrekte )?option (?:ist|lautet)\b"
-    r"|la (?:bonne )?réponse(?: correcte)? est\b|सही विकल्प(?! है)"
-    r")?\s{0,3}",
-    re.IGNORECASE,
-)
-_TAILS = re.compile(
-    r"(?:\s(?:is|would be|seems to be|appears to be)(?: the)? (?:correct|right|best)"
-    r"(?: (?:answer|option|choice|one))?"
-    r"|\s?(?:是|为|為)?(?:正确|正確)的?(?:答案|选项|選項)?|\s?が(?:正解|正しい)(?:です|である)?"
-    r"|\s?を(?:選びます|選ぶ|選択します|選択)|\s?(?:가|이|번이)\s?(?:정답|답)(?:입니다|이다|이에요|임)?"
-    r"|\s(?:هي|هو) (?:الإجابة|الجواب|الخيار) (?:الصحيحة|الصحيح)"
-    r"|\s(?:ही )?सही (?:उत्तर|विकल्प|जवाब)(?: है)?"
-    r"|\sist die (?:richtige|korrekte) (?:antwort|lösung|option|wahl)"
-    r"|\ses la (?:respuesta|opción) correcta"
-    r"|\s?(?:입니다|이다|です|だ|है)"
-    r"|\s(?:es|ist|est) (?:la )?(?:correcta|richtig|correcte))[.。।]?$",
-    re.IGNORECASE,
-)
 _NAMED = (
     r"(?:option|choice|answer|letter|alternative|opción|respuesta|antwort|réponse)(?![^\W\d_])|"
     r"选项|選項|選択肢|보기|الخيار|الإجابة|विकल्प"
@@ -84,17 +57,6 @@ _DENIED = re.compile(
     r"|\b(?:incorrect|wrong|false|falsch|isn't|not (?:correct|right|true|the|[a-z]\b)|or not$)"
     r"|不是|不对|不對|不正确|不正確|错|錯|并非|並非|有误|排除|ではない|아니|틀|नहीं|गलत|خطأ|ليس"
 )
-_OTHER = r"(?:options? |choices? )?[A-Z](?:(?:,| and| or| nor|, and|, or) (?:option )?[A-Z])*"
-# What another option is refused with: "not A", "because A and C are ruled out by the text".
-_REFUSED = re.compile(
-    r"(?:^|[,;(]|(?<=\w))\s?(?:(?:because|since|as|and|while|whereas)\s)?(?:"
-    rf"(?:not|and not|rather than|instead of) (?P<not>{_OTHER})"
-    rf"|(?P<is>{_OTHER}) (?:is|are)(?: both| all| clearly)?"
-    r" (?:wrong|incorrect|false|not correct|not supported|ruled out|excluded|contradicted)"
-    r"(?: by the (?:text|passage|document|article))?)\)?(?=[.,;]|$)"
-)
-_LETTER = re.compile("[A-Z]")
-_ARABIC = dict(zip("أابجده", "AABCDE", strict=True))
 
 
 @dataclass(frozen=True)
@@ -162,10 +124,10 @@ def claimed(answer: str, options: Options) -> tuple[str | None, str]:
     whole = _by_text(answer, options)
     if whole and not _is_label(text, options):
         return whole, "by its text"
-    text = _TAILS.sub("", text)
-    text = text[_end(_LEADS.match(text)) :].lstrip(" :")
-    if text.strip("() .،") in _ARABIC and not set(_ARABIC).intersection(options.labels):
-        return _known(_ARABIC[text.strip("() .،")], options, "by its Arabic letter")
+    text = TAILS.sub("", text)
+    text = text[_end(LEADS.match(text)) :].lstrip(" :")
+    if text.strip("() .،") in ARABIC and not set(ARABIC).intersection(options.labels):
+        return _known(ARABIC[text.strip("() .،")], options, "by its Arabic letter")
     match = options.claim.match(text)
     if match and not text[match.end() :].strip(" .。!)]}"):
         return _known(match["label"].upper(), options, "by its letter")
@@ -188,7 +150,7 @@ def _with_text(text: str, match: re.Match[str], options: Options) -> tuple[str |
     label, how = _known(match["label"].upper(), options, "by its letter")
     if label is None:
         return None, how
-    bare = _REFUSED.sub(lambda other: _unless(label, other), raw).strip()
+    bare = REFUSED.sub(lambda other: _unless(label, other), raw).strip()
     if bare != raw and not bare.strip(" .,;"):
         return label, "by its letter, others refused"
     raw = bare
@@ -212,7 +174,7 @@ def _with_text(text: str, match: re.Match[str], options: Options) -> tuple[str |
 def _unless(label: str, other: re.Match[str]) -> str:
     """Nothing, or what refuses options as it stands where it refuses ``label``, too."""
     said = (other["not"] or other["is"]).replace("option", "").replace("choice", "")
-    return other[0] if label in _LETTER.findall(said) else ""
+    return other[0] if label in LETTER.findall(said) else ""
 
 
 def _taken_back(raw: str, rest: str, after: str, label: str, options: Options) -> str:

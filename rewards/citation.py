@@ -33,10 +33,10 @@ _MOST = 1000
 _LONGEST = 30_000
 
 _NOUN = (
-    r"(?:passages?|documents?|docs?|paragraphs?|chunks?|sources?|references?|refs?|pasajes?"
+    r"(?:passages?|documents?|docs?|paragraphs?|chunks?|sources?|references?|refs?|pasajes?|documentos?|fuentes?|quellen?|abschnitte?|párrafos?"
     r"|dokumente?|段落|文档|文檔|文書|資料|资料|来源|來源|문서|단락|الوثيقة|المقطع|दस्तावेज़|अनुच्छेद)"
 )
-_NUMBERS = r"\d{1,6}(?:\s?(?:[-–—,，、;&]|and|und|y|和)\s?(?:(?:and|&)\s)?\d{1,6}){0,99}"
+_NUMBERS = r"\d{1,6}(?:\s?(?:[-–—,，、;&]|and|und|y|和|と|및|و|और)\s?(?:(?:and|&)\s)?\d{1,6}){0,99}"
 _SQUARE = re.compile(r"\[([^\[\]\n]{1,300})\]|【([^【】\n]{1,300})】")
 _ROUND = re.compile(r"[(（]([^()（）\n]{1,300})[)）]")
 _NAMED = re.compile(
@@ -44,9 +44,18 @@ _NAMED = re.compile(
     r"|第\s?(\d{1,6})\s?[段篇章节節]",
     re.IGNORECASE,
 )
+_SOURCE_WORDS = (
+    "sources?|citations?|references?|evidence|cited(?: passages)?|引用|来源|參考|参考"
+    "|來源|出典|출처|fuentes?|quellen?|المصادر|المصدر|स्रोत"
+)
+_SOURCES = re.compile(rf"\s?(?:{_SOURCE_WORDS})\s?[:：]\s?", re.IGNORECASE)
+# What is left of "Sources: [1], [3]" without its brackets.
+_EMPTY_LINE = re.compile(
+    rf"^[ \t*_#>-]{{0,9}}(?:{_SOURCE_WORDS})[*_ ]{{0,4}}[:：][*_ \t,、，;.]{{0,99}}$",
+    re.IGNORECASE | re.MULTILINE,
+)
 _LINE = re.compile(
-    r"^[ \t*_#>-]{0,9}(?:sources?|citations?|references?|evidence|cited(?: passages)?|引用|来源"
-    r"|來源|出典|출처|fuentes?|quellen?|المصادر|स्रोत)[*_ ]{0,4}[:：][*_ \t]{0,9}"
+    rf"^[ \t*_#>-]{{0,9}}(?:{_SOURCE_WORDS})[*_ ]{{0,4}}[:：][*_ \t]{{0,9}}"
     rf"({_NUMBERS})[.\s]{{0,9}}$",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -140,9 +149,10 @@ def _cited(final: str, by_label: bool) -> tuple[set[str], str]:
         return "" if only_named(match[1]) else match[0]
 
     def only_named(inner: str) -> bool:
+        inner = _SOURCES.sub("", inner, count=1)
         return not _BETWEEN.sub("", _NAMED.sub("", inner))
 
-    bare = _LINE.sub(named, _SQUARE.sub(square, final))
+    bare = _LINE.sub(named, _EMPTY_LINE.sub("", _SQUARE.sub(square, final)))
     for match in _NAMED.finditer(bare):
         named(match)
     bare = _ROUND.sub(in_parentheses, bare)

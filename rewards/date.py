@@ -12,17 +12,19 @@ How dates are read is in ``numbers/dates``. What counts as right:
 - **Two-digit years** are 2000 to 2068 and 1969 to 1999, as POSIX has it. FY2019 is 2019. 令和3年
   and 民國110年 are 2021.
 - **Weekdays** must fall on the date. A time of day does not count. Several dates must all agree.
-- **Refused**: days that do not exist, a negation, before and after, anniversaries and "a week
-  from", a choice of months, other numbers beside a date. "By", "until" and "since" a date are that
-  date.
+- **Refused**: a question mark, unknown words in languages without Latin letters
+  (``numbers/beside``), days that do not exist, a negation, before and after, anniversaries and
+  "a week from", a choice of months, other numbers beside a date. "By", "until" and "since" a date
+  are that date.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 
+from qwenlong.rewards.numbers.beside import known_of
 from qwenlong.rewards.numbers.dates import Date, read
-from qwenlong.rewards.text.answer import extract, shown
+from qwenlong.rewards.text.answer import asks, extract, shown
 from qwenlong.types import Example, Score
 
 NAME = "date"
@@ -74,7 +76,9 @@ def _judged(example: Example, answer: str) -> str:
     if len(answer) > _LONGEST:
         return f"{len(answer)} characters, longer than any date"
     day_first = example.metadata.get("day_first")
-    reading = read(answer, day_first)
+    if asks(answer):
+        return "it is a guess: it ends in a question mark"
+    reading = read(answer, day_first, known_of(example.question, example.answers))
     if reading.problem:
         return reading.problem
     wrong = ""

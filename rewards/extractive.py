@@ -7,6 +7,9 @@ from it only in
 - the source behind it: "X. This is stated in the second document.", "X according to Document 2";
 - an article, in Spanish or German, where the question is in that language;
 - the spelling of a number that is the whole answer: four and 4, 1954年 and 1954, in 1985 and 1985;
+- a sentence that only repeats the question: "The author of the novel is X", "The novel was written
+  by **X**", 作者はXです (see ``text/frames``);
+- an emoji behind it, full stops and spaces in initials (US and U.S.), "&" for "and";
 - a second gold answer in brackets behind it: "UN (United Nations)" where both are gold.
 
 What is left must be the gold answer and nothing else: "not X", "X or Y", a list, "X, the capital
@@ -25,6 +28,8 @@ from functools import lru_cache
 
 from qwenlong.rewards.numbers.words import NUMBER_WORDS
 from qwenlong.rewards.text.answer import asks, extract, shown, without_copula
+from qwenlong.rewards.text.frames import unframed
+from qwenlong.rewards.text.markup import clean
 from qwenlong.rewards.text.normalise import language_of, normalise, tokens, uncited
 from qwenlong.types import Example, Score
 
@@ -64,7 +69,7 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
     if asks(uncited(answer)) and not any(map(asks, example.answers)):
         return _verdict(0.0, "wrong: the answer is a question", breakdown, 0.0, False)
     plain = normalise(answer)
-    for said in _readings(answer, plain, language):
+    for said in _readings(answer, plain, language, example.question):
         for gold, forms in zip(example.answers, golds, strict=True):
             # One side may give up its article, not both: el capital is not la capital.
             if said[0] and (said[0] in forms or forms[0] in said):
@@ -110,6 +115,8 @@ _FRAME = re.compile(
     r"|هو|هي|هم|إنه|إنها|كان|كانت)\s+|[它他她这這那]?是|为|為)",
     re.IGNORECASE,
 )
+# Emoji and the like behind an answer; a gold answer may be one.
+_PICTURE = re.compile(r"(?<=\w)[\s.!]{1,3}[\u2600-\u27bf\U0001f300-\U0001faff\ufe0f]{1,9}$")
 _PREPOSITION = re.compile(r"^(?:(?:in|on|at|en|im|am|um)\s+|[在于於])", re.IGNORECASE)
 _SOURCE = re.compile(
     r"[.,。]? {1,2}(?:(?:this|that|it) is (?:stated|mentioned|confirmed|supported|found|given)"
@@ -123,7 +130,7 @@ _IN_BRACKETS = re.compile(r"[(\[](?![-\d$€£¥.])([^()\[\]]{1,400})[)\]]")
 _BRACKETED = re.compile(r"(.{1,400}?) ?\(([^()]{1,400})\)$")
 
 
-def _readings(answer: str, plain: str, language: str) -> Iterable[tuple[str, ...]]:
+def _readings(answer: str, plain: str, language: str, question: str) -> Iterable[tuple[str, ...]]:
     """Forms of the answer as it stands, then with less and less around it."""
     yield tuple(_forms(answer, plain, language))
     bare = uncited(answer.strip())
@@ -138,6 +145,12 @@ def _readings(answer: str, plain: str, language: str) -> Iterable[tuple[str, ...
         if rest != bare:
             bare = rest
             yield tuple(_forms(bare, normalise(bare), language))
+    decorated = _PICTURE.sub("", answer)
+    if decorated != answer:
+        yield tuple(_forms(decorated, normalise(decorated), language))
+    if framed := unframed(answer, question):
+        framed = clean(without_copula(framed))
+        yield tuple(_forms(framed, normalise(framed), language))
 
 
 _ARTICLES = {
@@ -148,6 +161,7 @@ _ARTICLES = {
     ),
 }
 _DATED = re.compile(r"(?:in|on|at|en|im|am) (?=\d)")
+_INITIALS = re.compile(r"(?:[a-z]\. ?){1,5}[a-z]\.?")
 _YEAR = re.compile(r"\d{4}年")
 _NUMBERS = {
     language: {word: str(number) for word, number in words.items()}
@@ -169,6 +183,10 @@ def _gold_forms(gold: str, language: str) -> tuple[str, ...]:
 def _forms(text: str, plain: str, language: str) -> Iterable[str]:
     """``plain``, the normalised ``text``, and other spellings of the same."""
     yield plain
+    if "." in plain and _INITIALS.fullmatch(plain):
+        yield plain.replace(".", "").replace(" ", "")
+    if " & " in plain:
+        yield plain.replace(" & ", " and ")
     if number := _NUMBERS["en"].get(plain) or _NUMBERS.get(language, {}).get(plain):
         yield number
     if dated := _DATED.match(plain):

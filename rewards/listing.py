@@ -57,7 +57,7 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
         return Score(0.0, NAME, {**breakdown, "why": extraction.how})
     if asks(answer) and not any(map(asks, golds)):
         return Score(0.0, NAME, {**breakdown, "why": "wrong: the answer is a question"})
-    claims = claims_of(answer, known)
+    claims = claims_of(answer, known, example.question)
     if claims is None:
         why = f"wrong: {len(answer)} characters, longer or with more items than any right answer"
         return Score(0.0, NAME, {**breakdown, "why": why})

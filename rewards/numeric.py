@@ -22,7 +22,11 @@ How numbers are read is in ``numbers/``, from ``quantities`` on. What counts as 
 - **Sign.** A lone (32.4) is accounting for -32.4. "A decrease of 5" is -5, unless the question
   asks for the decrease and the gold answer is positive; there "an increase of 5" is -5. A dash
   with a space before the number is refused.
-- **Units.** A unit or currency may be left out, but not contradicted; $ is any dollar.
+- **Units.** A unit or currency may be left out, but not contradicted; $ is any dollar. 32,000 m
+  is 32 km. The letter m is metres where the question or the gold answer says so, else a million;
+  a gold answer "12 m" that nothing beside it explains is refused by ``check``.
+- **Words beside it.** Denials, bounds, guesses ("1998?", "3!") and "after 1998" are refused; in
+  Chinese, Japanese, Korean, Arabic and Hindi all words that are not known (``numbers/beside``).
 - **Several numbers** must each be right; in parentheses or behind ≈, rounded is enough. Dates and
   years beside the number, sums in parentheses, "Table 2", "rounded to two decimals" and what
   stands before the last = do not count. A fraction counts in lowest terms, its denominator below
@@ -31,19 +35,21 @@ How numbers are read is in ``numbers/``, from ``quantities`` on. What counts as 
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from fractions import Fraction
 
-from qwenlong.rewards.numbers.asked import PERCENT, Asked, same_dimension, signed
+from qwenlong.rewards.numbers.asked import PERCENT, Asked, in_units, same_dimension, signed
 from qwenlong.rewards.numbers.golds import Gold, golds_of
 from qwenlong.rewards.numbers.quantities import Quantity, read
 from qwenlong.rewards.numbers.units import CURRENCIES
-from qwenlong.rewards.text.answer import extract, shown
+from qwenlong.rewards.text.answer import asks, extract, shown
 from qwenlong.types import Example, Score
 
 NAME = "numeric"
 _LONGEST = 400
 """No answer that is one number is longer, in characters."""
+_FACTORIAL = re.compile(r"\d ?[!！](?!=)")
 _COUNTED = frozenset("shares employees people persons units customers stores options".split())
 
 
@@ -72,6 +78,10 @@ def _judged(example: Example, answer: str) -> str:
     """Why the answer is wrong; empty where it is right."""
     if len(answer) > _LONGEST:
         return f"{len(answer)} characters, longer than any number"
+    if not answer[-1:].isalnum() and asks(answer):
+        return "it is a guess: it ends in a question mark"
+    if ("!" in answer or "！" in answer) and _FACTORIAL.search(answer):
+        return "it has an exclamation mark, which makes another number of it"
     golds, wrong = golds_of(example), ""
     for options in golds.options:
         reading = read(answer, options)
@@ -90,7 +100,8 @@ def _compared(gold: Gold, claims: tuple[Quantity, ...], asked: Asked) -> str:
     """Why the claims do not come to the gold answer; empty where they do."""
     if asked.down and gold.quantity.value < 0:  # it is a change, whatever the question says
         asked = replace(asked, down=False, loss=False)
-    claims = _with_fractions(tuple(signed(claim, asked) for claim in claims))
+    units = gold.quantity.measures
+    claims = _with_fractions(tuple(in_units(signed(claim, asked), units) for claim in claims))
     main = claims[0]
     for claim in claims:
         reason = _contradiction(gold.quantity, claim, asked)

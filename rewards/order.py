@@ -37,18 +37,26 @@ METRICS = ("pairwise", "ndcg", "exact")
 
 _STEP = re.compile(
     r"\s{0,9}(?:[-=–—]{1,2}>|\\(?:right|long)arrow|\\to(?![a-z])|\\succ|[>＞→⇒➔➜≻›])\s{0,9}"
-    r"|[,;，；]?\s{0,3}(?:and\s)?\b(?:then|followed by|next|finally|lastly|dann|luego|después)\b"
+    r"|[,;，；]?\s{0,3}(?:(?:and|und|y)\s)?\b(?:then|followed by|next|finally|lastly|dann|danach"
+    r"|anschließend|schließlich|zuletzt|luego|después|finalmente|por último|a continuación)\b"
     r"[,:]?\s"
+    r"|[、,،，]?\s{0,3}(?:次に|その次に|続いて|その後|それから|最後に)[、,，]?"
+    r"|[,、，]?\s{1,3}(?:그\s?다음(?:에|으로)?|다음으?로?|이어서|마지막으로)[,]?\s"
+    r"|[,،]?\s{1,3}(?:و?بعد ذلك|ثم|و?أخير(?:ا|ًا|اً))[,،]?\s"
+    r"|[,]?\s{1,3}(?:और\s)?(?:फिर|उसके बाद|इसके बाद|अंत में|अन्त में)[,]?\s"
+    r"|\s(?:came|comes|was) first(?=,)"
     r"|[,，;；]?(?:然后|接着|最后|再|其次)[是,，]?",
     re.IGNORECASE,
 )
 _FIRST = re.compile(
-    r"(?:first(?:ly)?|zuerst|primero|首先|先)(?:[,:，]\s{0,3}|\s{1,3}|(?<=[先]))", re.I
+    r"(?:first(?:ly)?|zuerst|primero|首先|先|まず|最初に|먼저|우선|أول(?:ا|ًا|اً)|(?:सबसे )?पहले)"
+    r"(?:[,:，、،]\s{0,3}|\s{1,3}|(?<=[先ずに]))",
+    re.I,
 )
 _LEAD = re.compile(
     rf"{LEAD_IN}(?:(?:the |el |die )?(?:(?:correct|right|final|chronological|richtige) )?"
     r"(?:order|sequence|ranking|orden|reihenfolge)(?: correcto)?(?: (?:is|es|ist|lautet)(?!\w))?"
-    r"|(?:正确的?|正確な?的?)?(?:顺序|順序)(?:是|为|為|は)?|(?:올바른 )?순서는 )[:：]?\s{0,3}",
+    r"|(?:正确的?|正確な?的?)?(?:顺序|順序|順番)(?:是|为|為|は)?|(?:올바른 )?순서는 )[:：]?\s{0,3}",
     re.IGNORECASE,
 )
 _NOUN = re.compile(
@@ -142,7 +150,8 @@ def _claims(answer: str, known: Known) -> Claims | None:
     """As ``items.claims_of``, for all the ways to write an order."""
     if len(answer) <= known.longest:
         if lead := _LEAD.match(answer):
-            answer = without_copula(answer[lead.end() :])
+            answer = answer[lead.end() :]
+        answer = without_copula(answer)
         if _CIRCLED.fullmatch(answer):
             answer = answer.translate(_UNCIRCLED)
         answer = _FIRST.sub("", answer, count=1) if _FIRST.match(answer) else answer

@@ -7,7 +7,8 @@ and no are read as true and false; a gold of yes or no is not answered by "true"
 The answer must begin with a form of one label ("Yes, because …", "No: only one is", "Not
 answerable from the documents") or end in "…, so yes"; what follows may give a reason. Refused:
 two labels ("Yes and no", "yes, no", "No. Yes."), a label denied ("not yes", "Yes, they are not"),
-a label denied in its language ("Sí, no lo son", "はい、違います"), a question ("Yes?"), a condition or doubt ("Yes, if …", "yes, maybe"), "I do not know".
+in its own language, too ("Sí, no lo son", "はい、違います"), a question ("Yes?"), a condition or
+doubt ("Yes, if …", "yes, maybe"), "I do not know".
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ LIMIT = 2000
 """Longer answers are not read, in characters."""
 
 _WORDS: dict[str, str] = {
-    "yes": "yes|yeah|yep|claro que sí|por supuesto que sí|うん|yes indeed|yes it is|是|是的|对|對|对的|對的|是肯定的"
+    "yes": "yes|yeah|yep|yes indeed|yes it is|是|是的|对|對|对的|對的|是肯定的"
     "|はい|ええ|そうです|はいそうです|예|네|그렇습니다"
+    "|claro que sí|por supuesto que sí|うん"
     "|맞습니다|نعم|أجل|بلى|sí|si|ja|jawohl|हाँ|हां|जी हाँ|जी हां",
     "no": "no|nope|nah|claro que no|por supuesto que no|并不是|並不是|没有|沒有"
     "|否|不|不是|不是的|不对|不對|いいえ|いえ|いや|違います|ちがいます"
@@ -33,7 +35,8 @@ _WORDS: dict[str, str] = {
     "true": "true|correct|正确的|正確的|verdadero|cierto|wahr|正确|正確|真|참|صحيح|صح|सही|सत्य",
     "false": "false|incorrect|wrong|不正确|不正確|错误的|錯誤的|falso|falsch|unwahr"
     "|错误|錯誤|错|錯|假|誤り|거짓|خطأ|خاطئ|गलत|असत्य",
-    "unanswerable": "unanswerable|n/a|not answerable|not answered|no answer|cannot answer|can't answer"
+    "unanswerable": "unanswerable|n/a|not answerable|not answered|no answer"
+    "|cannot answer|can't answer"
     "|cannot be answered|can't be answered|can not be answered|could not be answered"
     "|impossible to answer|impossible to say|impossible to determine|impossible to tell"
     "|insufficient information|insufficient evidence|insufficient context|insufficient data"
@@ -127,8 +130,10 @@ _ALONE = re.compile(
 _UNSURE = re.compile(
     r"\b(?:maybe|perhaps|possibly|depends|depending|unsure|uncertain|not sure|unclear|either way"
     r"|quizás|quizá|tal vez|depende|vielleicht|möglicherweise|kommt darauf an)\b|ربما|शायद"
-    r"|\b(?:wait|hold on|hmm+|on second thoughts?|let me (?:think|check|see)|espera|warte)\b(?! (?:for|in|at|to))"
-    r"|等等|等一下|待って|잠깐|انتظر|रुको|也许|也許|可能|或许|或許|たぶん|かもしれ|아마|" + _word("unanswerable")
+    r"|\b(?:wait|hold on|hmm+|on second thoughts?|let me (?:think|check|see)|espera|warte)\b"
+    r"(?! (?:for|in|at|to))"
+    r"|等等|等一下|待って|잠깐|انتظر|रुको|也许|也許|可能|或许|或許|たぶん|かもしれ|아마|"
+    + _word("unanswerable")
 )
 _CONDITION = re.compile(
     r"\W{0,3}(?:but )?(?:only )?(?:if|unless|si|wenn|falls)\b|\W{0,3}(?:如果|若|もし)"

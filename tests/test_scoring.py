@@ -179,6 +179,25 @@ def test_kind_may_be_a_callable(run: Run, tmp_path: Path, monkeypatch: pytest.Mo
     assert "answers.jsonl:2: my_rules:long failed: KeyError: 'Bob'" in err
 
 
+def test_a_callable_may_need_no_answers(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "no_gold.py").write_text("def one(example, response, thinking):\n    return 1.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    bare = {key: value for key, value in RIGHT.items() if key != "answers"}
+    code, lines, _ = run([bare, {**RIGHT, "answers": []}], "--kind", "no_gold:one")
+    assert (code, len(lines)) == (0, 2)
+
+
+def test_what_format_asks_of_the_thinking_stands_in_the_line(run: Run) -> None:
+    line = {"kind": "format", "question": "q", "thinking": "present"}
+    given = [{**line, "response": "<think>x</think>\n\ny"}, {**line, "response": "y"}]
+    given += [{**line, "thinking": "absent", "response": "y"}, {**line, "thinking": "some"}]
+    code, lines, err = run([*given[:3], {**given[3], "response": "y"}])
+    assert [line["score"]["value"] for line in lines] == [1.0, 0.0, 1.0]
+    assert code == 1 and "must be present or absent" in err
+
+
 def test_a_callable_may_stand_in_the_working_directory(tmp_path: Path) -> None:
     (tmp_path / "own_rule.py").write_text(
         "def half(example, response, thinking):\n    return 0.5\n"

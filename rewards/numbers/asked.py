@@ -8,7 +8,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from qwenlong.rewards.numbers.quantities import Quantity, read
-from qwenlong.rewards.numbers.units import DIMENSION, MEANINGS, SIGNS
+from qwenlong.rewards.numbers.units import DIMENSION, MEANINGS, METRIC, SIGNS
 
 _LONGEST = 4000
 PERCENT, BASIS_POINT = Fraction(1, 100), Fraction(1, 10000)
@@ -58,11 +58,19 @@ _UNIT = re.compile(
 )
 _METRES = re.compile(
     r"\b(?:met(?:re|er)s?|heights?|lengths?|widths?|depths?|distances?|elevation|altitude"
-    r"|how (?:long|tall|high|far|deep|wide))\b",
+    r"|how (?:long|tall|high|far|deep|wide)|wie (?:lang|hoch|weit|tief|breit)|länge|höhe|tiefe"
+    r"|metros|altura|longitud|profundidad|anchura)\b|(?<!增)[长長高深宽寬]度?是?多少|多[长長高深宽寬远遠]|मीटर|متر",
     re.IGNORECASE,
 )
 _BASIS_POINTS = re.compile(r"\bbasis[- ]points?\b|\bbps?\b|基点|基點|puntos básicos", re.IGNORECASE)
 _HOW_MANY = re.compile(r"\bhow many\b", re.IGNORECASE)
+_COUNT = re.compile(r"\b(?:how many|wie ?viele|cu[aá]nt[oa]s)\b", re.IGNORECASE)
+_ABOUT_MONEY = re.compile(
+    r"\b(?:revenues?|costs?|prices?|profits?|sales|incomes?|loss(?:es)?|budgets?|spen[dt]|spending|paid"
+    r"|pay|payments?|worth|values?|cash|debts?|assets|funds?|fees?|earn\w*|expens\w+|umsatz|kosten"
+    r"|preis|gewinn|ingresos|coste|precio|millions?|amount)\b",
+    re.IGNORECASE,
+)
 _MONEY = re.compile(
     r"[$€£¥₹]|\b(?:dollars?|euros?|pounds|usd|eur|rupees|yuan|yen)\b", re.IGNORECASE
 )
@@ -81,6 +89,10 @@ class Asked:
     """It asks for a percentage, if by another name: a growth rate, a margin."""
     share: Fraction = PERCENT
     """What one of a percentage without its sign is worth: 1/10000 in basis points."""
+    none: bool = False
+    """It asks for a count, so that "none" is 0."""
+    money: bool = False
+    """It speaks of money, so that 5m is five million."""
     count: bool = False
     """It asks how many, and not of money."""
     down: bool = False
@@ -109,6 +121,8 @@ def asked_by(question: str) -> Asked:
         scale=_factor(scale[1] or scale[2]) if scale else None,
         percent=not scale and (points or bool(_PERCENT.search(question))),
         share=BASIS_POINT if points else PERCENT,
+        none=bool(_COUNT.search(question)),
+        money=bool(_MONEY.search(question) or _ABOUT_MONEY.search(question)),
         count=bool(_HOW_MANY.search(question)) and not _MONEY.search(question),
         down=bool(_DOWN.search(question)) and not _EITHER_WAY.search(question),
         loss=bool(_LOSS.search(question)),
@@ -131,6 +145,18 @@ def signed(quantity: Quantity, asked: Asked) -> Quantity:
     if quantity.trend in wanted and quantity.value > 0:
         return quantity._replace(value=-quantity.value)
     return quantity
+
+
+def in_units(quantity: Quantity, units: frozenset[str]) -> Quantity:
+    """32,000 m in kilometres, where both units are metric ones of one dimension."""
+    if len(units) != 1 or len(quantity.measures) != 1 or units == quantity.measures:
+        return quantity
+    (unit,), (own,) = units, quantity.measures
+    if unit not in METRIC or own not in METRIC or DIMENSION[unit] != DIMENSION[own]:
+        return quantity
+    factor = Fraction(10) ** (METRIC[own] - METRIC[unit])
+    value, step = quantity.value * factor, quantity.step * factor
+    return quantity._replace(value=value, step=step, measures=units)
 
 
 def same_dimension(units: frozenset[str], others: frozenset[str]) -> bool:

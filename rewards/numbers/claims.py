@@ -181,6 +181,8 @@ def _after(tokens: list[Token], i: int, before: _Before, options: Options) -> _A
             measures = measures or known.measures
         elif meaning.kind == "scale" and share is None:
             scale = meaning.amount if scale is _ONE else scale * meaning.amount
+        elif token.text in ("割", "成") and not _is_tenth(tokens, i, start):
+            break
         elif meaning.kind == "percent":
             share = share or meaning.amount
         elif meaning.kind == "power":
@@ -194,6 +196,13 @@ def _after(tokens: list[Token], i: int, before: _Before, options: Options) -> _A
             break
         i += 1
     return _After(scale, share, measures, _nouns(tokens, i), closed, i)
+
+
+def _is_tenth(tokens: list[Token], i: int, start: int) -> bool:
+    """7成, but not 1998年成立."""
+    return i == start and not (
+        i + 1 < len(tokens) and tokens[i + 1].text in ("立", "为", "為", "本")
+    )
 
 
 def _joins(tokens: list[Token], i: int) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from qwenlong.rewards.numbers.beside import Known, stray
 from qwenlong.rewards.numbers.months import ERAS, MONTHS, ORDINALS, WEEKDAYS
 from qwenlong.rewards.numbers.numerals import read_han
 from qwenlong.rewards.numbers.prose import offers_choice, problem_of
@@ -71,6 +72,10 @@ _KINDS = {
         r"(?:公元|西元|紀元|纪元)前 ?(?P<bc_a>\d{1,4}) ?年?"
         rf"|(?<!\d)(?P<bc_b>\d{{1,4}}) ?(?:{_BC})(?!\w)"
     ),
+    "packed": (
+        r"(?<![\d.,/-])(?P<packed_y>(?:19|20)\d\d)(?P<packed_m>0[1-9]|1[0-2])"
+        r"(?P<packed_d>0[1-9]|[12]\d|3[01])(?![\d.,/-]\d|\d)"
+    ),
     "iso": (
         rf"{_ALONE}(?P<iso_y>\d{{4}})(?:(?P<iso_s>[-/.]) ?(?P<iso_m>\d{{1,2}})(?P=iso_s) ?"
         r"(?P<iso_d>\d{1,2})\.?(?![\da-z/-])|[-/](?P<iso_n>0[1-9]|1[0-2])(?![\d/.-]))"
@@ -130,13 +135,21 @@ _BESIDE_MONTH = re.compile(rf"^(?:(?:in|en|im|during|the month of|{_any_of(WEEKD
 _APART = re.compile(
     r"\b(?:before|after|prior to|later than|earlier than|vor|nach|antes del?|despu[eé]s del?|avant"
     r"|après|anniversary|eve of|(?:days?|weeks?|months?|years?) (?:from|following)"
-    r"|(?:days|weeks|months|years) of|within)\b|قبل|بعد|से पहले|के बाद"
+    r"|(?:days|weeks|months|years|week|weekend) of|within|between|some ?time|zwischen|entre|tras"
+    r"|(?:or|and|no|not|any time) (?:later|earlier|thereafter)|onwards?"
+    r"|at the (?:latest|earliest)"
+    r"|today|heute|hoy|(?:to|until|and)(?: the)? present"
+    r"|spätestens|frühestens|(?:oder|und) (?:später|früher)"
+    r"|o (?:después|antes))\b|قبل|بعد|से पहले|के बाद"
     r"|之前|以前|之后|之後|以后|以後|より前|より後|이전|이후"
 )
 
 
-def read(text: str, day_first: bool | None = None) -> Reading:
-    """The dates that ``text`` claims, or the problem in words for which it claims none safely."""
+def read(text: str, day_first: bool | None = None, beside: Known | None = None) -> Reading:
+    """The dates that ``text`` claims, or the problem in words for which it claims none safely.
+
+    ``beside``: what may stand beside them; None for gold answers, which may say what they like.
+    """
     text = tidy(text).casefold()
     if not text.isascii():
         text = _TWICE.sub(_once, _HAN.sub(_digits, text))
@@ -159,15 +172,18 @@ def read(text: str, day_first: bool | None = None) -> Reading:
         return Reading(((Date(month=MONTHS[lone_month["mdy_m"]]),),))
     if lone_month and claims and offers_choice(text):
         return Reading(problem="it offers a choice of months")
-    return _checked(claims, " ".join(rest))
+    return _checked(claims, " ".join(rest), beside)
 
 
-def _checked(claims: list[tuple[Date, ...]], rest: str) -> Reading:
+def _checked(claims: list[tuple[Date, ...]], rest: str, beside: Known | None) -> Reading:
     if not claims:
         return Reading(problem="there is no date in it")
     problem = problem_of(rest)
     if problem or _APART.search(rest):
         return Reading(problem=problem or "it says before or after, not when")
+    words = stray(rest, beside, dated=True) if beside else ""
+    if words:
+        return Reading(problem=f"{words!r} beside the date is no known word")
     if any(map(str.isdigit, rest)):
         return Reading(problem="there is another number beside the date")
     weekday = _WEEKDAY.search(rest)

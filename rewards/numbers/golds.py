@@ -5,6 +5,7 @@ The rules are stated in ``numeric``; what cannot be a gold answer is a ``ValueEr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,10 +14,12 @@ from itertools import pairwise
 from typing import Any
 
 from qwenlong.rewards.numbers.asked import BASIS_POINT, Asked, asked_by, signed
+from qwenlong.rewards.numbers.beside import known_of
 from qwenlong.rewards.numbers.numerals import styles_of
 from qwenlong.rewards.numbers.quantities import YEAR, Quantity, read
 from qwenlong.rewards.numbers.tidy import tidy
 from qwenlong.rewards.numbers.tokens import Options, tokens_of
+from qwenlong.rewards.numbers.units import CURRENCIES
 from qwenlong.rewards.text.answer import shown
 from qwenlong.types import Example
 
@@ -26,6 +29,7 @@ _DOUBLE = 15
 """Digits that a floating-point number can be trusted with."""
 _NOISE = Fraction(1, 10**_DOUBLE)
 _HALF = Fraction(1, 2)
+_BARE_M = re.compile(r"\d[ -]?m[ .]*$")
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,8 @@ def _golds(
     asked = asked_by(question)
     golds = tuple(_gold(text, asked, scale, decimal, relative) for text in answers)
     known = frozenset((gold.quantity.literal, gold.read_as) for gold in golds)
-    options = (_options(gold, decimal, known, asked) for gold in golds)
+    beside = known_of(question, answers)
+    options = (_options(gold, decimal, known, asked)._replace(beside=beside) for gold in golds)
     return Golds(golds, tuple(dict.fromkeys(options)), asked)
 
 
@@ -85,6 +90,7 @@ def _options(gold: Gold, decimal: str, known: frozenset[tuple[str, str]], asked:
         metres=asked.metres or "m" in gold.quantity.measures,
         year=asked.year and gold.quantity.form == "plain",
         divisions=not gold.quantity.step,
+        none=asked.none,
         known=known,
     )
 
@@ -96,11 +102,22 @@ def _gold(text: str, asked: Asked, scale: str, decimal: str, relative: str) -> G
         why = why or "it is no single number"
         raise ValueError(f"answers=[{shown(text)!r}]: must be a number such as -1,234.5; {why}")
     claim = claims[0]
+    if _nobody_knows_m(text, claim, asked, scale):
+        raise ValueError(
+            f"answers=[{shown(text)!r}]: must be a number such as -1,234.5; m may be metres"
+            " or million, and neither the question nor metadata scale says which"
+        )
     if not scale and asked.share == BASIS_POINT and claim.form == "plain":
         scale = "bps"
     quantity = signed(_rescaled(claim, text, scale), asked)
     style, read_as = _styles(claim, text, options)
     return Gold(text, quantity, _tolerance(quantity, relative), style, read_as)
+
+
+def _nobody_knows_m(text: str, claim: Quantity, asked: Asked, scale: str) -> bool:
+    """``12 m`` where nothing speaks of money, metres or millions; a capital M is a million."""
+    told = scale or asked.metres or asked.money or asked.scale or claim.measures & CURRENCIES
+    return not told and bool(_BARE_M.search(text))
 
 
 def _says_more(text: str, claim: Quantity) -> bool:

@@ -81,6 +81,7 @@ _HAN_DIGITS = {
     **{digit: value for value, digit in enumerate("영일이삼사오육칠팔구")},
     **dict.fromkeys("两兩", 2),
     "공": 0,
+    "参": 3,  # only beside 拾佰仟万亿: see tokens
 }
 _HAN_SMALL = {**HAN_UNITS, "십": 10, "백": 100, "천": 1000}
 _HAN_LARGE = {
@@ -88,23 +89,26 @@ _HAN_LARGE = {
     **dict.fromkeys("亿億억", 10**8),
     **dict.fromkeys("兆조", 10**12),
 }
+_COLLOQUIAL = {"百": 100, "佰": 100, "千": 1000, "仟": 1000, **dict.fromkeys("万萬", 10**4)}
+_COLLOQUIAL |= dict.fromkeys("亿億", 10**8)
+"""Units behind which a single digit without 零 takes the next place."""
 HAN_ONLY = "〇零一二三四五六七八九壹贰叁肆伍陆柒捌玖貳參陸两兩弐十拾百佰千仟万萬亿億兆"
 HAN_POINT = "点點"
 HANGUL_DIGITS, HANGUL_UNITS = "영일이삼사오육칠팔구공", "십백천만억조"
 
 
-def read_han(items: Sequence[Amount | str]) -> Amount | None:
+def read_han(items: Sequence[Amount | str], colloquial: bool = True) -> Amount | None:
     """Chinese numerals, Hangul ones and mixtures such as 1億2,345万, one character an item.
 
     None where the order makes no number. 二〇一九 is read by its digits, 3千2百万 by its units;
-    三四 would be "three or four".
+    三四 would be "three or four". ``colloquial``: 三千五 is 3500, as Chinese has it; Japanese not.
     """
     if len(items) > 2 and all(item in _HAN_DIGITS for item in items):
         number = int("".join(str(_HAN_DIGITS[str(item)]) for item in items))
         return Amount(Fraction(number), Fraction(1))
     total, section, current = Fraction(0), Fraction(0), None
     step, scaled, in_digits, point = Fraction(1), False, False, 0
-    last_large = 10**40
+    last_large, zero = 10**40, False
     for item in items:
         if isinstance(item, Amount):
             if current is not None:
@@ -116,6 +120,7 @@ def read_han(items: Sequence[Amount | str]) -> Amount | None:
             point = 1
         elif item in _HAN_DIGITS:
             digit = _HAN_DIGITS[item]
+            zero = zero or not digit
             if point:
                 point *= 10
                 current, step = (current or 0) + Fraction(digit, point), Fraction(1, point)
@@ -128,7 +133,7 @@ def read_han(items: Sequence[Amount | str]) -> Amount | None:
             section += (1 if current is None else current) * unit
             if current is not None and (point or not in_digits):
                 step, scaled = step * unit, True
-            current, point = None, 0
+            current, point, zero = None, 0, False
         else:
             unit = _HAN_LARGE[item]
             here = section + (current or 0)
@@ -138,5 +143,15 @@ def read_han(items: Sequence[Amount | str]) -> Amount | None:
                 return None
             else:
                 total, step, last_large = total + here * unit, step * unit, unit
-            section, current, point, scaled = Fraction(0), None, 0, True
+            section, current, point, scaled, zero = Fraction(0), None, 0, True, False
+    if colloquial and current and in_digits and not point and not zero:
+        place = _place_below(items)
+        current, step = current * place, step * place
     return Amount(total + section + (current or 0), step, scaled)
+
+
+def _place_below(items: Sequence[Amount | str]) -> int:
+    """What a lone digit at the end counts: hundreds in 三千五, 一 in 二十五 and 千五."""
+    if len(items) < 3 or items[-2] not in _COLLOQUIAL:
+        return 1
+    return _COLLOQUIAL[str(items[-2])] // 10

@@ -13,6 +13,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import NamedTuple
 
+from qwenlong.rewards.numbers.beside import stray
 from qwenlong.rewards.numbers.claims import Claim, claim_at
 from qwenlong.rewards.numbers.prose import (
     APPROXIMATE,
@@ -20,8 +21,9 @@ from qwenlong.rewards.numbers.prose import (
     offers_choice,
     problem_of,
     takes_back,
+    year_apart,
 )
-from qwenlong.rewards.numbers.tidy import drop_asides, one_word, tidy
+from qwenlong.rewards.numbers.tidy import drop_asides, in_digits, one_word, says_none, tidy
 from qwenlong.rewards.numbers.tokens import Options, Token, tokens_of
 from qwenlong.rewards.numbers.units import Meaning
 
@@ -70,7 +72,9 @@ _TRENDS = ("decrease", "loss", "increase")
 
 def read(text: str, options: Options = PLAIN) -> Reading:
     """What ``text`` claims; see the module."""
-    whole = one_word(tidy(text))
+    whole = in_digits(one_word(tidy(text)))
+    if options.beside and options.none and says_none(whole):
+        whole = "0"
     text = drop_asides(whole)
     *earlier, last = SEGMENT.split(text)
     if not last.strip():
@@ -113,11 +117,26 @@ def _read_segment(text: str, options: Options, follows: bool) -> Reading:
     if len(claims) == 1 and claims[0].last - claims[0].first == len(tokens):
         return Reading(_finished(claims, tokens, stated))
     problem = _choice(claims, tokens)
+    if options.beside and not text.isascii():
+        words = stray(_rest(text, claims, tokens), options.beside)
+        problem = problem or (words and f"{words!r} beside the number is no known word")
     claims = _without_context(claims, tokens, options)
     problem = problem or _between(claims, tokens, text) or problem_of(text)
+    years = () if problem else [claim.literal for claim in claims if len(claim.literal) == 4]
+    if years and year_apart(text) in years:
+        problem = "it says before or after a year, not which"
     if problem:
         return Reading(problem=problem)
     return Reading(_finished(claims, tokens, stated))
+
+
+def _rest(text: str, claims: list[Claim], tokens: list[Token]) -> str:
+    """What stands beside the claims."""
+    rest, end = [], 0
+    for claim in claims:
+        rest.append(text[end : tokens[claim.first].start])
+        end = tokens[claim.last - 1].end
+    return " ".join((*rest, text[end:]))
 
 
 def _is_no_numeral(tokens: list[Token], i: int) -> bool:

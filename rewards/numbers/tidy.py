@@ -127,6 +127,71 @@ def one_word(text: str) -> str:
     return text
 
 
+_ONES = {
+    word: str(number)
+    for number, word in enumerate(
+        "one two three four five six seven eight nine ten eleven twelve".split(), 1
+    )
+}
+_PARTS = {"half": "1/2", "third": "1/3", "quarter": "1/4", "three quarters": "3/4"}
+_PART = r"(half|third|quarter|three quarters)"
+_AND_A_HALF = re.compile(
+    rf"\b(?:({'|'.join(_ONES)})|(?<![\d.,/])(\d{{1,9}}))(?: and |-and-)(?:an?[ -]|one[ -])?{_PART}"
+    rf"(?![\w-])",
+    re.IGNORECASE,
+)
+_A_HUNDRED = re.compile(
+    r"(?<!half )(?<![\d%] )(?<!\w-)\ban? (?=(?:hundred|thousand|dozen|[mb]illion)\b)", re.IGNORECASE
+)
+_LONE_PART = re.compile(
+    r"(?:(?:a |one )(half|third|quarter)|(half|three quarters))(?= ?\(|[ .]*$)", re.IGNORECASE
+)
+_NONE = re.compile(
+    r"(?:there (?:was|were|are|is) )?(?:none|nil)(?: at all)?[ .]*|keine[rs]?[ .]*|ningun[oa][ .]*",
+    re.IGNORECASE,
+)
+_TENTHS = re.compile(r"([\d一二三四五六七八九])([成割])([\d一二三四五六七八九])分?(?![\d十百千])")
+_POINT = re.compile(r"(?<=\d)[点點](?=\d)(?!\d{1,2}分)")
+_WORDED = ("half", "third", "quarter", "hundred", "thousand", "dozen", "illion")
+_TWENTIES = str.maketrans({"廿": "二十", "卅": "三十"})
+
+
+def in_digits(text: str) -> str:
+    """Two and a half, a hundred, a quarter, 一半, 七成五 and 廿 in digits."""
+    if len(text) > 3 and any(map(text.lower().__contains__, _WORDED)):
+        text = _AND_A_HALF.sub(_with_part, text)
+        text = _A_HUNDRED.sub("1 ", text)
+        lone = _LONE_PART.match(text)
+        if lone:
+            text = _PARTS[(lone[1] or lone[2]).lower()] + text[lone.end() :]
+    if text.isascii():
+        return text
+    if "成" in text or "割" in text:
+        text = _TENTHS.sub(_tenths, text)
+    if "点" in text or "點" in text:
+        text = _POINT.sub(".", text)
+    if "廿" in text or "卅" in text:
+        text = text.translate(_TWENTIES)
+    return "1/2" if text.rstrip(" .。") == "一半" else text
+
+
+def _with_part(match: re.Match[str]) -> str:
+    whole = _ONES[match[1].lower()] if match[1] else match[2]
+    return f"{whole} {_PARTS[match[3].lower()]}"
+
+
+def _tenths(match: re.Match[str]) -> str:
+    tenths, hundredths = ("零一二三四五六七八九".find(match[n]) for n in (1, 3))
+    tenths = tenths if tenths > 0 else int(match[1])
+    hundredths = hundredths if hundredths > 0 else int(match[3])
+    return f"{tenths}.{hundredths}{match[2]}"
+
+
+def says_none(text: str) -> bool:
+    """Whether it is "none", which beside a count is 0."""
+    return bool(_NONE.fullmatch(text))
+
+
 _WORKINGS = (
     r"\((?=[^()]{0,80}\d%? ?[-+×*/÷−] ?[$€£]?[\d(])[-\d\s.,$€£%+×*/÷−=≈]{3,80}\)"
     r"|\(from [^()]{1,60} to [^()]{1,60}\)|\([$€£]?[\d.,]{1,15} (?:out )?of [^()]{1,40}\)"

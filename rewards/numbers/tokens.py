@@ -6,6 +6,7 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
+from qwenlong.rewards.numbers.beside import Known
 from qwenlong.rewards.numbers.numerals import (
     HAN_ONLY,
     HAN_POINT,
@@ -20,6 +21,7 @@ from qwenlong.rewards.numbers.units import CJK, GLUED, MEANINGS, Meaning
 _MARKS = "\u0300-\u036f\u0900-\u0963\u0970-\u097f"
 _LETTER = rf"(?:[^\W\d_{CJK}]|[{_MARKS}])"
 _EURO = frozenset({"EUR"})
+_EUROS = ("€", "euros", "eur")
 _TOKEN = re.compile(
     rf"""
       (?P<num>(?:\d{{1,3}}(?:[ ]\d{{3}}(?!\d))+(?:[.,]\d+)?|\d+(?:[.,']\d+)*|(?<![0-9A-Za-z_])\.\d+)
@@ -27,7 +29,8 @@ _TOKEN = re.compile(
     | (?P<word>(?:km/h|m/s|mi/h|[a-z]{{1,2}}[23](?!\w))|°[ ]?[CFcf](?!\w)
               |(?:US|AU|A|CA|C|S|HK|NZ|NT|R)\$|{_LETTER}+(?:'{_LETTER}+)?)
     | (?P<glued>(?=[\u1100-\uffff])(?:{"|".join(map(re.escape, GLUED))}))
-    | (?P<han>[{HAN_ONLY}](?:[{HAN_ONLY}{HAN_POINT}]{{0,38}}[{HAN_ONLY}])?
+    | (?P<han>(?:[{HAN_ONLY}]|参(?=[拾佰仟万萬]))
+              (?:[{HAN_ONLY}参{HAN_POINT}]{{0,38}}[{HAN_ONLY}参])?
               |(?<=[\d{HANGUL_UNITS}])[ ]?[{HANGUL_UNITS}]{{1,4}}
               |(?<![가-힣])(?=[{HANGUL_DIGITS}]{{0,11}}[{HANGUL_UNITS}])
                [{HANGUL_DIGITS}{HANGUL_UNITS}]{{2,12}}(?=원|달러|명|개|건|년|퍼센트|[^가-힣]|$))
@@ -52,6 +55,10 @@ class Options(NamedTuple):
     """Fractions that are divisions left undone, such as 2072/2, are numbers, too."""
     known: frozenset[tuple[str, str]] = frozenset()
     """Digits and the style in which they are read whatever else says."""
+    none: bool = False
+    """It is asked how many, so that "none" is 0."""
+    beside: Known | None = None
+    """What may stand beside the number; None for gold answers, which may say what they like."""
 
 
 class Token(NamedTuple):
@@ -125,8 +132,12 @@ def _mixture(tokens: list[Token], i: int, options: Options) -> tuple[Amount, int
                 return None
             items.append(amount)
         i += 1
-    number = read_han(items)
+    number = read_han(items, not any(map(_is_japanese, tokens)))
     return (number, i) if number else None
+
+
+def _is_japanese(token: Token) -> bool:
+    return "\u3040" <= token.text[0] <= "\u30ff" or token.text in "円億"
 
 
 def _touches(tokens: list[Token], i: int) -> bool:
@@ -149,6 +160,8 @@ def _style(tokens: list[Token], i: int, options: Options) -> str:
     if "de" in languages:
         return ","
     euros = any(meaning and meaning.measures == _EURO for meaning in around)
+    if "es" in languages and any(each.text.lower() in _EUROS for each in tokens[i : i + 5]):
+        return ","  # 5.000 millones de euros: of the countries that differ Spain has euros
     return "" if "es" in languages or (euros and "." in text) else options.style
 
 

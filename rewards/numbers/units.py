@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from qwenlong.rewards.numbers.months import ENGLISH_MONTHS
-from qwenlong.rewards.numbers.words import NO_NUMBERS, NUMBER_WORDS
+from qwenlong.rewards.numbers.words import COMPOUNDS, NO_NUMBERS, NUMBER_WORDS
 
 CJK = "\u1100-\u11ff\u3040-\u30ff\u3130-\u318f\u3400-\u9fff\uac00-\ud7af"
 
@@ -224,7 +224,7 @@ def _table() -> dict[str, Meaning]:
         for unit, words in units.items():
             measure = Meaning("measure", measures=frozenset([unit]))
             table |= dict.fromkeys(_words(words), measure)
-    for numbers in NUMBER_WORDS.values():
+    for numbers in (*NUMBER_WORDS.values(), COMPOUNDS):
         spoken = (word for word in numbers if word not in NO_NUMBERS)
         table |= {
             key: Meaning("number", Fraction(numbers[word]))
@@ -240,6 +240,10 @@ DIMENSION = {
     **{code: "currency" for codes in _CURRENCIES for code in codes.split()},
 }
 DIMENSION["lb"] = "mass"
+METRIC = {
+    "km": 3, "m": 0, "cm": -2, "mm": -3, "tonne": 3, "kg": 0, "g": -3, "mg": -6, "l": 0, "ml": -3,
+}  # fmt: skip
+"""Powers of ten by which units of one dimension differ."""
 CURRENCIES = frozenset(code for code, dimension in DIMENSION.items() if dimension == "currency")
 GLUED = tuple(sorted((word for word in MEANINGS if word[0] >= "\u1100"), key=len, reverse=True))
 """Words of scripts that put no space between words: the longest is tried first."""

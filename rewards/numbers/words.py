@@ -25,6 +25,26 @@ NUMBER_WORDS["en"] |= {word: 10 * ten for ten, word in enumerate(_TENS.split(), 
 NO_NUMBERS = frozenset("null once un ein eine".split())
 """Numbers only where they are the whole answer; in a text they are an article or another word."""
 
+_DE_ONES = "ein zwei drei vier fünf sechs sieben acht neun".split()
+_DE_TENS = "zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig".split()
+_ES_TENS = "treinta cuarenta cincuenta sesenta setenta ochenta noventa".split()
+_ES_TWENTIES = "ún/uno/una dós trés cuatro cinco séis siete ocho nueve".split()
+COMPOUNDS = {
+    **{
+        f"{one}und{ten}": 10 * tens + ones
+        for tens, ten in enumerate(_DE_TENS, 2)
+        for ones, one in enumerate(_DE_ONES, 1)
+    },
+    **{ten: 10 * tens for tens, ten in enumerate(_DE_TENS, 2)},
+    **{ten: 10 * tens for tens, ten in enumerate(_ES_TENS, 3)},
+    **{
+        f"veinti{word}": 20 + ones
+        for ones, words in enumerate(_ES_TWENTIES, 1)
+        for word in words.split("/")
+    },
+}
+"""German and Spanish numbers from 21 that are one word."""
+
 HAN_DIGITS = {
     numeral: digit
     for digit, numerals in enumerate(

@@ -66,7 +66,10 @@ _CALLED = (
     ("(?:die )?(?:(?:richtige|korrekte|endgültige) )?antwort", r" (?:ist|lautet)(?![^\W_])"),
     ("(?:ist|lautet) die (?:(?:richtige|korrekte|endgültige) )?antwort", r"(?![^\W_])"),
     ("(?:فإن )?(?:الإجابة|الجواب)(?: (?:النهائية|النهائي|الصحيحة|الصحيح))?", " (?:هي|هو)(?!\\w)"),
-    ("(?:(?:अंतिम|सही) )?(?:उत्तर|जवाब)", r" (?=[^\n]{1,200} (?:है|हैं)[।.]?[\s*_]{0,9}$)"),
+    (
+        "(?:(?:अंतिम|सही) )?(?:उत्तर|जवाब)",
+        r" (?:है|हैं) (?=\S)| (?=[^\n]{1,200} (?:है|हैं)[।.]?[\s*_]{0,9}$)",
+    ),
 )
 _ANSWER_WORD = re.compile("answer|答|正解|답|الإجابة|الجواب|respuesta|antwort|उत्तर|जवाब", re.I)
 _STATED = re.compile(
@@ -94,6 +97,10 @@ LINE_LIMIT = 200
 EXPLANATION_LIMIT = 3000
 """What may follow an answer, in characters; more is a document, whose first line is no answer."""
 _NO_PLAIN_LINE = re.compile(r"[-*•+>|#] |[•|]|#{1,6} |```|~~~|[-=_*]{3,}$|\\[\[\]]$|\$\$$")
+# All there is: one line in a fence, or one bullet.
+_ALONE = re.compile(
+    r"```[a-z]{0,9}\n(?P<fenced>[^\n`]+)\n```|[-*•]\s(?P<item>(?![-\d$€£¥(.])[^\n]+)"
+)
 _PARAGRAPH = 4000
 _SHOWN = 200
 _NUMBERED = re.compile(r"\(?\d{1,3}[.)] ")
@@ -112,7 +119,10 @@ class Extraction:
 def extract(response: str, thinking: bool = True) -> Extraction:
     """The final answer of ``response``, by the first of ``RULES`` that finds one."""
     text, unfinished = final_part(response, thinking)
-    return Extraction(None, unfinished) if unfinished else find(text)
+    if unfinished:
+        return Extraction(None, unfinished)
+    alone = _ALONE.fullmatch(text.strip()) if len(text) < 4 * LINE_LIMIT else None
+    return find(alone["fenced"] or alone["item"] if alone else text)
 
 
 def final_part(response: str, thinking: bool) -> tuple[str, str]:

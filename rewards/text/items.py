@@ -14,19 +14,21 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from qwenlong.rewards.text.denials import IS_NOT, NOT
-from qwenlong.rewards.text.item_lines import ITEM_BREAK, MARKDOWN, NUMBERING
+from qwenlong.rewards.text.answer import without_copula
+from qwenlong.rewards.text.denials import IS_NOT, NOT, WRONG
+from qwenlong.rewards.text.frames import listed
+from qwenlong.rewards.text.item_lines import DENIES, ITEM_BREAK, MARKDOWN, NUMBERING
 from qwenlong.rewards.text.normalise import normalise, uncited
 
 # An answer this much longer than the known items, or with this many more items, is not read.
 _LONGER, _TIMES = 1000, 8
-_MORE_ITEMS = 64
+_MORE_ITEMS, _TIMES_ITEMS = 64, 2
 _CACHED = 200
 
 _CJK_AND = "以及|及|和|与|與|跟|および|と|및"
 # At the start of an item it may be its first character, as in 和平.
 _AND = (
-    r"\s(?:and|&|und|y|e|et|as well as|और|तथा|एवं|및)\s|\sو(?=\w)|(?<=[가-힣])[와과]\s"
+    r"\s(?:and|&|und|sowie|y|e|et|as well as|और|तथा|एवं|및)\s|\sو(?=\w)|(?<=[가-힣])[와과]\s"
     rf"|(?<=[^\s,，、;；和与與及跟と및])(?:{_CJK_AND})(?=\S)"
 )
 _HARD = rf"[\n\r;；؛、،､•‣▪{ITEM_BREAK}]"
@@ -41,7 +43,8 @@ _SPLIT_DIGITS = re.compile(_CUT % _COMMA)
 # Within a line, a dash before a number is its sign.
 _MARK = rf"(?:[-*+•‣▪◦–—]\s{{1,9}}(?![\d$€£¥(.])|{NUMBERING})"
 _DECORATION = re.compile(
-    rf"{_MARK}?(?:(?:and|&|und|y|e|et|both)\s{{1,9}}|(?:{_CJK_AND})(?=\S)|و(?=\w))?{_MARK}?",
+    rf"{_MARK}?(?:(?:and|&|und|sowie|as well as|y|e|et|both)\s{{1,9}}"
+    rf"|(?:{_CJK_AND})(?=\S)|و(?=\w))?{_MARK}?",
     re.IGNORECASE,
 )
 _TRAILING = re.compile(r"[,，]?\s{0,3}(?:respectively|in that order|分别|分別)\.?$", re.IGNORECASE)
@@ -51,6 +54,16 @@ _DENIED = re.compile(
     r"|everything (?:but|except)|ninguno|salvo|excepto|aucune?|sauf)\b"
     rf"|{IS_NOT}|没有|沒有|除|ليس",
     re.IGNORECASE,
+)
+# "Paris: the headquarters" claims Paris, as "**Paris**: …" does.
+_TOLD = re.compile(r"([^:：\n\"{]{1,100}?)[:：]\s(?=\S)")
+_DOUBTED = re.compile(
+    rf"\b(?:{NOT}|{WRONG}|or|none|maybe|perhaps|possibly|excluded|rejected|ruled)\b|n['’]t\b"
+    rf"|{IS_NOT}|[?？]|错|錯|ない|아니|ليس|नहीं",
+    re.IGNORECASE,
+)
+_ONLY_VALUE = re.compile(
+    r"\{\s{0,9}\"(?P<key>[^\"\\]{1,60})\"\s{0,9}:\s{0,9}(?P<array>\[[^{}]*\])\s{0,9}\}"
 )
 
 
@@ -73,7 +86,7 @@ class Known:
     @property
     def most(self) -> int:
         """The most items that are read."""
-        return _MORE_ITEMS + _TIMES * self.pieces
+        return _MORE_ITEMS + _TIMES_ITEMS * self.pieces
 
 
 @dataclass(frozen=True)
@@ -122,11 +135,28 @@ def _key(text: str) -> str:
 _short_key = lru_cache(maxsize=8192)(_key)
 
 
-def claims_of(answer: str, known: Known) -> Claims | None:
-    """The items that ``answer`` lists; None where it is too long or has too many to be read."""
+def claims_of(answer: str, known: Known, question: str = "") -> Claims | None:
+    """The items that ``answer`` lists; None where it is too long or has too many to be read.
+
+    Words before them that only repeat ``question`` and a verb behind them count for nothing.
+    """
+    claims = _claims(answer, known)
+    if claims is None or not claims.unknown:
+        return claims
+    plain = without_copula(answer)
+    for rest in (plain, listed(plain, question)):
+        closer = _claims(rest, known) if rest and rest != answer else None
+        if closer and closer.found and not closer.unknown:
+            return closer
+    return claims
+
+
+def _claims(answer: str, known: Known) -> Claims | None:
+    if answer.count(ITEM_BREAK) > known.most:
+        return None
     if len(answer) > known.longest:
         return None
-    items = _json_items(answer)
+    items = _json_items(_only_value(answer))
     if items is not None:
         too_many = len(items) > known.most
         return None if too_many else _sorted_out(items, known)
@@ -148,10 +178,10 @@ def _split(answer: str, splitter: re.Pattern[str], known: Known) -> Claims | Non
         if cut.start() > at:
             spans.append((at, cut.start()))
         at = cut.end()
+        if len(spans) > known.most:
+            return None
     if at < len(answer):
         spans.append((at, len(answer)))
-    if len(spans) > known.most:
-        return None
     found: list[int] = []
     unknown: list[str] = []
     piece = 0
@@ -202,6 +232,9 @@ def _forms(item: str) -> list[str]:
     mark = _DECORATION.match(plain)
     if mark and mark.end():
         texts.append(plain[mark.end() :].strip(MARKDOWN))
+    told = _TOLD.match(texts[-1])
+    if told and not _DOUBTED.search(texts[-1], told.end()):
+        texts.append(told[1].strip(MARKDOWN))
     return [item_key(text) for text in texts]
 
 
@@ -220,6 +253,12 @@ def _json_items(answer: str) -> list[str] | None:
         return None
     plain = isinstance(items, list) and all(isinstance(item, str) for item in items)
     return items if plain else None
+
+
+def _only_value(answer: str) -> str:
+    """The array in ``{"cities": [...]}``; other answers as they stand."""
+    only = _ONLY_VALUE.fullmatch(answer)
+    return only["array"] if only and not DENIES.search(only["key"]) else answer
 
 
 def _without_brackets(answer: str, known: Known) -> str:

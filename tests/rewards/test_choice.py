@@ -102,13 +102,20 @@ def test_golds_in_every_form(gold: str) -> None:
         (("A", "B"), CITIES),
         (("A and B",), CITIES),
         ((), CITIES),
-        (("London",), ("London", "London")),
         (("London",), None),
     ],
 )
 def test_unreadable_golds(answers: tuple[str, ...], options: Any) -> None:
     with pytest.raises(ValueError, match=r"^answers=.*must name exactly one"):
         check(example(*answers, options=options))
+
+
+@pytest.mark.parametrize(
+    "options", ["Apple", (), ("London",), ("London", "London"), (1, 2), {"B": 3}, ("A", " ")]
+)
+def test_unreadable_options(options: Any) -> None:
+    with pytest.raises(ValueError, match=r"^options="):
+        check(example("B", options=options))
 
 
 def test_too_many_options_without_labels() -> None:

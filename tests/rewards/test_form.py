@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from random import Random
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwenlong.rewards.form import check, score
+from qwenlong.rewards.text.pattern import Budget, compiled, found
 from qwenlong.types import Example
 
 SCHEMA = {
@@ -152,3 +155,28 @@ def test_schemas_that_can_be_read() -> None:
     check(example(json_schema={"$ref": "#"}))
     # A schema without end fits nothing, and ends.
     assert value("{}", json_schema={"$ref": "#"}) == 0.0
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["^(a+)+$", "^[a-z]+(-[a-z]+)*$", r"\bab\b", "a|b+c", "[^ab]", "(ab|a)?c{2,3}", "a*?b"],
+)
+def test_patterns_match_as_with_re(pattern: str) -> None:
+    random = Random(1)
+    for _ in range(500):
+        text = "".join(random.choice("abcx-1_ é") for _ in range(random.randrange(9)))
+        assert found(compiled(pattern), text, Budget(10_000)) == bool(re.search(pattern, text))
+
+
+@pytest.mark.parametrize("pattern", [r"(a)\1", "(?=a)b", "(?i)a", "a++", "(a{99}){99}"])
+def test_patterns_that_cannot_be_run(pattern: str) -> None:
+    with pytest.raises(ValueError, match="pattern="):
+        check(example(json_schema={"items": {"pattern": pattern}}))
+
+
+def test_a_pattern_that_takes_too_long_holds_nowhere() -> None:
+    slow = {"pattern": "(a|b)*a(a|b){30}$"}
+    text = json.dumps("".join(Random(1).choices("ab", k=19_000)) + "c")
+    for schema in (slow, {"not": slow}):
+        verdict = score(example(json_schema=schema), text, False)
+        assert verdict.value == 0.0 and "takes too long" in verdict.breakdown["why"]

@@ -1,0 +1,118 @@
+"""Whether a response names other answers beside the one that the rules of ``answer`` find.
+
+- Before a last line without a marker: a short line of its own above it that says something else
+  ("41.", "(A)", "It is 41.", "Maybe Percy Shelley.") is a candidate, and of several none counts.
+  Longer lines are an argument, headings and phrases such as "Let me see." say nothing, and three
+  labelled lines or more ("A. …") repeat the options of a question.
+- Behind a marker: a line that begins by taking back ("Actually, …", "Wait", "Or …").
+"""
+
+from __future__ import annotations
+
+import re
+
+from qwenlong.rewards.text.markup import clean
+from qwenlong.rewards.text.normalise import normalise
+
+TAKES_BACK = (
+    r"actually|wait|hmm+|correction|sorry|oops|on second thoughts?|scratch that"
+    r"|i was wrong|或者|更正|等等|等一下|不对|不對|实际上|其实|實際上|其實|いや|待って|訂正|または"
+    r"|잠깐|정정|사실은|아니면|en realidad|mejor dicho|espera|perdón|eigentlich|warte|moment"
+    r"|korrektur|في الواقع|انتظر|تصحيح|वास्तव में|रुको|सुधार"
+)
+"""Begins what corrects an answer given before."""
+_HEDGE = (
+    r"maybe|perhaps|possibly|probably|alternatively|or|either|(?:it|this|that) (?:could|might|may)"
+    r" (?:also )?be|could be|might be|quizás?|tal vez|puede ser|podría ser|vielleicht|oder"
+    r"|möglicherweise|也许(?:是)?|也許(?:是)?|可能是?|或许|或許|たぶん|もしかすると|아마도?|ربما|शायद"
+)
+_RETRACTION = re.compile(
+    rf"^[ \t*_>#-]{{0,8}}(?:{TAKES_BACK}|{_HEDGE})(?:(?<=[\u3040-\u9fff])|(?![^\W_]))",
+    re.IGNORECASE | re.MULTILINE,
+)
+_HEDGED = re.compile(rf"(?:{_HEDGE})(?:[,\s、，]|(?<=[\u3040-\u9fff]))", re.IGNORECASE)
+_FRAME = re.compile(
+    r"(?:(?:it|he|she|they|this|that)(?:['’]s| is| was| are| were)|(?:es|er|sie|das) (?:ist|war)"
+    r"|es|fue|ist|[它他她]?是|それは|그것은|هو|هي|यह|वह)\s?",
+    re.IGNORECASE,
+)
+# What stands above an answer and is none: what is said to the reader, a heading, a whole sentence.
+_NO_ANSWER = re.compile(
+    r"(?:sure|okay|ok|certainly|of course|right|well|thanks?|thank|great|done|good|hello|hi|hey"
+    r"|let|let['’]s|here|so|thus|hence|therefore|then|now|first|finally|conclusion|summary|result"
+    r"|solution|explanation|reasoning|analysis|answer|final|step|note|understood|got|i|we|you|he"
+    r"|she|it|they|this|that|these|those|there|see|checking|both|claro|bien|aquí|conclusión|gut|hier"
+    r"|fazit|lösung|also|según|laut)(?![^\W_])"
+    r"|好的?|结论|結論|解析|分析|答案|总结|總結|因此|所以|综上|はい|以下|まとめ|결론|분석|الخلاصة|निष्कर्ष",
+    re.IGNORECASE,
+)
+_DENIED = re.compile(
+    r"\b(?:not|wrong|incorrect|false|falsch|nicht)\b|n['’]t\b|不|错|錯|ない|아니|ليس|नहीं|गलत"
+)
+_EITHER = re.compile(r"\b(?:or|o|oder|y|and|und)\b|[/或和]|または|또는|أو|या", re.IGNORECASE)
+_SAID = re.compile(r"(?:yes|no|sí|ja|nein|true|false|correct)(?![^\W_])[.!]?", re.IGNORECASE)
+_LABELLED = re.compile(r"\(?(?:[A-Za-z]|\d{1,2})[.):、．）]\s?\S")
+_NO_LINE = ("#", ">", "|", "```", "~~~", "- ", "* ", "+ ", "• ", "---", "\\[", "$$")
+_CJK = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]")
+_ABOVE, _READ = 8, 4000
+_WORDS, _HEDGED_WORDS, _CHARACTERS, _CJK_CHARACTERS = 4, 12, 40, 8
+_OPTIONS = 3
+
+
+def taken_back_at(text: str, most: int) -> int:
+    """Where the last line begins that takes something back, in the last ``most`` characters."""
+    start = max(0, len(text) - most)
+    return max((match.start() + start for match in _RETRACTION.finditer(text[start:])), default=-1)
+
+
+def rival(text: str) -> str:
+    """A line above the last line of ``text`` that is a candidate beside it, or ""."""
+    lines = [line.strip() for line in text[-_READ:].rstrip().split("\n") if line.strip()]
+    last, above = lines[-1], lines[-_ABOVE - 1 : -1]
+    if sum(1 for line in above if _LABELLED.match(line)) >= _OPTIONS:
+        above = [line for line in above if not _LABELLED.match(line)]
+    said = normalise(clean(last))
+    bold = last.startswith("**")
+    return next((line for line in above if _is_rival(line, said, bold)), "")
+
+
+def _is_rival(line: str, said: str, bold: bool) -> bool:
+    if line.startswith(_NO_LINE) or line.endswith((":", "：", ":**", "：**")) or len(line) > 120:
+        return False
+    text = clean(line)
+    # A line in bold is a heading, unless the answer has the same form.
+    if line.startswith("**") and not (bold or text.isdecimal() or len(text) == 1):
+        return False
+    hedge = _HEDGED.match(text)
+    bare = text[hedge.end() :] if hedge else text
+    frame = _FRAME.match(bare)
+    bare = (bare[frame.end() :] if frame else bare).strip()
+    if _SAID.fullmatch(text) and not _SAID.match(said):
+        return False
+    # "It is 41.", not "It is in France."
+    if frame and not hedge and bare[:1].islower() and bare.isascii() and len(bare) > 2:
+        return False
+    if not hedge and (not _short(bare) or _DENIED.search(bare)):
+        return False
+    if not hedge and not frame and _NO_ANSWER.match(bare):
+        return False
+    if len(bare.split()) > _HEDGED_WORDS:
+        return False
+    return bool(bare) and not _same(normalise(bare), said)
+
+
+def _short(text: str) -> bool:
+    if _CJK.search(text):
+        return len(text) <= _CJK_CHARACTERS
+    return len(text) <= _CHARACTERS and len(text.split()) <= _WORDS
+
+
+def _same(other: str, said: str) -> bool:
+    """Whether a line says what the answer says, in more words or in fewer."""
+    if other == said:
+        return True
+    if _EITHER.search(other):
+        return False
+    if _CJK.search(said):
+        return said in other or other in said
+    return f" {said} " in f" {other} " or f" {other} " in f" {said} "

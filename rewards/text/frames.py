@@ -1,0 +1,91 @@
+"""Takes off a sentence around an answer where it says only what the question says.
+
+Nothing else may stand in it, so that no sentence denies, doubts or turns round what is asked:
+
+- "The author of the novel is X", where the words before "is" are the question's or small words;
+- "The novel was written by **X**": likewise, with X as the only thing in bold and the last;
+- 作者是X, 作者はXです, where the question has 作者是 or 作者は;
+- before a list, "The cities are …", "The company has offices in …", "There are three: …".
+
+"John is the father of X" is not read: its words are those of "Who is the father of John?", too.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+_LONGEST = 120
+_SMALL = frozenset(
+    "the a an of in on at by for to from and is are was were be been has have had there it its"
+    " this these those that following two three four five six seven eight nine ten as follows all"
+    " der die das des dem den ein eine von im am und ist war sind waren el la los las de del"
+    " en un una y es fue son fueron".split()
+)
+# What "who is the author" and "when was it made" turn into.
+_DONE = frozenset(
+    "written authored founded established created composed directed published released located"
+    " built invented discovered born signed held called named known made".split()
+)
+_DENIES = re.compile(
+    r"\b(?:not?|never|none|nor|without|except|excluding|kein\w*|nicht|sin)\b|n't\b"
+)
+_WORD = re.compile(r"[^\W_]+")
+_IS = re.compile(
+    r"(?:the|der|die|das|el|la|los|las)\s(?P<head>[^.;:!?*]{2,120}?)\s"
+    r"(?:is|was|are|were|ist|war|sind|waren|es|fue|son|fueron)\s(?P<rest>\S.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_BY = re.compile(
+    r"(?:the|it|he|she|they)\b(?P<head>[^.;:!?*]{2,120}\s(?:by|in|on|at|is|was|are|were))\s$",
+    re.IGNORECASE,
+)
+_CJK_IS = re.compile(
+    r"(?P<head>[\u3040-\u9fffA-Za-z0-9]{2,40}?)(?P<is>是|は|為|为)(?P<rest>.+)", re.DOTALL
+)
+_LIST = re.compile(
+    r"(?P<head>[^.;:!?,，、：\n]{2,120}?)"
+    r"(?:[:：]\s?|\s(?:are|were|in|include|includes|sind|waren|son)\s)"
+    r"(?P<rest>[^:：]+)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def unframed(answer: str, question: str) -> str:
+    """What a sentence that repeats the question says of it; "" where it is no such sentence."""
+    if not question:
+        return ""
+    if "**" in answer:
+        head, _, rest = answer.partition("**")
+        rest, _, after = rest.partition("**")
+        framed = _BY.fullmatch(head) if not after.strip(" .") else None
+        return rest if framed and _repeats(framed["head"], question, _DONE) else ""
+    if framed := _IS.fullmatch(answer):
+        return framed["rest"] if _repeats(framed["head"], question) else ""
+    framed = None if answer.isascii() else _CJK_IS.fullmatch(answer)
+    if framed and framed["head"] + framed["is"] in question:
+        return framed["rest"]
+    return ""
+
+
+def listed(answer: str, question: str) -> str:
+    """What follows the words before a list that only repeat the question; "" without such."""
+    framed = _LIST.fullmatch(answer)
+    return framed["rest"] if framed and _repeats(framed["head"], question) else ""
+
+
+def _repeats(head: str, question: str, others: frozenset[str] = frozenset()) -> bool:
+    if len(head) > _LONGEST or _DENIES.search(head.casefold()):
+        return False
+    words = _WORD.findall(head.casefold())
+    asked = _words(question)
+    return bool(words) and all(
+        word in _SMALL or word in others or word in asked or word.removesuffix("s") in asked
+        for word in words
+    )
+
+
+@lru_cache(maxsize=1024)
+def _words(question: str) -> frozenset[str]:
+    words = _WORD.findall(question[:4000].casefold())
+    return frozenset(words) | frozenset(word.removesuffix("s") for word in words)
