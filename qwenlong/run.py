@@ -97,19 +97,23 @@ class RunDir:
                 file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
     def save_checkpoint(
-        self, state: Mapping[str, Any], write_weights: Callable[[Path], None], keep: int
+        self,
+        stage: str,
+        step: int,
+        version: int,
+        curriculum: Mapping[str, Any],
+        write_state: Callable[[Path], None],
+        keep: int,
     ) -> None:
-        """Writes beside, then renames: a folder of the final name is always whole.
-
-        ``state`` is what ``Checkpoint`` holds beside its folder.
-        """
+        """Writes beside, then renames: a folder of the final name is always whole."""
         number = max((int(p.name.split("-")[0]) for p in self._checkpoints()), default=0) + 1
-        final = self.checkpoints / f"{number:04d}-{state['stage']}-{state['step']:05d}"
+        final = self.checkpoints / f"{number:04d}-{stage}-{step:05d}"
         partial = self.checkpoints / f"{final.name}.partial"
         if partial.exists():
             shutil.rmtree(partial)
         partial.mkdir()
-        write_weights(partial)
+        write_state(partial)
+        state = {"stage": stage, "step": step, "version": version, "curriculum": dict(curriculum)}
         (partial / "state.json").write_text(json.dumps(state))
         os.replace(partial, final)
         for old in self._checkpoints()[:-keep]:

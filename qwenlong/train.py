@@ -241,10 +241,6 @@ def save(run: Run, name: str, step: int, curriculum: UniformSampler | None) -> N
     def write(folder: object) -> None:
         run.workers.learn("save_state", folder)
 
-    state = {
-        "stage": name,
-        "step": step,
-        "version": run.version,
-        "curriculum": curriculum.state() if curriculum else {},
-    }
-    run.directory.save_checkpoint(state, write, run.prepared.config.checkpoint.keep)
+    state = curriculum.state() if curriculum else {}
+    keep = run.prepared.config.checkpoint.keep
+    run.directory.save_checkpoint(name, step, run.version, state, write, keep)

@@ -53,22 +53,18 @@ def test_a_new_run_has_its_configuration_and_goes_on_from_nothing(
 
 
 def test_a_checkpoint_comes_back_as_it_was_saved(run: RunDir) -> None:
-    run.save_checkpoint(state("warm", 7, 1), writes("w"), keep=2)
-    run.save_checkpoint(state("one", 2, 3, {"drawn": 11}), writes("state"), keep=2)
+    run.save_checkpoint("warm", 7, 1, {}, writes("w"), keep=2)
+    run.save_checkpoint("one", 2, 3, {"drawn": 11}, writes("state"), keep=2)
     last = run.last_checkpoint()
     assert last is not None
     assert (last.stage, last.step, last.version, last.curriculum) == ("one", 2, 3, {"drawn": 11})
     assert (last.folder / "learner.pt").read_text() == "state"
 
 
-def state(stage: str, step: int, version: int, curriculum: Any = ()) -> dict[str, Any]:
-    return {"stage": stage, "step": step, "version": version, "curriculum": dict(curriculum)}
-
-
 def test_only_the_last_are_kept_past_the_tenth_too(run: RunDir) -> None:
     for step in range(1, 13):
         stage = "z" if step < 6 else "a"
-        run.save_checkpoint(state(stage, step, step), writes(str(step)), keep=2)
+        run.save_checkpoint(stage, step, step, {}, writes(str(step)), keep=2)
         last = run.last_checkpoint()
         assert last is not None and last.step == step
         assert len(names(run)) == min(step, 2)
@@ -76,19 +72,19 @@ def test_only_the_last_are_kept_past_the_tenth_too(run: RunDir) -> None:
 
 
 def test_a_checkpoint_that_was_cut_short_is_ignored_and_replaced(run: RunDir) -> None:
-    run.save_checkpoint(state("one", 1, 1), writes("first"), keep=2)
+    run.save_checkpoint("one", 1, 1, {}, writes("first"), keep=2)
 
     def dies(folder: Path) -> None:
         (folder / "junk").write_text("half")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run.save_checkpoint(state("one", 2, 2), dies, keep=2)
+        run.save_checkpoint("one", 2, 2, {}, dies, keep=2)
     assert names(run) == ["0001-one-00001", "0002-one-00002.partial"]
     last = run.last_checkpoint()
     assert last is not None and last.step == 1
 
-    run.save_checkpoint(state("one", 2, 2), writes("second"), keep=2)
+    run.save_checkpoint("one", 2, 2, {}, writes("second"), keep=2)
     last = run.last_checkpoint()
     assert last is not None and last.step == 2
     assert sorted(path.name for path in last.folder.iterdir()) == ["learner.pt", "state.json"]
@@ -98,7 +94,7 @@ def test_a_checkpoint_that_was_cut_short_is_ignored_and_replaced(run: RunDir) ->
 def test_a_checkpoint_of_an_sft_trainer_is_not_the_runs(run: RunDir) -> None:
     (run.checkpoints / "trainer-warm" / "checkpoint-10").mkdir(parents=True)
     assert run.last_checkpoint() is None
-    run.save_checkpoint(state("warm", 7, 1), writes("w"), keep=1)
+    run.save_checkpoint("warm", 7, 1, {}, writes("w"), keep=1)
     assert names(run) == ["0001-warm-00007", "trainer-warm"]
 
 

@@ -9,17 +9,17 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import pytest
 
 from qwenlong.rewards import choice
 from qwenlong.rewards.text.normalise import normalise
 from qwenlong.types import Example
+from tests.rewards import real
+from tests.rewards.real import LEAST_ACCEPTED, MOST_PAID
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data" / "mc_bamboo"
+DATA = real.DATA / "mc_bamboo"
 THOUGHT = "<think>The second page has it.</think>\n\n"
-LEAST_ACCEPTED, MOST_PAID = 0.995, 0.001
 SETS = ("paperqa_4k", "meetingqa_4k")
 
 # {0} is the letter, {1} the option's text.

@@ -12,17 +12,17 @@ import datetime
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import pytest
 
 from qwenlong.rewards import date
 from qwenlong.types import Example
+from tests.rewards import real
+from tests.rewards.real import LEAST_ACCEPTED, MOST_PAID
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data" / "extractive_cuad"
+DATA = real.DATA / "extractive_cuad"
 COLUMNS = ("Agreement Date", "Effective Date", "Expiration Date")
 THOUGHT = "<think>The preamble dates it, clause 3 has 30 days.</think>\n\n"
-LEAST_ACCEPTED, MOST_PAID = 0.995, 0.001
 MISLABELLED = {"5/25/08"}
 """CUAD has 5/25/08 for a contract dated May 25th, 2018."""
 

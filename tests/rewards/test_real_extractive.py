@@ -19,10 +19,9 @@ import pytest
 
 from qwenlong.rewards import extractive, summary, yes_no
 from qwenlong.types import Example
+from tests.rewards.real import DATA, LEAST_ACCEPTED, MOST_PAID
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
 THOUGHT = "<think>The second document has it.</think>\n\n"
-LEAST_ACCEPTED, MOST_PAID = 0.995, 0.001
 
 PHRASINGS = (
     "Therefore, the answer is {}.",

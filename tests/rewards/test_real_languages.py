@@ -11,7 +11,6 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -19,10 +18,9 @@ import pytest
 from qwenlong.rewards import date, numeric
 from qwenlong.rewards.numbers import dates, quantities
 from qwenlong.types import Example
+from tests.rewards.real import DATA, LEAST_ACCEPTED, MOST_PAID
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
 THOUGHT = "<think>The second paragraph has it, beside 41 others.</think>\n\n"
-LEAST_ACCEPTED, MOST_PAID = 0.995, 0.001
 PHRASINGS = (
     "Therefore, the answer is {}.",
     "Answer: {}",

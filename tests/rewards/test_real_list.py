@@ -11,16 +11,16 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import pytest
 
 from qwenlong.rewards import listing
 from qwenlong.types import Example
+from tests.rewards import real
+from tests.rewards.real import LEAST_ACCEPTED, MOST_PAID
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data" / "numeric_tatqa"
+DATA = real.DATA / "numeric_tatqa"
 THOUGHT = "<think>The second table has them.</think>\n\n"
-LEAST_ACCEPTED, MOST_PAID = 0.995, 0.001
 
 
 def with_and(golds: list[str]) -> str:

@@ -12,16 +12,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import pytest
 
 from qwenlong.rewards import numeric
 from qwenlong.types import Example
+from tests.rewards.real import DATA, LEAST_ACCEPTED, MOST_PAID
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
 THOUGHT = "<think>The table has both years: 601,256 and 510,762.</think>\n\n"
-LEAST_ACCEPTED, MOST_PAID = 0.995, 0.001
 
 PHRASINGS = (
     "Therefore, the answer is {}.",
