@@ -25,6 +25,10 @@ OVER_LONG = ("drop", "middle", "keep_gold")
 ON_ERROR = ("stop", "skip")
 DISTRACTORS = ("hard", "random", "text")
 ATTENTIONS = ("auto", "sdpa", "flex", "flash")
+LENGTHS = ("band", "up_to")
+BALANCE = ("source", "kind", "length", "pass_rate")
+REPLAY_BY = ("difficulty", "uniform")
+ADVANTAGES = ("group", "task", "leave_one_out")
 LOGGERS = ("tensorboard", "trackio", "wandb")
 UNTRAINED = "untrained"
 """What the policy is called before its first stage."""
@@ -49,6 +53,7 @@ def check(config: Config) -> None:
         right = f"must not be shorter than the phase before it ({before.context})"
         key = f"stages.{name}.context"
         require(phase.context >= before.context, key, phase.context, right)
+    _check_curriculum(config, phases)
 
 
 def _check_values(config: Config) -> None:
@@ -58,6 +63,7 @@ def _check_values(config: Config) -> None:
         ("data.over_long", config.data.over_long, OVER_LONG),
         ("data.on_error", config.data.on_error, ON_ERROR),
         ("learner.attention", learner.attention, ATTENTIONS),
+        ("learner.advantage", learner.advantage, ADVANTAGES),
         ("rewards.unjudged", config.rewards.unjudged, POLICIES),
         *((f"loggers.{i}", name, LOGGERS) for i, name in enumerate(config.loggers)),
     ):
@@ -227,6 +233,10 @@ def _check_learner(config: Config) -> None:
     require(half, "learner.attention", learner.attention, "needs policy.dtype=bfloat16")
     cap = learner.importance_cap
     require(cap is None or cap > 0, "learner.importance_cap", cap, "must be above 0")
+    high, low = learner.entropy_high, learner.entropy_low
+    right = "learner.entropy_high and learner.entropy_low go together, the first above the second"
+    ordered = high is None if low is None else high is not None and 0 <= low < high
+    require(ordered, "learner.entropy_high", high, right)
     ratio = learner.mask_ratio
     require(ratio is None or ratio > 1, "learner.mask_ratio", ratio, "must be above 1")
 
@@ -238,11 +248,15 @@ def _check_stage(key: str, stage: Any, processes: int) -> None:
     for name in counts:
         value = getattr(stage, name)
         require(value >= 1, f"{key}.{name}", value, "must be at least 1")
+    factor = stage.yarn_factor
+    require(factor >= 1, f"{key}.yarn_factor", factor, "must be at least 1")
     rate = stage.learning_rate
     require(rate > 0, f"{key}.learning_rate", rate, "must be above 0")
     if isinstance(stage, SftStage):
         require(stage.epochs > 0, f"{key}.epochs", stage.epochs, "must be above 0")
         require(0 <= stage.warmup < 1, f"{key}.warmup", stage.warmup, "must be in [0, 1)")
+        own = stage.own_rollouts
+        require(own >= 0, f"{key}.own_rollouts", own, "must be at least 0")
         micro = stage.batch if stage.micro_batch is None else stage.micro_batch
         right = f"must divide batch ({stage.batch})"
         require(micro >= 1 and stage.batch % micro == 0, f"{key}.micro_batch", micro, right)
@@ -250,7 +264,6 @@ def _check_stage(key: str, stage: Any, processes: int) -> None:
         require(micro % processes == 0, f"{key}.micro_batch", micro, right)
         return
     require(stage.group >= 2, f"{key}.group", stage.group, "GRPO compares at least 2 rollouts")
-    require(stage.yarn_factor >= 1, f"{key}.yarn_factor", stage.yarn_factor, "must be at least 1")
     right = f"must be a multiple of group ({stage.group}): it counts rollouts"
     require(stage.batch % stage.group == 0, f"{key}.batch", stage.batch, right)
     mini = stage.batch if stage.mini_batch is None else stage.mini_batch
@@ -259,19 +272,52 @@ def _check_stage(key: str, stage: Any, processes: int) -> None:
     require(fits, f"{key}.mini_batch", mini, right)
 
 
+def _check_curriculum(config: Config, phases: list[tuple[str, RlStage]]) -> None:
+    """Samplers, mixes and gates."""
+    cap = config.learner.importance_cap
+    for name, phase in phases:
+        key, sampler = f"stages.{name}", phase.sampler
+        known = f"must be one of {', '.join(LENGTHS)}"
+        require(phase.lengths in LENGTHS, f"{key}.lengths", phase.lengths, known)
+        for source, share in phase.mix.items():
+            named = f"{key}.mix.{source}"
+            require(share > 0, named, share, "must be above 0; leave a source out to have none")
+        known = f"must be any of {', '.join(BALANCE)}, each once"
+        fits = set(sampler.balance) <= set(BALANCE) and len(set(sampler.balance)) == len(
+            sampler.balance
+        )
+        require(fits, f"{key}.sampler.balance", sampler.balance, known)
+        known = f"must be one of {', '.join(REPLAY_BY)}"
+        require(
+            sampler.replay_by in REPLAY_BY, f"{key}.sampler.replay_by", sampler.replay_by, known
+        )
+        share = sampler.replay
+        require(0 <= share < 1, f"{key}.sampler.replay", share, "must be in [0, 1)")
+        for rest in ("rest_solved", "rest_hopeless"):
+            steps = getattr(sampler, rest)
+            require(steps >= 0, f"{key}.sampler.{rest}", steps, "must be at least 0")
+        target = phase.target
+        right = "must be above 0 and at most 1"
+        require(target is None or 0 < target <= 1, f"{key}.target", target, right)
+        for gate in ("refill", "staleness"):
+            value = getattr(phase, gate)
+            require(value >= 0, f"{key}.{gate}", value, "must be at least 0")
+        right = "groups that wait need learner.importance_cap, which weighs them; or staleness=0"
+        waits = phase.refill > 0 and phase.staleness > 0
+        require(not waits or cap is not None, f"{key}.staleness", phase.staleness, right)
+
+
 def check_rope(config: Config, window: int) -> None:
     """Refuses rows longer than the RoPE of their stage serves. ``window``: the policy's own."""
     for name, stage in config.stages.items():
-        is_phase = isinstance(stage, RlStage)
-        factor = stage.yarn_factor if is_phase else 1.0
-        row = stage.context + (stage.response if is_phase else 0)
-        if row <= int(window * factor):
+        row = stage.context + (stage.response if isinstance(stage, RlStage) else 0)
+        limit = int(window * stage.yarn_factor)
+        if row <= limit:
             continue
-        mend = f"set yarn_factor >= {row / window:.4g}" if is_phase else "shorten it"
         raise InputError(
             f"stages.{name}.context={stage.context}: a row of {row} tokens is beyond the"
-            f" {int(window * factor)} that RoPE allows (window {window}, yarn_factor"
-            f" {factor:g}); {mend}"
+            f" {limit} that RoPE allows (window {window}, yarn_factor {stage.yarn_factor:g});"
+            f" set yarn_factor >= {row / window:.4g}"
         )
     longest = config.contexts[-1] + (config.evaluation.response or config.longest_response)
     limit = int(window * max(phase.yarn_factor for phase in config.phases))

@@ -50,8 +50,7 @@ class Prepared:
         return sorted(ropes | {self.rope}, key=lambda rope: rope.factor)
 
     def rope_of(self, stage: SftStage | RlStage) -> Rope:
-        factor = stage.yarn_factor if isinstance(stage, RlStage) else 1.0
-        return replace(self.rope, factor=factor)
+        return replace(self.rope, factor=stage.yarn_factor)
 
     def rope_for(self, row: int, current: Rope) -> Rope:
         """The RoPE to evaluate rows of ``row`` tokens: the current one, stretched if it must be.
