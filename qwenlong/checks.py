@@ -233,9 +233,9 @@ def _check_learner(config: Config) -> None:
     require(half, "learner.attention", learner.attention, "needs policy.dtype=bfloat16")
     cap = learner.importance_cap
     require(cap is None or cap > 0, "learner.importance_cap", cap, "must be above 0")
-    high, low = learner.entropy_high, learner.entropy_low
+    high, least = learner.entropy_high, learner.entropy_low
     right = "learner.entropy_high and learner.entropy_low go together, the first above the second"
-    ordered = high is None if low is None else high is not None and 0 <= low < high
+    ordered = high is None if least is None else high is not None and 0 <= least < high
     require(ordered, "learner.entropy_high", high, right)
     ratio = learner.mask_ratio
     require(ratio is None or ratio > 1, "learner.mask_ratio", ratio, "must be above 1")

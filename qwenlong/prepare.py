@@ -70,6 +70,16 @@ class Prepared:
         phases = [n for n, stage in self.config.stages.items() if isinstance(stage, RlStage)]
         return phases.index(name) + 1 if name in phases else None
 
+    def earlier_prompts(self, name: str) -> list[Prompt]:
+        """What the phases before ``name`` train on and it does not."""
+        own = {prompt.example.id for prompt in self.phase_prompts[name]}
+        before: dict[str, Prompt] = {}
+        for other, prompts in self.phase_prompts.items():
+            if other == name:
+                break
+            before |= {prompt.example.id: prompt for prompt in prompts}
+        return [prompt for key, prompt in before.items() if key not in own]
+
     def steps(self, name: str) -> int:
         """Optimizer updates of an SFT stage, rollout batches of a phase."""
         stage = self.config.stages[name]
@@ -163,7 +173,10 @@ def _sft_rows(config: Config, renderer: Renderer, notes: list[str]) -> dict[str,
 def _phase_prompts(
     config: Config, renderer: Renderer, notes: list[str]
 ) -> dict[str, Sequence[Prompt]]:
-    """Phase k draws lengths in (L(k-1), L(k)]; phases of the same context share their band."""
+    """Phase k draws lengths in (L(k-1), L(k)], or all up to L(k).
+
+    Phases of the same context share their band.
+    """
     phases = {n: s for n, s in config.stages.items() if isinstance(s, RlStage)}
     limit = max(phase.context for phase in phases.values())
     rewards = rules_of(config.rewards)
@@ -172,8 +185,16 @@ def _phase_prompts(
     check_sources(rewards, {prompt.example.source for prompt in prompts})
     bands: dict[str, Sequence[Prompt]] = {}
     for name, phase in phases.items():
-        lower = max((s.context for s in phases.values() if s.context < phase.context), default=0)
-        bands[name] = length_band(prompts, lower, phase.context, name)
+        shorter = [s.context for s in phases.values() if s.context < phase.context]
+        lower = max(shorter, default=0) if phase.lengths == "band" else 0
+        band = length_band(prompts, lower, phase.context, name)
+        for source in phase.mix:
+            if source not in {prompt.example.source for prompt in band}:
+                raise InputError(
+                    f"stages.{name}.mix.{source}={phase.mix[source]}: no example of the phase's"
+                    f" lengths is of that source"
+                )
+        bands[name] = [p for p in band if not phase.mix or p.example.source in phase.mix]
     return bands
 
 
