@@ -53,6 +53,12 @@ def check(config: Config) -> None:
         right = f"must not be shorter than the phase before it ({before.context})"
         key = f"stages.{name}.context"
         require(phase.context >= before.context, key, phase.context, right)
+    order = list(config.stages)
+    for name, stage in config.stages.items():
+        if isinstance(stage, SftStage) and stage.own_rollouts:
+            key, first = f"stages.{name}.own_rollouts", phases[0][0]
+            right = "needs a phase before it, which samples them"
+            require(order.index(first) < order.index(name), key, stage.own_rollouts, right)
     _check_curriculum(config, phases)
 
 

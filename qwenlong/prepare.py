@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from statistics import fmean
 
@@ -81,17 +82,29 @@ class Prepared:
         return [prompt for key, prompt in before.items() if key not in own]
 
     def steps(self, name: str) -> int:
-        """Optimizer updates of an SFT stage, rollout batches of a phase."""
+        """Optimizer updates of an SFT stage, rollout batches of a phase, at most."""
         stage = self.config.stages[name]
         if isinstance(stage, RlStage):
             return stage.steps
-        return math.ceil(stage.epochs * math.ceil(len(self.sft_rows[name]) / stage.batch))
+        rows = len(self.sft_rows[name]) + stage.own_rollouts * self._prompts_before(name)
+        return math.ceil(stage.epochs * math.ceil(rows / stage.batch))
+
+    def _prompts_before(self, name: str) -> int:
+        """Different prompts that the phases before draw, at most."""
+        before = takewhile(lambda item: item[0] != name, self.config.stages.items())
+        return sum(
+            min(stage.steps * stage.batch // stage.group, len(self.phase_prompts[phase]))
+            for phase, stage in before
+            if isinstance(stage, RlStage)
+        )
 
     def tokens(self, name: str) -> float:
         """Tokens of a step, in the mean; responses of RL are taken to be as long as they may."""
         stage = self.config.stages[name]
         if isinstance(stage, SftStage):
             rows = self.sft_rows[name]
+            if not rows:  # its rows are still to be sampled
+                return float(stage.batch * stage.context)
             return stage.batch * fmean(len(prompt) + len(answer) for prompt, answer in rows)
         prompt = fmean(len(prompt.ids) for prompt in self.phase_prompts[name])
         return stage.batch / stage.group * prompt + stage.batch * stage.response
@@ -136,9 +149,11 @@ def _policy(config: Config, scratch: Path) -> str:
 
 
 def _sft_rows(config: Config, renderer: Renderer, notes: list[str]) -> dict[str, list[SftRow]]:
-    stages = {n: s for n, s in config.stages.items() if isinstance(s, SftStage)}
+    all_stages = {n: s for n, s in config.stages.items() if isinstance(s, SftStage)}
+    rows: dict[str, list[SftRow]] = {name: [] for name in all_stages}
+    stages = {n: s for n, s in all_stages.items() if s.sources or not s.own_rollouts}
     if not stages:
-        return {}
+        return rows
     prompts, left_out = load(config.data, "sft", _rules(config, renderer, None, STRICT))
     notes += left_out
     examples = [prompt.example for prompt in prompts]
@@ -155,11 +170,10 @@ def _sft_rows(config: Config, renderer: Renderer, notes: list[str]) -> dict[str,
                 f" {', '.join(sorted(unknown))}"
             )
     pairs = [(p.example.source, (p.ids, renderer.solution(p.example))) for p in prompts]
-    rows: dict[str, list[SftRow]] = {}
     for name, stage in stages.items():
         own = [pair for source, pair in pairs if source in (stage.sources or [source])]
         rows[name] = [row for row in own if len(row[0]) + len(row[1]) <= stage.context]
-        if len(rows[name]) < stage.batch:
+        if len(rows[name]) < stage.batch and not stage.own_rollouts:
             raise InputError(
                 f"stages.{name}.context={stage.context}: {len(rows[name])} rows of data.sft fit"
                 f" it, fewer than batch ({stage.batch})"

@@ -21,6 +21,8 @@ from qwenlong.evaluate.evaluate import accuracies
 from qwenlong.judging import STRICT
 from qwenlong.loggers import Log
 from qwenlong.metrics import Clock, phase_metrics, summarised
+from qwenlong.model.policy import chat_tokenizer
+from qwenlong.own_rollouts import right_rollouts
 from qwenlong.prepare import Prepared
 from qwenlong.progress import Progress
 from qwenlong.rewards.hybrid import Rewards
@@ -127,14 +129,21 @@ def curriculum_of(run: Run, name: str, stage: RlStage, resumed: Checkpoint | Non
 
 
 def fine_tune(run: Run, name: str, stage: SftStage, resumed: Checkpoint | None) -> None:
-    """Supervised fine-tuning on worked solutions; its one checkpoint here is its end."""
+    """Supervised fine-tuning on worked solutions, or on what the run itself has got right.
+
+    Its one checkpoint here is its end.
+    """
     if resumed:
         return
     rows = run.prepared.sft_rows[name]
+    if stage.own_rollouts:
+        own = right_rollouts(run.prepared, run.directory, name, chat_tokenizer(run.prepared.policy))
+        run.progress.say(f"{name}: learns from {len(own):,} rollouts of its own")
+        rows = [*rows, *own]
     folder = run.directory.trainer(name)
-    own = run.directory.trainer_checkpoint(name)
+    begun = run.directory.trainer_checkpoint(name)
     seed = run.prepared.config.seed
-    training = run.workers.start_learning("sft", name, rows, stage, run.rope, folder, own, seed)
+    training = run.workers.start_learning("sft", name, rows, stage, run.rope, folder, begun, seed)
     seen, running = 0, training
     while running:
         _, running = ray.wait(training, num_returns=len(training), timeout=POLL_S)
@@ -145,7 +154,7 @@ def fine_tune(run: Run, name: str, stage: SftStage, resumed: Checkpoint | None) 
             report(run, name, "sft", int(logged.pop("step")), logged)
     ray.get(training)
     publish(run, run.version + 1)
-    save(run, name, run.prepared.steps(name))
+    save(run, name, seen)
     if folder.exists():
         shutil.rmtree(folder)
 
