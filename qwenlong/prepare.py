@@ -130,14 +130,19 @@ def _sft_rows(config: Config, renderer: Renderer, notes: list[str]) -> dict[str,
     stages = {n: s for n, s in config.stages.items() if isinstance(s, SftStage)}
     if not stages:
         return {}
+    renderer = Renderer(renderer.tokenizer, thinking=None)
     prompts, left_out = load(config.data, "sft", _rules(config, renderer, None, STRICT))
     notes += left_out
     examples = [prompt.example for prompt in prompts]
     for example in examples:
-        if not example.reasoning:
-            raise InputError(
-                f"data.sft: example {example.id!r} has no reasoning, which SFT imitates"
-            )
+        if not example.answers:
+            raise InputError(f"data.sft: example {example.id!r} has no answer, which SFT imitates")
+    plain = sum(not example.reasoning for example in examples)
+    if plain:
+        notes.append(
+            f"data.sft: {plain} of {len(examples)} examples have no reasoning and are imitated"
+            " without thinking"
+        )
     for name, stage in stages.items():
         unknown = set(stage.sources) - {example.source for example in examples}
         if unknown:
