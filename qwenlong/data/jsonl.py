@@ -17,7 +17,7 @@ _ANSWERS = ("answers", "answer")
 _KNOWN = {"id", "source", "question", "kind", "reasoning", "metadata", *_DOCUMENTS, *_ANSWERS}
 _SCORED = {"response", "score"}
 """Of lines that ``qwenlong score`` reads or has written: no part of an example."""
-_ANSWERLESS = {"format"}
+ANSWERLESS = {"format"}
 """Kinds that compare with no gold answer."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -113,7 +113,7 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _example(record: dict[str, Any], where: str, stem: str, number: int) -> Example:
     kind = _optional(record, "kind", where) or "extractive"
-    answerless = kind in _ANSWERLESS and not any(record.get(key) for key in _ANSWERS)
+    answerless = kind in ANSWERLESS and not any(record.get(key) for key in _ANSWERS)
     return Example(
         id=_identity(record, where) or f"{stem}:{number}",
         source=_optional(record, "source", where) or stem,
