@@ -47,7 +47,10 @@ def check(config: Config) -> None:
         named = re.fullmatch(r"[\w-]+", name) and name != UNTRAINED
         require(bool(named), "stages", name, f"a name is a word, and not {UNTRAINED!r}")
         _check_stage(f"stages.{name}", stage, config.learner.processes)
-    require(bool(config.phases), "stages", list(config.stages), "at least one needs kind: rl")
+    require(bool(config.stages), "stages", {}, "at least one is needed")
+    answered = bool(config.phases) or config.evaluation.response is not None
+    right = "must be set where no stage of kind: rl has a response"
+    require(answered, "evaluation.response", config.evaluation.response, right)
     phases = [(name, s) for name, s in config.stages.items() if isinstance(s, RlStage)]
     for (_, before), (name, phase) in pairwise(phases):
         right = f"must not be shorter than the phase before it ({before.context})"
@@ -56,9 +59,10 @@ def check(config: Config) -> None:
     order = list(config.stages)
     for name, stage in config.stages.items():
         if isinstance(stage, SftStage) and stage.own_rollouts:
-            key, first = f"stages.{name}.own_rollouts", phases[0][0]
+            key = f"stages.{name}.own_rollouts"
+            sampled = any(order.index(phase) < order.index(name) for phase, _ in phases)
             right = "needs a phase before it, which samples them"
-            require(order.index(first) < order.index(name), key, stage.own_rollouts, right)
+            require(sampled, key, stage.own_rollouts, right)
     _check_curriculum(config, phases)
 
 
@@ -326,9 +330,9 @@ def check_rope(config: Config, window: int) -> None:
             f" set yarn_factor >= {row / window:.4g}"
         )
     longest = config.contexts[-1] + (config.evaluation.response or config.longest_response)
-    limit = int(window * max(phase.yarn_factor for phase in config.phases))
+    limit = int(window * max(stage.yarn_factor for stage in config.stages.values()))
     if longest > limit:
         raise InputError(
             f"evaluation.contexts={config.contexts}: a row of {longest} tokens, response included,"
-            f" is beyond the {limit} that the RoPE of the last phase allows"
+            f" is beyond the {limit} that the most stretched RoPE of the stages allows"
         )

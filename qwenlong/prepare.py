@@ -154,14 +154,19 @@ def _sft_rows(config: Config, renderer: Renderer, notes: list[str]) -> dict[str,
     stages = {n: s for n, s in all_stages.items() if s.sources or not s.own_rollouts}
     if not stages:
         return rows
+    renderer = Renderer(renderer.tokenizer, thinking=None)
     prompts, left_out = load(config.data, "sft", _rules(config, renderer, None, STRICT))
     notes += left_out
     examples = [prompt.example for prompt in prompts]
     for example in examples:
-        if not example.reasoning:
-            raise InputError(
-                f"data.sft: example {example.id!r} has no reasoning, which SFT imitates"
-            )
+        if not example.answers:
+            raise InputError(f"data.sft: example {example.id!r} has no answer, which SFT imitates")
+    plain = sum(not example.reasoning for example in examples)
+    if plain:
+        notes.append(
+            f"data.sft: {plain} of {len(examples)} examples have no reasoning and are imitated"
+            " without thinking"
+        )
     for name, stage in stages.items():
         unknown = set(stage.sources) - {example.source for example in examples}
         if unknown:
@@ -192,6 +197,8 @@ def _phase_prompts(
     Phases of the same context share their band.
     """
     phases = {n: s for n, s in config.stages.items() if isinstance(s, RlStage)}
+    if not phases:
+        return {}
     limit = max(phase.context for phase in phases.values())
     rewards = rules_of(config.rewards)
     prompts, left_out = load(config.data, "train", _rules(config, renderer, limit, rewards))
