@@ -8,7 +8,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint lock install
+.PHONY: help quickstart findings test lint lock install
 
 LOCK := requirements-cpu.lock
 TORCH := $(shell grep '^torch==' $(LOCK))
@@ -17,6 +17,8 @@ INSTALLED := .venv/.installed-$(shell cat $(LOCK) pyproject.toml | cksum | cut -
 
 help:
 	@echo "make quickstart   train and evaluate a tiny policy, about 10 minutes on two idle cores"
+	echo "make findings     run the small experiments with three seeds, about two hours, and write"
+	echo "                  docs/findings.md; what is there already is kept, what was cut short goes on"
 	echo "make test         run the tests"
 	echo "make lint         ruff and mypy"
 	echo "make install      only build .venv, which the three above do if need be"
@@ -30,6 +32,25 @@ quickstart: $(INSTALLED)
 	[ ! -e $$run_dir ] || run_dir=$$run_dir-$$(date +%Y%m%d-%H%M%S)
 	echo "The run is kept in $$run_dir"
 	.venv/bin/qwenlong train experiments/quickstart.yaml run_dir=$$run_dir
+
+SEEDS ?= 0 1 2
+SMALL := runs/small
+
+findings: $(INSTALLED)
+	@trained() { # experiment, run, overrides
+	    [ ! -e $$2/report.html ] || return 0
+	    if [ -e $$2/config.yaml ]; then .venv/bin/qwenlong resume $$2; return; fi
+	    echo "$$2"
+	    .venv/bin/qwenlong train $$1 run_dir=$$2 $${@:3}
+	}
+	trained experiments/small/pretrain.yaml $(SMALL)/pretrain
+	for seed in $(SEEDS); do
+	    for arm in baseline $$(cd experiments/small; ls | grep -v -e baseline -e pretrain); do
+	        arm=$${arm%.yaml}
+	        trained experiments/small/$$arm.yaml $(SMALL)/$$arm-seed$$seed seed=$$seed
+	    done
+	done
+	.venv/bin/qwenlong report $(SMALL)/*-seed* --findings docs/findings.md
 
 test: $(INSTALLED)
 	@.venv/bin/python -m pytest -q
