@@ -68,8 +68,9 @@ def report(
         if out:
             raise InputError(f"--out={out}: goes without --findings, which names its own file")
         from qwenlong.report.findings import write_findings
+        from qwenlong.scoring import strictly
 
-        print(write_findings(run_dirs, findings))
+        print(write_findings(run_dirs, findings, strictly))
         return
     from qwenlong.report.report import write_report
 

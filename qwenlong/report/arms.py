@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from qwenlong.report.paid import Strict, paid_though_wrong, strict_kinds
 from qwenlong.report.runs import Accuracy, Run, read_runs
 from qwenlong.types import InputError
 
@@ -72,6 +73,9 @@ FIGURES: dict[str, tuple[str, str]] = {
     "reward": (f"mean reward, last {LAST} RL steps", ".3f"),
     "strict": ("strict accuracy at that phase's context", ".3f"),
     "gap": ("reward in training less strict accuracy", "+.3f"),
+    "paid_first": (f"paid though wrong, share of the first {LAST} RL steps", ".3f"),
+    "paid_last": (f"paid though wrong, share of the last {LAST} RL steps", ".3f"),
+    "paid_more": ("growth of the share that is paid though wrong", "+.3f"),
     "entropy_first": (f"entropy, first {LAST} RL steps, nats a token", ".3f"),
     "entropy_last": (f"entropy, last {LAST} RL steps, nats a token", ".3f"),
     "kl_sft": (f"KL to the policy before RL, last {LAST} steps, nats", ".4f"),
@@ -85,12 +89,12 @@ FIGURES: dict[str, tuple[str, str]] = {
 }
 
 
-def gather(folders: Sequence[Path]) -> list[Arm]:
+def gather(folders: Sequence[Path], strict: Strict) -> list[Arm]:
     """The arms of the runs, the baseline first, the others as they come.
 
     An arm is the runs whose configuration is the same but for seed and run_dir; a seed that comes
     twice in it parts it by name. Its name is its first directory's without the seed. The baseline
-    is the arm of that name, else the first.
+    is the arm of that name, else the first. ``strict`` scores logged rollouts again.
 
     Raises:
         InputError: a folder that is no run or has no configuration; two runs of an arm and seed.
@@ -103,7 +107,7 @@ def gather(folders: Sequence[Path]) -> list[Arm]:
         shared = {key: value for key, value in config.items() if key not in _OWN}
         key = json.dumps(shared, default=str)
         configs[key] = shared
-        alike.setdefault(key, []).append(_outcome(folder, run, config))
+        alike.setdefault(key, []).append(_outcome(folder, run, config, strict))
     arms: list[Arm] = []
     for key, outcomes in alike.items():
         for name, members in _parted(outcomes):
@@ -147,7 +151,7 @@ def arm_name(folder: Path) -> str:
     return folder.parent.name if not name or name.isdigit() else name
 
 
-def _outcome(folder: Path, run: Run, config: Mapping[str, Any]) -> Outcome:
+def _outcome(folder: Path, run: Run, config: Mapping[str, Any], strict: Strict) -> Outcome:
     planned = [str(name) for name in config["stages"]]
     kinds = [(stage or {}).get("kind") for stage in config["stages"].values()]
     first_rl = kinds.index("rl") if "rl" in kinds else len(planned)
@@ -173,8 +177,17 @@ def _outcome(folder: Path, run: Run, config: Mapping[str, Any]) -> Outcome:
         end_stage=order[-1],
         end=done.get(order[-1], {}),
         track=tuple(track),
-        figures=_figures(run, config, sum(generated.values())),
+        figures=_figures(run, config, sum(generated.values())) | _paid(folder, run, strict),
     )
+
+
+def _paid(folder: Path, run: Run, strict: Strict) -> dict[str, float]:
+    kinds = strict_kinds(folder, [stage.name for stage in run.stages[-1:]])
+    first = paid_though_wrong(folder, run.rl_steps[:LAST], kinds, strict)
+    last = paid_though_wrong(folder, run.rl_steps[-LAST:], kinds, strict)
+    if first is None or last is None:
+        return {}
+    return {"paid_first": first, "paid_last": last, "paid_more": round(last - first, 9)}
 
 
 def _figures(run: Run, config: Mapping[str, Any], tokens: float) -> dict[str, float]:

@@ -39,7 +39,12 @@ _L1 = "QwenLong-L1, arXiv 2505.17667"
 CLAIMS: dict[str, tuple[Claim, ...]] = {
     "single_stage": (
         Claim("Phases end higher than a single stage", f"{_L1}, ablations", "end", -1),
-        Claim("A single stage lets entropy collapse", f"{_L1}, ablations", "entropy_last", -1),
+        Claim(
+            "A single stage ends with less entropy, in the paper a collapse",
+            f"{_L1}, ablations",
+            "entropy_last",
+            -1,
+        ),
     ),
     "no_sft": (Claim("SFT before RL ends higher", f"{_L1}, ablations", "end", -1),),
     "no_retrospective": (
@@ -71,10 +76,10 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
     ),
     "substring_reward": (
         Claim(
-            "Rewarded by the two-way substring, a policy learns to be paid without being right",
+            "Rewarded by the two-way substring, a policy learns to be paid for wrong answers",
             "no paper's: the official rule pays for empty and for listed answers; QwenLong-L1"
             " trains by it and does not report this",
-            "gap",
+            "paid_more",
             1,
         ),
         Claim(

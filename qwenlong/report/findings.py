@@ -11,14 +11,16 @@ from matplotlib.figure import Figure
 from qwenlong.report import arm_charts
 from qwenlong.report.arm_section import CHANGE, SHARE, agreed, section
 from qwenlong.report.arms import FIGURES, LAST, Arm, differences, finished, gather
-from qwenlong.report.claims import CLAIMS, OPEN, RULE, verdict
+from qwenlong.report.claims import CLAIMS, RULE, verdict
 from qwenlong.report.markdown import code, count, each, listed, seeds, table, told
+from qwenlong.report.paid import Strict
 from qwenlong.report.palette import light, style
 from qwenlong.types import InputError
 
 ROOM = (0.6, 0.95)
 """Accuracy of a baseline that leaves its arms room to differ in both directions."""
 _OVERVIEW = {
+    "paid_last": "paid though wrong, end",
     "gap": "reward less accuracy",
     "entropy_last": "entropy, end",
     "grad_mean": "gradient norm",
@@ -38,18 +40,20 @@ PLOTS = {
         "Reward and accuracy",
         f"Mean training reward of the last {LAST} RL steps beside strict accuracy at that phase's"
         " context, a line a seed. Training samples at the run's temperature and evaluation at its"
-        " own, over other questions, so an honest policy has a gap, too: what tells is a gap that"
-        " the baseline does not have.",
+        " own, over other questions, so an honest policy has a gap, too. What is paid though wrong"
+        " is counted apart, in the tables: training's own responses, scored again by the strict"
+        " verifier.",
     ),
     "entropy": ("Entropy", "Nats a token, smoothed within each phase."),
     "gradient-norm": ("Gradient norm", "Before clipping, smoothed within each phase."),
 }
 
 
-def write_findings(run_dirs: Sequence[Path], out: Path) -> Path:
+def write_findings(run_dirs: Sequence[Path], out: Path, strict: Strict) -> Path:
     """Writes the page of the runs to ``out``, as far as each has come, its plots beside it.
 
     The plots are SVG files in the folder that is named as the page is without its suffix.
+    ``strict`` scores logged rollouts again, by the verifier that it is told.
 
     Raises:
         InputError: no page's name, a folder that is no run, a file in it that cannot be read, or
@@ -59,7 +63,7 @@ def write_findings(run_dirs: Sequence[Path], out: Path) -> Path:
     if out.suffix != ".md":
         raise InputError(f"--findings={out}: must be the name of a Markdown file, such as out.md")
     known = {name: place for place, name in enumerate(CLAIMS)}
-    baseline, *others = gather(run_dirs)
+    baseline, *others = gather(run_dirs, strict)
     others.sort(key=lambda arm: known.get(arm.name, len(known)))
     arms = [baseline, *others]
     ended = [finished(arm) for arm in arms]
@@ -171,7 +175,7 @@ def _compared(name: str, found: Mapping[int, float], longest: int | None) -> str
     label = f"Accuracy at {longest or 0:,} tokens" if name == "end" else FIGURES[name][0]
     label = label[0].upper() + label[1:]
     if not found:
-        return f"{label}: {OPEN}, for no seed of it and the baseline is finished."
+        return f"{label}: no seed that it and the baseline have finished has that."
     return (
         f"{label}, less the baseline's: {told(found, CHANGE)} over {seeds(found)}"
         f" ({each(found, CHANGE)}): {agreed(found)}."

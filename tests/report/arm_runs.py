@@ -14,8 +14,9 @@ from qwenlong.config import Config, RlStage
 from qwenlong.evaluate.evaluate import accuracies
 from qwenlong.experiment import load_config
 from qwenlong.metrics import phase_metrics, summarised
+from qwenlong.rewards.hybrid import Rewards, score_all
 from qwenlong.run import RunDir, evaluation_records, group_records
-from qwenlong.types import Example, Group, Prompt, Rollout, Score
+from qwenlong.types import Example, Group, Prompt, Rollout
 
 EXPERIMENT = """
 policy: {path: tiny, dtype: float32, window: 128}
@@ -33,6 +34,7 @@ NO_SFT = EXPERIMENT.replace("  sft: {kind: sft, context: 128}\n", "").replace(
     "  sft: [{source: facts, examples: 80, min_tokens: 36, max_tokens: 100}]\n", ""
 )
 QUESTIONS = 20
+RIGHT, HONEST = "Hamwell", "Norwick"
 RESPONSE = "<think>\nhm\n</think>\nTherefore, the answer is {}."
 
 
@@ -42,24 +44,30 @@ def write_run(
     seed: int,
     *overrides: str,
     end: float = 0.8,
-    reward: float = 0.7,
+    right: float = 0.7,
     entropy: float = 0.4,
-    wrong: str = "Norwick",
+    wrong: str = HONEST,
     stop: str = "",
     kl: float | None = None,
     experiment: str = EXPERIMENT,
 ) -> Path:
-    """A run that comes to accuracy ``end`` at its longest context, and stops in stage ``stop``."""
+    """A run that comes to accuracy ``end`` at its longest context, and stops in stage ``stop``.
+
+    ``right`` is the share of right answers in training; the others are ``wrong``, from the second
+    phase on.
+    """
     folder = root / f"{arm}-seed{seed}"
     config = replace(_config(experiment, overrides), seed=seed, run_dir=str(folder))
     run = RunDir.create(config, None)
+    rewards = Rewards({each.source: each for each in config.rewards.by_source})
     draws = Random(f"{seed} {arm}")
     _evaluate(run, config, "untrained", "untrained", 0.0, wrong)
     for place, (name, stage) in enumerate(config.stages.items()):
         steps = stage.steps if isinstance(stage, RlStage) else 3
         for step in range(1, steps + 1):
             if isinstance(stage, RlStage):
-                groups = _groups(stage.batch // stage.group, stage.group, reward, wrong)
+                said = HONEST if name == "phase1" else wrong
+                groups = _groups(stage.batch // stage.group, stage.group, right, said, rewards)
                 learned = {
                     "loss": 0.0,
                     "entropy": entropy * (1 + 1 / step) + draws.gauss(0, 0.01),
@@ -99,27 +107,22 @@ def _evaluate(run: RunDir, config: Config, name: str, kind: str, value: float, w
     for place, context in enumerate(config.contexts):
         # Shorter ones are easier.
         share = min(1.0, value + 0.05 * (len(config.contexts) - 1 - place))
-        evaluated[context] = _groups(QUESTIONS, 1, share, wrong)
+        evaluated[context] = _groups(QUESTIONS, 1, share, wrong, Rewards())
     run.log_rollouts(f"{name}-eval", evaluation_records(name, evaluated))
     accuracy = accuracies(evaluated)
     run.write_summary(summarised(run.summary(), name, kind, accuracy, run.logged(), 2.5))
 
 
-def _groups(prompts: int, group: int, share: float, wrong: str) -> list[Group]:
-    """``share`` of all their responses are right."""
+def _groups(prompts: int, group: int, share: float, wrong: str, rewards: Rewards) -> list[Group]:
+    """``share`` of all their responses are right; each is scored as the rewards have it."""
     right = round(share * prompts * group)
-    example = Example("facts-1", "facts", "Where was Mara Voss born?", (), ("Hamwell",))
-    answers = ["Hamwell" if i < right else wrong for i in range(prompts * group)]
-    return [
-        Group(Prompt(example, (1,) * 50), *_scored(answers[begin : begin + group]))
-        for begin in range(0, len(answers), group)
-    ]
-
-
-def _scored(answers: Sequence[str]) -> tuple[tuple[Rollout, ...], tuple[Score, ...]]:
-    texts = [RESPONSE.format(answer) for answer in answers]
-    scores = [
-        Score(float(answer == "Hamwell"), "extractive", {"extracted": answer}) for answer in answers
-    ]
+    example = Example("facts-1", "facts", "Where was Mara Voss born?", (), (RIGHT,))
+    texts = [RESPONSE.format(RIGHT if i < right else wrong) for i in range(prompts * group)]
+    scores = score_all(rewards, [(example, text) for text in texts])
     rollouts = [Rollout((1,) * 50, (2,) * 10, (-0.1,) * 10, "stop", 1, text) for text in texts]
-    return tuple(rollouts), tuple(scores)
+    return [
+        Group(
+            Prompt(example, (1,) * 50), tuple(rollouts[i : i + group]), tuple(scores[i : i + group])
+        )
+        for i in range(0, len(texts), group)
+    ]

@@ -1,24 +1,26 @@
 """Runs gathered into arms, compared and drawn; their numbers are made up."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
 from qwenlong.report import arm_charts
-from qwenlong.report.arms import FIGURES, arm_name, changes, differences, gather
+from qwenlong.report.arms import FIGURES, Arm, arm_name, changes, differences, gather
 from qwenlong.report.claims import AGAINST, CLAIMS, HOLDS, NOT_SEEN, OPEN, verdict
+from qwenlong.scoring import strictly
 from qwenlong.types import InputError
 from tests.report.arm_runs import write_run
 
 
-def test_runs_that_differ_in_their_seed_alone_are_an_arm(runs: list[Path]) -> None:
-    arms = gather([*runs, runs[0]])
-    assert [arm.name for arm in arms] == ["baseline", "substring_reward", "dapo", "single_stage"]
-    assert all([each.seed for each in arm.outcomes] == [0, 1, 2] for arm in arms)
+def test_runs_that_differ_in_their_seed_alone_are_an_arm(arms: dict[str, Arm]) -> None:
+    assert list(arms) == ["baseline", "substring_reward", "dapo", "single_stage"]
+    assert all([each.seed for each in arm.outcomes] == [0, 1, 2] for arm in arms.values())
 
 
 @pytest.mark.parametrize(
@@ -38,18 +40,17 @@ def test_an_arm_is_named_after_its_directories(folder: str, name: str) -> None:
 
 def test_names_part_runs_of_one_configuration_only_where_seeds_come_twice(tmp_path: Path) -> None:
     apart = [write_run(tmp_path, name, 0) for name in ("baseline", "forgot_its_key")]
-    assert [arm.name for arm in gather(apart)] == ["baseline", "forgot_its_key"]
+    assert [arm.name for arm in gather(apart, strictly)] == ["baseline", "forgot_its_key"]
     one = [write_run(tmp_path / "b", name, seed) for seed, name in enumerate(("first", "again"))]
-    assert [arm.name for arm in gather(one)] == ["first"]
+    assert [arm.name for arm in gather(one, strictly)] == ["first"]
     twin = write_run(tmp_path / "c", "baseline", 0)
     with pytest.raises(InputError, match=r"seed=0: .* are the same experiment; leave one out"):
-        gather([apart[0], twin])
+        gather([apart[0], twin], strictly)
     other = write_run(tmp_path / "d", "baseline", 0, "learner.clip_high=0.3")
-    assert [arm.name for arm in gather([apart[0], other])] == ["baseline", "baseline (2)"]
+    assert [arm.name for arm in gather([apart[0], other], strictly)] == ["baseline", "baseline (2)"]
 
 
-def test_figures_are_those_that_the_run_logged(runs: list[Path]) -> None:
-    arms = {arm.name: arm for arm in gather(runs)}
+def test_figures_are_those_that_the_run_logged(arms: dict[str, Arm]) -> None:
     run = arms["dapo"].outcomes[1]
     # 14 steps of 16 responses of 10 tokens, 3.1 seconds each; 3 steps of SFT, 4 seconds each.
     assert run.figures["tokens"] == pytest.approx(14 * 16 * 10)
@@ -69,8 +70,25 @@ def test_figures_are_those_that_the_run_logged(runs: list[Path]) -> None:
     assert "kl_sft" not in arms["baseline"].outcomes[0].figures
 
 
-def test_arms_are_compared_seed_by_seed(runs: list[Path]) -> None:
-    baseline, *others = gather(runs)
+def test_what_is_paid_though_wrong_is_told_by_scoring_it_again(arms: dict[str, Arm]) -> None:
+    # The policy answers "a", which the substring rule pays for, from the second phase on.
+    for outcome in arms["substring_reward"].outcomes:
+        shares = [outcome.figures[name] for name in ("paid_first", "paid_last", "paid_more")]
+        assert shares == [0.0, 0.5625, 0.5625]
+        assert outcome.figures["reward"] == 1.0
+    assert all(each.figures["paid_last"] == 0.0 for each in arms["dapo"].outcomes)
+
+
+def test_what_cannot_be_scored_again_is_not_told(runs: list[Path]) -> None:
+    def strict(record: Mapping[str, Any], verifier: str) -> float | None:
+        return strictly(record, "citation")
+
+    arm = gather(runs[:1], strict)[0]
+    assert not arm.values("paid_last") and arm.values("gap")
+
+
+def test_arms_are_compared_seed_by_seed(arms: dict[str, Arm]) -> None:
+    baseline, *others = arms.values()
     found = {arm.name: differences(arm, baseline, "end 512") for arm in others}
     assert found["dapo"] == pytest.approx({0: 0.1, 1: -0.05, 2: 0.0})
     assert found["single_stage"] == pytest.approx({0: -0.15, 1: -0.15, 2: -0.1})
@@ -101,9 +119,8 @@ def test_claims_are_about_figures_that_there_are() -> None:
     assert all(abs(claim.sign) == 1 for claim in claims)
 
 
-def test_curves_are_the_runs_own(runs: list[Path]) -> None:
-    baseline, *_, single = gather(runs)
-    figure = arm_charts.accuracy_over_tokens([baseline, single], 512)
+def test_curves_are_the_runs_own(arms: dict[str, Arm]) -> None:
+    figure = arm_charts.accuracy_over_tokens([arms["baseline"], arms["single_stage"]], 512)
     assert figure
     grey, *seeds, mean = [np.asarray(line.get_ydata()).round(3) for line in figure.axes[1].lines]
     assert grey.tolist() == [0.267, 0.533, 0.8]
@@ -113,7 +130,7 @@ def test_curves_are_the_runs_own(runs: list[Path]) -> None:
 
 def test_a_mean_curve_is_of_finished_runs(runs: list[Path], tmp_path: Path) -> None:
     cut = write_run(tmp_path, "dapo", 3, "learner.objective=dapo", entropy=2, stop="phase2", kl=0.1)
-    arm = next(arm for arm in gather([*runs, cut]) if arm.name == "dapo")
+    [arm] = gather([*runs[3:6], cut], strictly)
     assert [each.waiting for each in arm.outcomes] == [(), (), (), ("phase2",)]
     assert list(arm.values("end 512")) == [0, 1, 2]
     figure = arm_charts.over_steps([arm], "entropy", "nats")
@@ -132,7 +149,7 @@ def test_an_arm_without_rl_has_the_figures_that_it_can_have(tmp_path: Path) -> N
     (run / "summary.json").write_text(json.dumps(summary | {"stages": summary["stages"][:2]}))
     lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
     (run / "metrics.jsonl").write_text("".join(lines[:3]))
-    outcome = gather([run])[0].outcomes[0]
+    outcome = gather([run], strictly)[0].outcomes[0]
     assert (outcome.waiting, outcome.before_stage) == ((), "sft")
     assert outcome.before == outcome.end and outcome.end[512].n == 20
     assert set(outcome.figures) == {"steps", "tokens", "seconds", "evaluation"}

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from qwenlong.cli import app
 from qwenlong.report.arms import gather
 from qwenlong.report.findings import PLOTS, write_findings
+from qwenlong.scoring import strictly
 from qwenlong.types import InputError
 from tests.report.arm_runs import NO_SFT, write_run
 
@@ -65,7 +66,7 @@ class Page(HTMLParser):
 
 
 def page(out: Path, folders: Sequence[Path]) -> Page:
-    return Page(write_findings(folders, out / "findings.md"))
+    return Page(write_findings(folders, out / "findings.md", strictly))
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,8 @@ def test_the_page_says_what_the_figures_say(shown: Page) -> None:
     assert "Entropy, last 5 RL steps" in entropy and "holds at this size" in entropy
     assert any(item.startswith("dapo: not seen") for item in shown.items)
     cheats, trains = (item for item in shown.items if item.startswith("substring_reward"))
-    assert "holds at this size" in cheats and "all up" in cheats
+    assert "holds at this size" in cheats
+    assert "+0.562 ± 0.000 over seeds 0, 1 and 2 (+0.562, +0.562, +0.562): all up" in cheats
     assert "against" in trains
     assert shown.row("baseline", "3 of 3")[2:4] == ["0.267 ± 0.029", "0.800 ± 0.050"]
     accuracy = shown.row("512 tokens, at the end", "0.800 ± 0.050", "0.450 ± 0.050")
@@ -164,4 +166,4 @@ def test_the_command_line(runs: list[Path], tmp_path: Path) -> None:
     (tmp_path / "bare").mkdir()
     (tmp_path / "bare" / "metrics.jsonl").write_text("")
     with pytest.raises(InputError, match=r"bare/config\.yaml: must be the configuration of a run"):
-        gather([tmp_path / "bare"])
+        gather([tmp_path / "bare"], strictly)
