@@ -115,7 +115,7 @@ def our_step(
 ) -> dict[str, float]:
     """One turn of the loop in ``qwenlong.train.phase``, without its files."""
     from qwenlong.rollout.collector import request_seeds
-    from qwenlong.train import advantages_of, batch_of
+    from qwenlong.steps import advantages_of, batch_of
 
     stage = RlStage(
         context=point.prompt, response=point.response, steps=1, batch=point.group,
@@ -128,9 +128,9 @@ def our_step(
     assert all(len(each.response_ids) == point.response for each in rollouts)
     scores = tuple(Score(reward(each.response_ids), "even") for each in rollouts)
     groups = [Group(prompt, rollouts, scores)]
-    advantages = [advantages_of(group, stage, config.learner) for group in groups]
+    advantages = advantages_of(groups, stage, config.learner)
     clock.lap("score")
-    workers.learn("step", batch_of(groups, advantages, stage, sampling))
+    workers.learn("step", batch_of(groups, advantages, stage, sampling, number, False))
     clock.lap("learn")
     workers.publish(number + 1)
     clock.lap("load")

@@ -47,12 +47,22 @@ def check(config: Config) -> None:
         named = re.fullmatch(r"[\w-]+", name) and name != UNTRAINED
         require(bool(named), "stages", name, f"a name is a word, and not {UNTRAINED!r}")
         _check_stage(f"stages.{name}", stage, config.learner.processes)
-    require(bool(config.phases), "stages", list(config.stages), "at least one needs kind: rl")
+    require(bool(config.stages), "stages", {}, "at least one is needed")
+    answered = bool(config.phases) or config.evaluation.response is not None
+    right = "must be set where no stage of kind: rl has a response"
+    require(answered, "evaluation.response", config.evaluation.response, right)
     phases = [(name, s) for name, s in config.stages.items() if isinstance(s, RlStage)]
     for (_, before), (name, phase) in pairwise(phases):
         right = f"must not be shorter than the phase before it ({before.context})"
         key = f"stages.{name}.context"
         require(phase.context >= before.context, key, phase.context, right)
+    order = list(config.stages)
+    for name, stage in config.stages.items():
+        if isinstance(stage, SftStage) and stage.own_rollouts:
+            key = f"stages.{name}.own_rollouts"
+            sampled = any(order.index(phase) < order.index(name) for phase, _ in phases)
+            right = "needs a phase before it, which samples them"
+            require(sampled, key, stage.own_rollouts, right)
     _check_curriculum(config, phases)
 
 
@@ -233,9 +243,9 @@ def _check_learner(config: Config) -> None:
     require(half, "learner.attention", learner.attention, "needs policy.dtype=bfloat16")
     cap = learner.importance_cap
     require(cap is None or cap > 0, "learner.importance_cap", cap, "must be above 0")
-    high, low = learner.entropy_high, learner.entropy_low
+    high, least = learner.entropy_high, learner.entropy_low
     right = "learner.entropy_high and learner.entropy_low go together, the first above the second"
-    ordered = high is None if low is None else high is not None and 0 <= low < high
+    ordered = high is None if least is None else high is not None and 0 <= least < high
     require(ordered, "learner.entropy_high", high, right)
     ratio = learner.mask_ratio
     require(ratio is None or ratio > 1, "learner.mask_ratio", ratio, "must be above 1")
@@ -320,9 +330,9 @@ def check_rope(config: Config, window: int) -> None:
             f" set yarn_factor >= {row / window:.4g}"
         )
     longest = config.contexts[-1] + (config.evaluation.response or config.longest_response)
-    limit = int(window * max(phase.yarn_factor for phase in config.phases))
+    limit = int(window * max(stage.yarn_factor for stage in config.stages.values()))
     if longest > limit:
         raise InputError(
             f"evaluation.contexts={config.contexts}: a row of {longest} tokens, response included,"
-            f" is beyond the {limit} that the RoPE of the last phase allows"
+            f" is beyond the {limit} that the most stretched RoPE of the stages allows"
         )

@@ -60,12 +60,15 @@ class SourceConfig:
     """What lengthens: hard (like the question), random, or text (running text of corpus)."""
     depth: float | None = None
     """Where the gold documents stand, 0 first to 1 last; drawn anew for each if null."""
+    hide: bool = False
+    """Hides each question at the end of a chain of keys, among chains to other questions
+    (LoongRL, arXiv 2510.19363)."""
 
 
 @dataclass(frozen=True)
 class DataConfig:
     sft: list[SourceConfig] = field(default_factory=list)
-    """Examples with a worked solution, for the SFT stages."""
+    """Examples for the SFT stages, with a worked solution, or none: then without thinking."""
     train: list[SourceConfig] = field(default_factory=list)
     """Examples for the RL phases; each phase draws the lengths that are its own."""
     held_out: list[SourceConfig] = field(default_factory=list)
@@ -318,7 +321,7 @@ class EvaluationConfig:
     examples: int = 200
     """Held-out questions at each context, at most."""
     response: int | None = None
-    """Longest response in tokens; the longest of the phases if null."""
+    """Longest response in tokens; the longest of the phases if null. Needed without phases."""
     temperature: float = 0.0
     top_p: float = 1.0
 

@@ -16,16 +16,22 @@ from qwenlong.config import BuildConfig, Config, RlStage, SftStage, SourceConfig
 from qwenlong.types import InputError
 
 STAGES = {"sft": SftStage, "rl": RlStage}
+BASE = "base"
+"""Key of an experiment file that names another one, whose keys it changes."""
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Reads an experiment file (or a run's saved ``config.yaml``) and applies ``key=value``.
 
+    A file may name another one of its folder as its ``base`` and say only what differs; a stage
+    that is null there is left out.
+
     Raises:
         InputError: with the key, its value and what would be right.
     """
     path = Path(path)
-    config = _structured(_overridden(_read(path), path, overrides))
+    raw = _over_its_base(_read(path), path)
+    config = _structured(_overridden(raw, path, overrides))
     config = replace(config, run_dir=config.run_dir or str(Path("runs") / path.stem))
     config = _anchored(config, path.parent)
     check(config)
@@ -82,6 +88,21 @@ def _read(path: Path) -> DictConfig:
     return raw
 
 
+def _over_its_base(raw: DictConfig, path: Path, above: tuple[Path, ...] = ()) -> DictConfig:
+    """``raw`` over the experiment that it names as its base: mappings merge, the rest replaces."""
+    base = raw.pop(BASE, None)
+    if base is None:
+        return raw
+    there = (path.parent / str(base)).resolve()
+    if there in above or there == path.resolve():
+        raise InputError(f"{path}: {BASE}={base}: an experiment cannot be its own base")
+    if there.parent != path.parent.resolve():
+        raise InputError(f"{path}: {BASE}={base}: must lie in the same folder, as paths go by it")
+    merged = OmegaConf.merge(_over_its_base(_read(there), there, (*above, path.resolve())), raw)
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
@@ -94,6 +115,8 @@ def _structured(raw: DictConfig) -> Config:
     resolved: dict[str, Any] = {}
     before: dict[str, DictConfig] = {}
     for name, stage in ((str(name), stage) for name, stage in stages.items()):
+        if stage is None:  # of the base, and not wanted here
+            continue
         kind = str(stage.get("kind")) if isinstance(stage, DictConfig) else "None"
         if kind not in STAGES:
             raise InputError(f"stages.{name}.kind={kind}: must be one of {', '.join(STAGES)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from statistics import fmean
 
@@ -70,18 +71,40 @@ class Prepared:
         phases = [n for n, stage in self.config.stages.items() if isinstance(stage, RlStage)]
         return phases.index(name) + 1 if name in phases else None
 
+    def earlier_prompts(self, name: str) -> list[Prompt]:
+        """What the phases before ``name`` train on and it does not."""
+        own = {prompt.example.id for prompt in self.phase_prompts[name]}
+        before: dict[str, Prompt] = {}
+        for other, prompts in self.phase_prompts.items():
+            if other == name:
+                break
+            before |= {prompt.example.id: prompt for prompt in prompts}
+        return [prompt for key, prompt in before.items() if key not in own]
+
     def steps(self, name: str) -> int:
-        """Optimizer updates of an SFT stage, rollout batches of a phase."""
+        """Optimizer updates of an SFT stage, rollout batches of a phase, at most."""
         stage = self.config.stages[name]
         if isinstance(stage, RlStage):
             return stage.steps
-        return math.ceil(stage.epochs * math.ceil(len(self.sft_rows[name]) / stage.batch))
+        rows = len(self.sft_rows[name]) + stage.own_rollouts * self._prompts_before(name)
+        return math.ceil(stage.epochs * math.ceil(rows / stage.batch))
+
+    def _prompts_before(self, name: str) -> int:
+        """Different prompts that the phases before draw, at most."""
+        before = takewhile(lambda item: item[0] != name, self.config.stages.items())
+        return sum(
+            min(stage.steps * stage.batch // stage.group, len(self.phase_prompts[phase]))
+            for phase, stage in before
+            if isinstance(stage, RlStage)
+        )
 
     def tokens(self, name: str) -> float:
         """Tokens of a step, in the mean; responses of RL are taken to be as long as they may."""
         stage = self.config.stages[name]
         if isinstance(stage, SftStage):
             rows = self.sft_rows[name]
+            if not rows:  # its rows are still to be sampled
+                return float(stage.batch * stage.context)
             return stage.batch * fmean(len(prompt) + len(answer) for prompt, answer in rows)
         prompt = fmean(len(prompt.ids) for prompt in self.phase_prompts[name])
         return stage.batch / stage.group * prompt + stage.batch * stage.response
@@ -126,17 +149,24 @@ def _policy(config: Config, scratch: Path) -> str:
 
 
 def _sft_rows(config: Config, renderer: Renderer, notes: list[str]) -> dict[str, list[SftRow]]:
-    stages = {n: s for n, s in config.stages.items() if isinstance(s, SftStage)}
+    all_stages = {n: s for n, s in config.stages.items() if isinstance(s, SftStage)}
+    rows: dict[str, list[SftRow]] = {name: [] for name in all_stages}
+    stages = {n: s for n, s in all_stages.items() if s.sources or not s.own_rollouts}
     if not stages:
-        return {}
+        return rows
+    renderer = Renderer(renderer.tokenizer, thinking=None)
     prompts, left_out = load(config.data, "sft", _rules(config, renderer, None, STRICT))
     notes += left_out
     examples = [prompt.example for prompt in prompts]
     for example in examples:
-        if not example.reasoning:
-            raise InputError(
-                f"data.sft: example {example.id!r} has no reasoning, which SFT imitates"
-            )
+        if not example.answers:
+            raise InputError(f"data.sft: example {example.id!r} has no answer, which SFT imitates")
+    plain = sum(not example.reasoning for example in examples)
+    if plain:
+        notes.append(
+            f"data.sft: {plain} of {len(examples)} examples have no reasoning and are imitated"
+            " without thinking"
+        )
     for name, stage in stages.items():
         unknown = set(stage.sources) - {example.source for example in examples}
         if unknown:
@@ -145,11 +175,10 @@ def _sft_rows(config: Config, renderer: Renderer, notes: list[str]) -> dict[str,
                 f" {', '.join(sorted(unknown))}"
             )
     pairs = [(p.example.source, (p.ids, renderer.solution(p.example))) for p in prompts]
-    rows: dict[str, list[SftRow]] = {}
     for name, stage in stages.items():
         own = [pair for source, pair in pairs if source in (stage.sources or [source])]
         rows[name] = [row for row in own if len(row[0]) + len(row[1]) <= stage.context]
-        if len(rows[name]) < stage.batch:
+        if len(rows[name]) < stage.batch and not stage.own_rollouts:
             raise InputError(
                 f"stages.{name}.context={stage.context}: {len(rows[name])} rows of data.sft fit"
                 f" it, fewer than batch ({stage.batch})"
@@ -163,8 +192,13 @@ def _sft_rows(config: Config, renderer: Renderer, notes: list[str]) -> dict[str,
 def _phase_prompts(
     config: Config, renderer: Renderer, notes: list[str]
 ) -> dict[str, Sequence[Prompt]]:
-    """Phase k draws lengths in (L(k-1), L(k)]; phases of the same context share their band."""
+    """Phase k draws lengths in (L(k-1), L(k)], or all up to L(k).
+
+    Phases of the same context share their band.
+    """
     phases = {n: s for n, s in config.stages.items() if isinstance(s, RlStage)}
+    if not phases:
+        return {}
     limit = max(phase.context for phase in phases.values())
     rewards = rules_of(config.rewards)
     prompts, left_out = load(config.data, "train", _rules(config, renderer, limit, rewards))
@@ -172,8 +206,16 @@ def _phase_prompts(
     check_sources(rewards, {prompt.example.source for prompt in prompts})
     bands: dict[str, Sequence[Prompt]] = {}
     for name, phase in phases.items():
-        lower = max((s.context for s in phases.values() if s.context < phase.context), default=0)
-        bands[name] = length_band(prompts, lower, phase.context, name)
+        shorter = [s.context for s in phases.values() if s.context < phase.context]
+        lower = max(shorter, default=0) if phase.lengths == "band" else 0
+        band = length_band(prompts, lower, phase.context, name)
+        for source in phase.mix:
+            if source not in {prompt.example.source for prompt in band}:
+                raise InputError(
+                    f"stages.{name}.mix.{source}={phase.mix[source]}: no example of the phase's"
+                    f" lengths is of that source"
+                )
+        bands[name] = [p for p in band if not phase.mix or p.example.source in phase.mix]
     return bands
 
 

@@ -96,6 +96,11 @@ class RunDir:
             for record in records:
                 file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
+    def rollout_files(self, phase: str) -> list[Path]:
+        """A phase's, in the order of its steps."""
+        files = self.rollouts.glob(f"{phase}-*.jsonl")
+        return sorted(file for file in files if file.stem.removeprefix(f"{phase}-").isdigit())
+
     def save_checkpoint(
         self,
         stage: str,

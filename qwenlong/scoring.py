@@ -16,15 +16,16 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from qwenlong.data.jsonl import opened, record_of
+from qwenlong.data.jsonl import ANSWERLESS, opened, record_of
 from qwenlong.rewards import registry
 from qwenlong.rewards.hybrid import load_rule
 from qwenlong.types import Example, InputError, Score
 
-_OWN = {"id", "kind", "question", "answers", "response", "source", "metadata", "thinking", "score"}
-_ANSWERLESS = {"format"}
+_OWN = {
+    "id", "kind", "question", "answers", "answer", "response", "source", "metadata", "thinking",
+    "score",
+}  # fmt: skip
 _LOGGED_ALONE = {"extractive", "yes_no"}
-"""Kinds that compare with no gold answer."""
 _BIG = 8 * 2**20
 """Bytes of a file that takes long enough for progress to be shown."""
 _EVERY = 2**20
@@ -204,7 +205,9 @@ def _read(
 
 def _answers(record: dict[str, Any], kind: str) -> tuple[str, ...]:
     answers = record.get("answers")
-    answerless = kind in _ANSWERLESS or ":" in kind  # a function of the user's may need none
+    if answers is None and isinstance(record.get("answer"), str):
+        answers = [record["answer"]]
+    answerless = kind in ANSWERLESS or ":" in kind  # a function of the user's may need none
     if answers is None and answerless:
         return ()
     if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):

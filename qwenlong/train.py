@@ -7,27 +7,29 @@ asynchrony: rollouts are always of the learner's own weights, and learner and en
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import ray
 
 from qwenlong.checks import UNTRAINED
 from qwenlong.cluster import Workers
-from qwenlong.config import LearnerConfig, RlStage, SftStage
-from qwenlong.curricula.sampler import UniformSampler
+from qwenlong.config import RlStage, SftStage
+from qwenlong.curricula.curriculum import Curriculum
 from qwenlong.evaluate.evaluate import accuracies
 from qwenlong.judging import STRICT
-from qwenlong.learner.advantage import group_advantages, overlong_penalty
-from qwenlong.learner.objectives import OBJECTIVES
 from qwenlong.loggers import Log
 from qwenlong.metrics import Clock, phase_metrics, summarised
+from qwenlong.model.policy import chat_tokenizer
+from qwenlong.own_rollouts import right_rollouts
 from qwenlong.prepare import Prepared
 from qwenlong.progress import Progress
-from qwenlong.rewards.hybrid import Rewards, UnjudgedError, score_all
+from qwenlong.rewards.hybrid import Rewards
 from qwenlong.rollout.collector import request_seeds
 from qwenlong.run import Checkpoint, RunDir, evaluation_records, group_records
-from qwenlong.types import Batch, Group, Prompt, Rollout, Rope, Row, Sampling
+from qwenlong.steps import advantages_of, batch_of, scored
+from qwenlong.types import Group, Rope, Sampling
 
 POLL_S = 0.5
 
@@ -44,6 +46,8 @@ class Run:
     rewards: Rewards
     rope: Rope
     version: int = 0
+    curriculum: Mapping[str, Any] = field(default_factory=dict)
+    """State of the last phase's curriculum."""
     unjudged: bool = False
     """Whether the last step had responses without the judge's verdict."""
 
@@ -55,6 +59,7 @@ def train(run: Run, last: Checkpoint | None) -> None:
     if last:
         run.workers.learn("restore_state", last.folder)
         publish(run, last.version)
+        run.curriculum = last.curriculum
     assess(run, UNTRAINED, UNTRAINED)
     for position, (name, stage) in enumerate(stages.items()):
         resumed = last if last and name == last.stage else None
@@ -75,23 +80,25 @@ def phase(run: Run, name: str, stage: RlStage, resumed: Checkpoint | None) -> No
     config = run.prepared.config
     rollout = config.rollout
     sampling = Sampling(stage.group, stage.response, rollout.temperature, rollout.top_p)
-    curriculum = UniformSampler(run.prepared.phase_prompts[name], f"{config.seed} {name}")
-    if resumed:
-        curriculum.restore(resumed.curriculum)
-    elif run.prepared.phase_number(name) == 1:
+    curriculum = curriculum_of(run, name, stage, resumed)
+    if not resumed and run.prepared.phase_number(name) == 1:
         run.workers.learn("keep_reference")
     run.workers.stretch(run.rope)
     clock = Clock()
     for step in range(resumed.step + 1 if resumed else 1, stage.steps + 1):
-        prompts = curriculum.draw(stage.batch // stage.group)
-        seeds = request_seeds(prompts, config.seed, name, step)
-        rollouts = run.workers.collect(prompts, sampling, seeds)
-        clock.lap("rollout")
-        groups = scored(prompts, rollouts, run.rewards)
-        curriculum.observe(groups)
-        advantages = [advantages_of(group, stage, config.learner) for group in groups]
-        clock.lap("score")
-        batch = batch_of(groups, advantages, stage, sampling)
+        if curriculum.reached:
+            break
+        curriculum.begin(run.version)
+        while prompts := curriculum.draw():
+            seeds = request_seeds(prompts, config.seed, name, step)
+            rollouts = run.workers.collect(prompts, sampling, seeds)
+            clock.lap("rollout")
+            curriculum.observe(scored(prompts, rollouts, run.rewards))
+            clock.lap("score")
+        groups = curriculum.taken()
+        advantages = curriculum.masked(advantages_of(groups, stage, config.learner))
+        dropping = config.learner.drop_truncated
+        batch = batch_of(groups, advantages, stage, sampling, run.version, dropping)
         learned = run.workers.learn("step", batch)
         clock.lap("learn")
         publish(run, run.version + 1)
@@ -100,21 +107,43 @@ def phase(run: Run, name: str, stage: RlStage, resumed: Checkpoint | None) -> No
         run.directory.log_rollouts(f"{name}-{step:05d}", records)
         metrics = phase_metrics(groups, learned, clock.taken(), run.workers.peak_memory_gb())
         metrics |= judge_metrics(run, f"step {step} of {name}", groups)
-        report(run, name, "rl", step, metrics)
-        if step % config.checkpoint.every == 0 or step == stage.steps:
-            save(run, name, step, curriculum)
+        report(run, name, "rl", step, metrics | curriculum.metrics())
+        run.curriculum = curriculum.state()
+        if step % config.checkpoint.every == 0 or step == stage.steps or curriculum.reached:
+            save(run, name, step)
         clock.lap("checkpoint")
+    if curriculum.reached:
+        run.progress.say(f"{name}: reached its target of {stage.target:g}")
+
+
+def curriculum_of(run: Run, name: str, stage: RlStage, resumed: Checkpoint | None) -> Curriculum:
+    """The phase's, at the point where the run is."""
+    config = run.prepared.config
+    own, earlier = run.prepared.phase_prompts[name], run.prepared.earlier_prompts(name)
+    curriculum = Curriculum(stage, config.learner, own, earlier, f"{config.seed} {name}")
+    if resumed:
+        curriculum.restore(run.curriculum)
+    elif run.curriculum:
+        curriculum.take_over(run.curriculum)
+    return curriculum
 
 
 def fine_tune(run: Run, name: str, stage: SftStage, resumed: Checkpoint | None) -> None:
-    """Supervised fine-tuning on worked solutions; its one checkpoint here is its end."""
+    """Supervised fine-tuning on worked solutions, or on what the run itself has got right.
+
+    Its one checkpoint here is its end.
+    """
     if resumed:
         return
     rows = run.prepared.sft_rows[name]
+    if stage.own_rollouts:
+        own = right_rollouts(run.prepared, run.directory, name, chat_tokenizer(run.prepared.policy))
+        run.progress.say(f"{name}: learns from {len(own):,} rollouts of its own")
+        rows = [*rows, *own]
     folder = run.directory.trainer(name)
-    own = run.directory.trainer_checkpoint(name)
+    begun = run.directory.trainer_checkpoint(name)
     seed = run.prepared.config.seed
-    training = run.workers.start_learning("sft", name, rows, stage, run.rope, folder, own, seed)
+    training = run.workers.start_learning("sft", name, rows, stage, run.rope, folder, begun, seed)
     seen, running = 0, training
     while running:
         _, running = ray.wait(training, num_returns=len(training), timeout=POLL_S)
@@ -125,7 +154,7 @@ def fine_tune(run: Run, name: str, stage: SftStage, resumed: Checkpoint | None) 
             report(run, name, "sft", int(logged.pop("step")), logged)
     ray.get(training)
     publish(run, run.version + 1)
-    save(run, name, run.prepared.steps(name), None)
+    save(run, name, seen)
     if folder.exists():
         shutil.rmtree(folder)
 
@@ -156,59 +185,6 @@ def assess(run: Run, name: str, kind: str) -> None:
     run.progress.say(f"{name}: accuracy by context  {told}")
 
 
-def scored(
-    prompts: Sequence[Prompt], rollouts: Sequence[tuple[Rollout, ...]], rewards: Rewards
-) -> list[Group]:
-    """Groups of one step or evaluation, scored together, for a judge takes many at once."""
-    answered = [
-        (prompt.example, rollout.text)
-        for prompt, of_prompt in zip(prompts, rollouts, strict=True)
-        for rollout in of_prompt
-    ]
-    verdicts = score_all(rewards, answered)
-    if not any(score.judged for score in verdicts):
-        why = verdicts[0].breakdown["judge_why"]
-        raise UnjudgedError(f"the judge gave no verdict on any of {len(verdicts)} responses: {why}")
-    scores = iter(verdicts)
-    return [
-        Group(prompt, of_prompt, tuple(next(scores) for _ in of_prompt))
-        for prompt, of_prompt in zip(prompts, rollouts, strict=True)
-    ]
-
-
-def advantages_of(group: Group, stage: RlStage, learner: LearnerConfig) -> tuple[float, ...]:
-    """One a rollout that was judged."""
-    rewards = list(group.rewards)
-    if learner.overlong_buffer:
-        for i, rollout in enumerate(group.judged):
-            length = len(rollout.response_ids)
-            rewards[i] += overlong_penalty(length, stage.response, learner.overlong_buffer)
-    return group_advantages(rewards, OBJECTIVES[learner.objective].scales_advantages)
-
-
-def batch_of(
-    groups: list[Group], advantages: list[tuple[float, ...]], stage: RlStage, sampling: Sampling
-) -> Batch:
-    rows = tuple(
-        Row(
-            group.prompt.ids,
-            tuple(rollout.response_ids for rollout in group.judged),
-            tuple(rollout.logprobs for rollout in group.judged),
-            of_group,
-        )
-        for group, of_group in zip(groups, advantages, strict=True)
-    )
-    mini_batch = (stage.mini_batch or stage.batch) // stage.group
-    return Batch(
-        rows,
-        mini_batch,
-        stage.learning_rate,
-        stage.response,
-        sampling.temperature,
-        sampling.top_p,
-    )
-
-
 def judge_metrics(run: Run, where: str, groups: list[Group]) -> dict[str, float]:
     """What the judge has cost the run so far; tells when verdicts begin to be missing."""
     judge = run.rewards.judge
@@ -237,10 +213,9 @@ def report(run: Run, name: str, kind: str, step: int, metrics: dict[str, float])
     run.progress.update(stage=name, step=step, reward=reward, tokens_per_s=tokens)
 
 
-def save(run: Run, name: str, step: int, curriculum: UniformSampler | None) -> None:
+def save(run: Run, name: str, step: int) -> None:
     def write(folder: object) -> None:
         run.workers.learn("save_state", folder)
 
-    state = curriculum.state() if curriculum else {}
     keep = run.prepared.config.checkpoint.keep
-    run.directory.save_checkpoint(name, step, run.version, state, write, keep)
+    run.directory.save_checkpoint(name, step, run.version, run.curriculum, write, keep)

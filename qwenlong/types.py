@@ -150,6 +150,8 @@ class Row:
     responses: tuple[tuple[int, ...], ...]
     logprobs: tuple[tuple[float, ...], ...]
     advantages: tuple[float, ...]
+    stale: bool = False
+    """Sampled by an earlier version of the policy than the one that is trained."""
 
 
 @dataclass(frozen=True)

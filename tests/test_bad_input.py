@@ -27,7 +27,10 @@ FILES: dict[str, list[object]] = {
     "malformed": [GOOD, GOOD, '{"question": "Where'],
     "answerless": [GOOD, {**GOOD, "answers": []}],
     "blank_answer": [GOOD, {**GOOD, "answers": [" "]}],
-    "no_reasoning": [GOOD, {**GOOD, "reasoning": ""}],
+    "no_answer": [
+        GOOD,
+        {"question": "Who?", "documents": ["Ann."], "kind": "format", "max_characters": 9},
+    ],
     "unknown_kind": [GOOD, {**GOOD, "kind": "essay"}],
     "a_list": [GOOD, {**GOOD, "kind": "list"}],
     "long_question": [{**GOOD, "question": "Where is it, if it is? " * 200}],
@@ -107,9 +110,9 @@ BAD = {
         [source("train", "unknown_kind")],
         ["data.train", "kind='essay'", "extractive"],
     ),
-    "SFT without reasoning": (
-        [source("sft", "no_reasoning")],
-        ["data.sft", "no_reasoning:2", "reasoning"],
+    "SFT without an answer": (
+        [source("sft", "no_answer")],
+        ["data.sft", "no_answer:2", "no answer"],
     ),
     "a question beyond the context": (
         [source("train", "long_question"), "data.over_long=middle"],
@@ -303,9 +306,9 @@ def test_an_experiment_file_that_is_none_is_refused(
         (BAD["unknown key"][0], BAD["unknown key"][1], ["torch", "transformers", "ray", "vllm"]),
         ([], ["run_dir=", "is not empty", "qwenlong resume"], ["ray", "vllm", "trl"]),
         (BAD["malformed data"][0], BAD["malformed data"][1], ["ray", "vllm", "trl"]),
-        (BAD["SFT without reasoning"][0], ["reasoning"], ["ray", "vllm", "trl"]),
+        (BAD["SFT without an answer"][0], ["no answer"], ["ray", "vllm", "trl"]),
     ],
-    ids=["unknown key", "taken run directory", "malformed data", "SFT without reasoning"],
+    ids=["unknown key", "taken run directory", "malformed data", "SFT without an answer"],
 )
 def test_a_process_of_its_own_ends_with_2_and_loads_no_ray(
     overrides: list[str], fragments: list[str], unloaded: list[str], here: Path

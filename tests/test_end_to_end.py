@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -43,13 +45,15 @@ stages:
   sft: {kind: sft, context: 200, batch: 16, epochs: 4, learning_rate: 3e-3}
   phase1:
     {kind: rl, context: 200, response: 32, steps: 3, batch: 32, mini_batch: 16, group: 8,
-     learning_rate: 1e-3}
-  phase2: {kind: rl, context: 480, yarn_factor: 2}
+     learning_rate: 1e-3, refill: 2, sampler: {balance: [length], rest_solved: 1}}
+  polish: {kind: sft, context: 480, yarn_factor: 2, own_rollouts: 2, batch: 4, epochs: 1}
+  phase2: {kind: rl, context: 480, yarn_factor: 2, sampler: {replay: 0.25}}
 rollout: {temperature: 1.0, top_p: 0.95}
+learner: {importance_cap: 2, entropy_high: 0.2, entropy_low: 0.1}
 evaluation: {examples: 8}
 checkpoint: {every: 2}
 """
-STAGES = ["untrained", "sft", "phase1", "phase2"]
+STAGES = ["untrained", "sft", "phase1", "polish", "phase2"]
 CONTEXTS = ["200", "480"]
 METRICS = {
     "stage", "kind", "step", "version", "reward_mean", "reward_std", "zero_variance_share",
@@ -176,7 +180,7 @@ def test_every_part_leaves_its_file(whole: tuple[Path, str]) -> None:
     }  # fmt: skip
     assert not list(run.rglob("*.partial")) and not list(run.glob("checkpoints/trainer-*"))
     checkpoints = sorted(path.name for path in (run / "checkpoints").iterdir())
-    assert checkpoints == ["0004-phase2-00002", "0005-phase2-00003"]
+    assert checkpoints == ["0005-phase2-00002", "0006-phase2-00003"]
 
 
 def test_a_line_a_step_with_all_its_metrics(whole: tuple[Path, str]) -> None:
@@ -189,12 +193,9 @@ def test_a_line_a_step_with_all_its_metrics(whole: tuple[Path, str]) -> None:
         assert line.keys() >= METRICS, METRICS - line.keys()
         assert 0 <= line["engine_learner_kl"] < 1e-5
         assert line["grad_norm"] > 0 and line["entropy"] > 0
-    assert [line["version"] for line in rl] == [2, 3, 4, 5, 6, 7]
+    assert [line["version"] for line in rl] == [2, 3, 4, 6, 7, 8]
     assert any(line["reward_std"] > 0 for line in rl if line["stage"] == "phase1")
     assert any(line["reward_std"] > 0 for line in rl if line["stage"] == "phase2")
-    for stage, low, high in (("phase1", 0, 200), ("phase2", 200, 480)):
-        means = [line["prompt_tokens_mean"] for line in rl if line["stage"] == stage]
-        assert low < min(means) and max(means) <= high
     sft = [line for line in logged if line["stage"] == "sft"]
     assert len(sft) >= 3 and sft[-1]["loss"] < sft[0]["loss"] / 3
 
@@ -208,7 +209,12 @@ def test_every_rollout_is_kept_with_its_score(whole: tuple[Path, str]) -> None:
         assert len(records) == 32
         values = [record["score"]["value"] for record in records]
         assert sum(values) / 32 == pytest.approx(line["reward_mean"])
-        assert {record["version"] for record in records} == {line["version"] - 1}
+        # Groups that waited are of the version before.
+        waited = sum(record["version"] == line["version"] - 2 for record in records)
+        assert waited == 8 * line["gate_carried_in"]
+        assert {record["version"] for record in records} <= {line["version"] - n for n in (1, 2)}
+        longer = sum(record["prompt_tokens"] > 200 for record in records)
+        assert longer in ((0,) if line["stage"] == "phase1" else (16, 24, 32))
         assert all(record["score"]["breakdown"]["why"] for record in records)
         for first in range(0, 32, 8):
             group = records[first : first + 8]
@@ -220,10 +226,29 @@ def test_every_rollout_is_kept_with_its_score(whole: tuple[Path, str]) -> None:
         assert all(record["id"].startswith("held_out-") for record in records)
 
 
+def test_the_curriculum_shows_in_the_metrics(whole: tuple[Path, str]) -> None:
+    rl = [line for line in lines(whole[0] / "metrics.jsonl") if line["kind"] == "rl"]
+    drawn = [sum(v for k, v in line.items() if k.startswith("draws_source/")) for line in rl]
+    for line in rl:
+        assert 4 <= line["gate_sampled"] + line["gate_carried_in"] and line["gate_refills"] <= 2
+        assert line["aepo_masking"] in (0.0, 1.0)
+        rates = [v for k, v in line.items() if k.startswith("pool_pass_rate/")]
+        assert sum(rates) == line["pool"] > 0
+    sampled = [line["gate_sampled"] for line in rl]
+    assert drawn == [*accumulate(sampled[:3]), *accumulate(sampled[3:])]
+
+
+def test_the_policy_learns_from_its_own_right_rollouts(whole: tuple[Path, str]) -> None:
+    _, printed = whole
+    (said,) = re.findall(r"polish: learns from (\d+) rollouts of its own", printed)
+    steps = [line for line in lines(whole[0] / "metrics.jsonl") if line["stage"] == "polish"]
+    assert len(steps) == math.ceil(int(said) / 4) > 0
+
+
 def test_the_summary(whole: tuple[Path, str]) -> None:
     summary = json.loads((whole[0] / "summary.json").read_text())
     assert [stage["name"] for stage in summary["stages"]] == STAGES
-    assert [stage["kind"] for stage in summary["stages"]][1:] == ["sft", "rl", "rl"]
+    assert [stage["kind"] for stage in summary["stages"]][1:] == ["sft", "rl", "sft", "rl"]
     for stage in summary["stages"]:
         assert stage["accuracy"].keys() == set(CONTEXTS)
         assert all(at["n"] == 8 and 0 <= at["value"] <= 1 for at in stage["accuracy"].values())
@@ -246,7 +271,7 @@ def test_the_policy_loads_with_its_yarn(whole: tuple[Path, str]) -> None:
     assert policy.config.rope_parameters["rope_type"] == "yarn"
     assert policy.config.rope_parameters["factor"] == 2.0
     assert policy.config.max_position_embeddings == 512
-    state = torch.load(run / "checkpoints/0005-phase2-00003/learner.pt", weights_only=True)
+    state = torch.load(run / "checkpoints/0006-phase2-00003/learner.pt", weights_only=True)
     for name, tensor in policy.state_dict().items():
         assert name == "lm_head.weight" or torch.equal(tensor, state["model"][name])
     tokenizer = AutoTokenizer.from_pretrained(run / "policy")
@@ -266,7 +291,7 @@ def test_a_run_killed_and_interrupted_ends_as_if_it_had_not_been(
 ) -> None:
     run = experiment.parent / "stopped"
     killed = start("train", str(experiment), f"run_dir={run}")
-    killed.wait_for((run / "checkpoints" / "0004-phase2-00002").exists)
+    killed.wait_for((run / "checkpoints" / "0005-phase2-00002").exists)
     killed.process.kill()
     # Ray's own agents take a minute to notice; the run can be gone on with at once.
     assert killed.process.wait() == -signal.SIGKILL

@@ -1,6 +1,10 @@
 """What a prompt asks for, by kind of answer, in English or Chinese; and how an answer is given.
 
 The kinds are those of ``docs/rewards.md``; what an instruction asks for, its verifier reads.
+
+A set in which some questions have no answer says of each whether it has one
+(``metadata["answerable"]``). All of them are asked alike then, whatever their kind and whether
+they have one: the instruction must not tell which have.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from qwenlong.data.sources.fields import closed_answer
 from qwenlong.data.words import HAN
 from qwenlong.types import Example
 
@@ -25,6 +30,7 @@ ASKED = {
     "numeric": "the number, with its sign, its scale (thousand, million) and its unit (%, $)"
     " where it has them",
     "list": "all items, separated by semicolons",
+    "json": "all items in their order, as a JSON array of texts",
     "order": "all items in their order, separated by semicolons",
     "date": "the date, as precise as the documents have it, with the month's name",
 }
@@ -34,9 +40,17 @@ ASKED_ZH = {
     "yes_no": "“是”或“否”|文档中没有依据时回答“无法回答”",
     "numeric": "数字|有正负号、数量级（千、百万）或单位（%、元）时一并写出",
     "list": "所有项目|用分号隔开",
+    "json": "按顺序排列的所有项目|写成JSON字符串数组",
     "order": "按顺序排列的所有项目|用分号隔开",
     "date": "日期|精确程度与文档一致",
 }
+_UNLESS = ", or unanswerable if the documents do not tell"
+_UNLESS_ZH = "文档中没有依据时回答“无法回答”"
+_ANY = f"the answer, several items separated by semicolons{_UNLESS}"
+_ANY_ZH = f"答案|多个项目用分号隔开；{_UNLESS_ZH}"
+_ALIKE = ("extractive", "yes_no", "numeric", "list", "date", "summary")
+"""Kinds that are asked for as ``_ANY`` where ``answerable`` is told; others show in a question."""
+_SAID_ZH = {"yes": "是", "no": "否", "unanswerable": "无法回答"}
 _HAN = re.compile(f"[{HAN}]")
 _KANA_OR_HANGUL = re.compile("[\u3040-\u30ff\uac00-\ud7a3]")
 _LATIN = re.compile("[A-Za-z]+")
@@ -57,8 +71,8 @@ def is_chinese(text: str) -> bool:
 def instruction(example: Example, thinking: bool) -> str:
     """The last lines of a prompt, in the question's language."""
     chinese = is_chinese(example.question)
-    if example.kind == "summary":
-        return _told(["只写摘要" if chinese else "write only the summary"], thinking, chinese)
+    if example.kind == "summary" and not _alike(example):
+        return _told([_only(example, chinese)], thinking, chinese)
     if example.kind == "format":
         asked = example.metadata.get("thinking")
         thinking = {"present": True, "absent": False}.get(str(asked), thinking)
@@ -71,21 +85,50 @@ def instruction(example: Example, thinking: bool) -> str:
     return ("Think first, then e" if thinking else "E") + _END.format(what)
 
 
+def _alike(example: Example) -> bool:
+    return "answerable" in example.metadata and example.kind in _ALIKE
+
+
+def _only(example: Example, chinese: bool) -> str:
+    """``summary`` measures any answer in people's own words, and few of them are summaries."""
+    if example.metadata.get("summarisation"):
+        return "只写摘要" if chinese else "write only the summary"
+    return "只写答案" if chinese else "write only the answer"
+
+
 def _asked(example: Example, chinese: bool) -> str:
-    table = ASKED_ZH if chinese else ASKED
+    if _alike(example):
+        return _ANY_ZH if chinese else _ANY
+    what = _noun(example, chinese)
+    if example.kind == "citation":
+        by_number = numbered(example)
+        if chinese:
+            how = "编号，如[1][3]" if by_number else "名称"
+            what = _joined(what, f"在答案后用方括号注明依据的段落{how}")
+        else:
+            what += _CITED.format(*(("numbers", "[1][3]") if by_number else ("labels", "[label]")))
+    if "answerable" in example.metadata:
+        what = _joined(what, _UNLESS_ZH) if chinese else what + _UNLESS
+    return what
+
+
+def _noun(example: Example, chinese: bool) -> str:
     kind = example.kind
     if kind == "citation":
         kind = str(example.metadata.get("answer_kind", "extractive"))
-    if kind == "list" and example.metadata.get("ordered"):
+    if kind == "list" and _in_json(example):
+        kind = "json"
+    elif kind == "list" and example.metadata.get("ordered"):
         kind = "order"
-    what = table.get(kind, "答案" if chinese else "the answer")
-    if example.kind != "citation":
-        return what
-    if numbered(example):
-        named = "在答案后用方括号注明依据的段落编号，如[1][3]"
-        return _joined(what, named) if chinese else what + _CITED.format("numbers", "[1][3]")
-    named = "在答案后用方括号注明依据的段落名称"
-    return _joined(what, named) if chinese else what + _CITED.format("labels", "[label]")
+    table = ASKED_ZH if chinese else ASKED
+    return table.get(kind, "答案" if chinese else "the answer")
+
+
+def _in_json(example: Example) -> bool:
+    """Whether a list is asked for as JSON, for its items have semicolons or may have some."""
+    if example.kind != "list":
+        return False
+    return bool(example.metadata.get("as_json")) or any(";" in each for each in example.answers)
 
 
 def _joined(what: str, aside: str) -> str:
@@ -143,17 +186,29 @@ def answer_text(example: Example) -> str:
     """A right final answer as the instruction asks for it."""
     chinese = is_chinese(example.question)
     kind, meta = example.kind, example.metadata
-    if kind == "summary" or (kind == "format" and not meta.get("answer_line")):
+    bare = kind == "summary" and not _alike(example)
+    if bare or (kind == "format" and not meta.get("answer_line")):
         return example.answers[0]
-    answer = example.answers[0]
-    if "numeric" in (kind, meta.get("answer_kind")):
-        answer = _scaled(answer, str(meta.get("scale", "")))
-    if "list" in (kind, meta.get("answer_kind")) or kind == "order":
-        answer = "; ".join(example.answers)
+    stated = str(meta.get("answer_kind")) if kind == "citation" else kind
+    answer = _stated(example, stated, chinese)
     if kind == "citation":
         cited = [passage_number(each) or each for each in meta.get("gold_citations", ())]
         answer += " " + "".join(f"[{each}]" for each in cited)
-    return f"因此，答案是{answer}。" if chinese else f"Therefore, the answer is {answer}."
+    stop = "" if answer.endswith((".", "。")) else "。" if chinese else "."
+    return f"因此，答案是{answer}{stop}" if chinese else f"Therefore, the answer is {answer}{stop}"
+
+
+def _stated(example: Example, kind: str, chinese: bool) -> str:
+    """The gold answer, in the words that the instruction has for it."""
+    answer = example.answers[0]
+    if kind == "numeric":
+        return _scaled(answer, str(example.metadata.get("scale", "")))
+    if kind == "yes_no":
+        said = closed_answer(example.answers)
+        return (_SAID_ZH.get(said) if chinese else said) or answer
+    if _in_json(example):
+        return json.dumps(example.answers, ensure_ascii=False)
+    return "; ".join(example.answers) if kind in ("list", "order") else answer
 
 
 def _scaled(number: str, scale: str) -> str:

@@ -14,7 +14,11 @@ from qwenlong.types import CountTokens, Example, InputError, Split
 
 _DOCUMENTS = ("documents", "context", "document")
 _ANSWERS = ("answers", "answer")
-_KNOWN = {"id", "source", "question", "kind", "reasoning", *_DOCUMENTS, *_ANSWERS}
+_KNOWN = {"id", "source", "question", "kind", "reasoning", "metadata", *_DOCUMENTS, *_ANSWERS}
+_SCORED = {"response", "score"}
+"""Of lines that ``qwenlong score`` reads or has written: no part of an example."""
+ANSWERLESS = {"format"}
+"""Kinds that compare with no gold answer."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -24,9 +28,11 @@ def read(
     """Yields the examples of ``spec.path`` in file order, at most ``spec.examples``.
 
     A line needs ``question`` (text), ``documents`` (a list of texts) or ``context`` or
-    ``document`` (a text), and ``answers`` (a list of texts) or ``answer`` (a text). It may have
-    ``id`` (else the file's name and the line number), ``kind``, ``reasoning`` and ``source``
-    (else the file's name); every other key goes to the metadata. Blank lines are passed over.
+    ``document`` (a text), and ``answers`` (a list of texts) or ``answer`` (a text), without which
+    only ``kind: format`` can do. It may have ``id`` (else the file's name and the line number),
+    ``kind``, ``reasoning`` and ``source`` (else the file's name). What the kind takes stands in
+    the line or in an object ``metadata``, which goes before, as in lines for ``qwenlong score``;
+    every other key goes to the metadata. Blank lines are passed over.
 
     ``split`` is ignored, for training and held-out examples are separate files; ``count_tokens``
     and ``seed`` belong to the signature that all readers share.
@@ -106,16 +112,29 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _example(record: dict[str, Any], where: str, stem: str, number: int) -> Example:
+    kind = _optional(record, "kind", where) or "extractive"
+    answerless = kind in ANSWERLESS and not any(record.get(key) for key in _ANSWERS)
     return Example(
         id=_identity(record, where) or f"{stem}:{number}",
         source=_optional(record, "source", where) or stem,
         question=_text(record.get("question"), "question", where),
         documents=_texts(record, _DOCUMENTS, where),
-        answers=_texts(record, _ANSWERS, where),
-        kind=_optional(record, "kind", where) or "extractive",
+        answers=() if answerless else _texts(record, _ANSWERS, where),
+        kind=kind,
         reasoning=_optional(record, "reasoning", where),
-        metadata={key: value for key, value in record.items() if key not in _KNOWN},
+        metadata=_metadata(record, where),
     )
+
+
+def _metadata(record: dict[str, Any], where: str) -> dict[str, Any]:
+    """What no other field is, with the line's own ``metadata`` over it."""
+    own = record.get("metadata")
+    if own is not None and not isinstance(own, dict):
+        raise InputError(f"{where}: metadata must be an object, not {_named(own)}")
+    rest = {key: value for key, value in record.items() if key not in _KNOWN | _SCORED}
+    if isinstance(rest.get("thinking"), bool):
+        del rest["thinking"]  # said of a response; what kind format asks for is a text
+    return rest | (own or {})
 
 
 def _identity(record: dict[str, Any], where: str) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -56,6 +56,7 @@ def lengthened(
     kind: str = "hard",
     depth: float | None = None,
     filler: Pool | None = None,
+    finish: Callable[[Example], Example] = lambda example: example,
 ) -> Prompt:
     """``example`` over more documents, rendered: between 0.98 and 1.00 of ``tokens`` long.
 
@@ -69,12 +70,13 @@ def lengthened(
         kind: which are taken, see ``distractors.drawn``.
         depth: of all gold documents, together; drawn for each where None.
         filler: running text to go on with where the pool has too little.
+        finish: what is done last, with the lengthened example; lengths are those after it.
 
     Raises:
         InputError: the pool is too small, or the example is longer already.
     """
     _check(example, tokens, kind, depth)
-    plain = renderer.prompt(example)
+    plain = renderer.prompt(finish(example))
     if len(plain.ids) > tokens:
         raise InputError(
             f"tokens={tokens}: example {example.id!r} already has {len(plain.ids)}; cut it first"
@@ -92,7 +94,7 @@ def lengthened(
     for _ in range(_TRIES):
         taken = _filled(loose + running, budget, slack, renderer)
         built = _arranged(example, taken, len(loose), depth, Random(f"{order}"), renderer)
-        prompt = renderer.prompt(_noted(*built, tokens, kind))
+        prompt = renderer.prompt(finish(_noted(*built, tokens, kind)))
         missing = tokens - len(prompt.ids)
         if 0 <= missing <= slack:
             return prompt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from itertools import islice
 
@@ -37,7 +38,20 @@ def load(data: DataConfig, part: str, rules: Rules) -> tuple[list[Prompt], list[
         if not getattr(data, part):
             raise InputError(f"data.{part}=[]: no examples; name at least one source")
         raise InputError(f"data.{part}: no examples are left: {'; '.join(notes)}")
-    return prompts, notes
+    return _told_apart(prompts), notes
+
+
+def _told_apart(prompts: list[Prompt]) -> list[Prompt]:
+    """Ids that are there before get a number: histories and seeds go by them."""
+    seen: Counter[str] = Counter()
+    apart: list[Prompt] = []
+    for prompt in prompts:
+        key = prompt.example.id
+        seen[key] += 1
+        if seen[key] > 1:
+            prompt = replace(prompt, example=replace(prompt.example, id=f"{key}#{seen[key]}"))
+        apart.append(prompt)
+    return apart
 
 
 def sample(data: DataConfig, part: str, most: int, count: CountTokens, seed: int) -> list[Example]:

@@ -32,18 +32,23 @@ class Renderer:
     block). A template without the switch that opens a think block has it closed; one that does
     neither, of a tokenizer that knows the block, gets ``/no_think`` behind the question; and one
     of a policy that does not think is left as it is.
+
+    ``thinking`` None is for imitation: an example with a reasoning is written with thinking, one
+    without in the other mode (thinking mode fusion: Qwen3 Technical Report, arXiv 2505.09388,
+    section 4.3).
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, thinking: bool = True) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, thinking: bool | None = True) -> None:
         self.tokenizer = tokenizer
-        self.thinking = thinking
+        self.thinking = thinking is not False
+        self._unreasoned = Renderer(tokenizer, thinking=False) if thinking is None else None
         self._counts: dict[str, int] = {}
         # R1's template ends a prompt with an open think block; Qwen3's leaves it to the policy.
         plain = _templated(tokenizer, [{"role": "user", "content": ""}])
         self._opens_thinking = plain.rstrip().endswith(THINK)
         self._switch: dict[str, bool] = {}
         self._suffix = self._soft_switch = ""
-        if thinking:
+        if self.thinking:
             return
         switch = {"enable_thinking": False}
         if _templated(tokenizer, [{"role": "user", "content": ""}], switch) != plain:
@@ -80,6 +85,8 @@ class Renderer:
 
     def prompt(self, example: Example) -> Prompt:
         """An example with ``metadata["messages"]`` is rendered as the chat that it is."""
+        if self._unreasoned and not example.reasoning:
+            return self._unreasoned.prompt(example)
         messages = example.metadata.get("messages")
         if messages:
             return Prompt(example, self._encoded(messages[:-1]))
@@ -87,6 +94,8 @@ class Renderer:
 
     def solution(self, example: Example) -> tuple[int, ...]:
         """The worked answer as the policy should write it, end of turn included."""
+        if self._unreasoned and not example.reasoning:
+            return self._unreasoned.solution(example)
         messages: Sequence[Mapping[str, str]] = example.metadata.get("messages", ())
         final = messages[-1]["content"] if messages else answer_text(example)
         text = f"{self._thoughts(example.reasoning)}{final}"

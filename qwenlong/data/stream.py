@@ -1,5 +1,7 @@
 """From a source's rows to prompts, one at a time: split, checked, bounded, lengthened, fitted.
 
+What is lengthened keeps its group, and its id tells how: ``q1@32768``.
+
 Nothing vanishes: a ``Tally`` counts what is left out, by its reason.
 """
 
@@ -22,10 +24,13 @@ from qwenlong.data.lengthen import lengthened
 from qwenlong.data.overlap import Duplicate, deduplicated
 from qwenlong.data.prompts import Renderer
 from qwenlong.data.rows import Rejected
+from qwenlong.data.synthesis.keychain import hide, others_of, unhideable
 from qwenlong.types import Example, InputError, Prompt, Split
 
 POOL_CHARACTERS = 2**26
 """Kept of a source's documents to lengthen others with, about 16 M tokens."""
+QUESTIONS = 4096
+"""Kept of a source's questions, for chains that lead to them."""
 
 
 @dataclass
@@ -90,8 +95,10 @@ def prompts_of(spec: SourceConfig, side: Side, rules: Rules, tally: Tally) -> It
     examples = _checked(spec, side, rules, tally)
     if rules.deduplicate:
         examples = _once(examples, tally)
+    if spec.hide:
+        examples = _hideable(examples, rules, tally)
     shaped = _shaper(spec, side, rules, tally)
-    prompts = (prompt for example in examples if (prompt := shaped(example)))
+    prompts = (_named(prompt, spec) for example in examples if (prompt := shaped(example)))
     for prompt in islice(prompts, spec.examples):
         tally.taken += 1
         yield prompt
@@ -157,6 +164,14 @@ def _once(examples: Iterator[Example], tally: Tally) -> Iterator[Example]:
             yield item
 
 
+def _hideable(examples: Iterator[Example], rules: Rules, tally: Tally) -> Iterator[Example]:
+    for example in examples:
+        if why := unhideable(example):
+            _refused(why, example.id, rules, tally)
+        else:
+            yield example
+
+
 def _shaper(
     spec: SourceConfig, side: Side, rules: Rules, tally: Tally
 ) -> Callable[[Example], Prompt | None]:
@@ -164,6 +179,7 @@ def _shaper(
     bounded = spec.source not in registry.MADE
     limits = [each for each in (spec.lengthen, rules.context) if each is not None]
     pool, filler = _pools(spec, side, rules)
+    finish = _hider(spec, side, rules)
 
     def shaped(example: Example) -> Prompt | None:
         prompt = rules.renderer.prompt(example)
@@ -174,16 +190,15 @@ def _shaper(
         if bounded and spec.max_tokens is not None and length > spec.max_tokens:
             tally.leave_out(f"longer than max_tokens ({spec.max_tokens})", example.id)
             return None
-        if limits and length > min(limits):
-            result = fitted(prompt, rules.renderer, min(limits), rules.over_long)
-            told = f"longer than {min(limits)} tokens: {result.fate} (over_long={rules.over_long})"
-            if result.prompt:
-                tally.cut[told] += 1
-            else:
-                tally.leave_out(told, example.id)
-            return result.prompt
+        try:
+            finished = rules.renderer.prompt(finish(example)) if spec.hide else prompt
+        except InputError as error:
+            _refused(str(error), example.id, rules, tally)
+            return None
+        if limits and len(finished.ids) > min(limits):
+            return _shortened(prompt, finish, min(limits), rules, tally)
         if pool is None or spec.lengthen is None:
-            return prompt
+            return finished
         return lengthened(
             example,
             pool,
@@ -193,9 +208,49 @@ def _shaper(
             spec.distractors,
             spec.depth,
             filler,
+            finish,
         )
 
     return shaped
+
+
+def _shortened(
+    prompt: Prompt, finish: Callable[[Example], Example], limit: int, rules: Rules, tally: Tally
+) -> Prompt | None:
+    """An over-long prompt, finished: at most ``limit`` long, or left out."""
+    room = limit
+    while True:
+        result = fitted(prompt, rules.renderer, room, rules.over_long)
+        told = f"longer than {limit} tokens: {result.fate} (over_long={rules.over_long})"
+        if result.prompt is None:
+            tally.leave_out(told, prompt.example.id)
+            return None
+        finished = rules.renderer.prompt(finish(result.prompt.example))
+        if len(finished.ids) <= limit:
+            tally.cut[told] += 1
+            return replace(finished, cut=result.prompt.cut)
+        # What finishing adds differs by a few tokens with what is left of the documents.
+        room -= len(finished.ids) - limit
+
+
+def _hider(spec: SourceConfig, side: Side, rules: Rules) -> Callable[[Example], Example]:
+    """What is done last: the question hidden, or nothing."""
+    if not spec.hide:
+        return lambda example: example
+    asked = ((example.question, "") for example in islice(_own(spec, side, rules), QUESTIONS))
+    questions = pool_of(asked, lambda texts: [0] * len(texts), False)
+    return lambda example: hide(example, others_of(example, questions, rules.seed), rules.seed)
+
+
+def _named(prompt: Prompt, spec: SourceConfig) -> Prompt:
+    """With an id of its own among those that other entries make of the same example."""
+    if spec.lengthen is None:
+        return prompt
+    kind = "" if spec.distractors == "hard" else f"-{spec.distractors}"
+    depth = "" if spec.depth is None else f"-{spec.depth:g}"
+    identity = f"{prompt.example.id}@{spec.lengthen}{kind}{depth}"
+    named = replace(prompt.example, id=identity, group=group_of(prompt.example))
+    return replace(prompt, example=named)
 
 
 def _pools(spec: SourceConfig, side: Side, rules: Rules) -> tuple[Pool | None, Pool | None]:
@@ -211,10 +266,14 @@ def _pools(spec: SourceConfig, side: Side, rules: Rules) -> tuple[Pool | None, P
         if filler is None:
             raise InputError("corpus=null: distractors=text needs running text")
         return filler, None
-    quiet = Tally(spec.source)
-    own = _checked(replace(spec, examples=None), side, replace(rules, on_error="skip"), quiet)
-    documents = _capped(documents_of(own), POOL_CHARACTERS)
+    documents = _capped(documents_of(_own(spec, side, rules)), POOL_CHARACTERS)
     return pool_of(documents, count, spec.distractors == "hard"), filler
+
+
+def _own(spec: SourceConfig, side: Side, rules: Rules) -> Iterator[Example]:
+    """All examples of the source's side, once more; what is left out is counted elsewhere."""
+    whole = spec if spec.source in registry.MADE else replace(spec, examples=None)
+    return _checked(whole, side, replace(rules, on_error="skip"), Tally(spec.source))
 
 
 def _capped(documents: Iterator[tuple[str, str]], most: int) -> Iterator[tuple[str, str]]:

@@ -2,8 +2,9 @@
 
 A line of JSONL is ``{"messages": [{"role": "user", "content": …}, {"role": "assistant",
 "content": …, "reasoning_content": …}]}``; a system turn may come first, earlier turns before the
-last question. The reasoning stands in ``reasoning_content``, or in ``<think>`` in the content.
-It may have ``id`` and ``source``.
+last question. The reasoning stands in ``reasoning_content``, or in ``<think>`` in the content;
+without one, or with an empty one, the answer is to be given without thinking. A line may have
+``id`` and ``source``.
 
 The prompt is the chat as it stands: nothing is put before or behind it. Its document and its
 question are told apart for people and for checks against contamination: a ``<text>`` block is

@@ -193,6 +193,11 @@ class GrpoLearner:
         lengths = [len(ids) for piece in work.pieces for ids in piece.responses]
         engine = [x for piece in work.pieces for each in piece.logprobs for x in each]
         engine_logprobs = stats.logprobs.new_tensor(engine)
+        fresh = [
+            not piece.row.stale for piece in work.pieces for ids in piece.responses for _ in ids
+        ]
+        # Another version of the policy differs from the engine's for a good reason.
+        kl = engine_kl(start, engine_logprobs)[torch.tensor(fresh, dtype=torch.bool)]
         config = self.config
         loss, metrics = objective_loss(
             self.objective,
@@ -222,7 +227,8 @@ class GrpoLearner:
             "tokens": len(engine),
             "trained_tokens": len(engine) * work.trained,
             "entropy": start.entropy.sum().item(),
-            "engine_learner_kl": engine_kl(start, engine_logprobs).sum().item(),
+            "fresh_tokens": sum(fresh),
+            "engine_learner_kl": kl.sum().item(),
         }
 
     def _update(self) -> float:
@@ -331,9 +337,11 @@ def _summary(
 ) -> dict[str, float]:
     tokens = max(sums.pop("tokens"), 1)
     trained_tokens = max(sums.pop("trained_tokens"), 1)
+    fresh_tokens = max(sums.pop("fresh_tokens"), 1)
     loss = sums.pop("loss") / len(norms)
     row_tokens = sum(len(row.prompt_ids) + sum(map(len, row.responses)) for row in batch.rows)
     summary = {MEANS.get(name, name): value / tokens for name, value in sums.items()}
+    summary["engine_learner_kl"] = sums["engine_learner_kl"] / fresh_tokens
     if "kl" in sums:
         summary["kl"] = sums["kl"] / trained_tokens
     return {

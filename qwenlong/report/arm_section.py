@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from qwenlong.report.arms import FIGURES, Arm, changes, differences
+from qwenlong.report.arms import FIGURES, UNTRAINED, Arm, changes, differences
 from qwenlong.report.claims import agreement
 from qwenlong.report.markdown import NOTHING, code, each, listed, seeds, table, told
 from qwenlong.report.runs import evaluation_rollouts
@@ -31,7 +31,7 @@ def section(arm: Arm, baseline: Arm, longest: int | None) -> Iterator[str]:
         yield "None of its runs is finished."
         return
     stage = arm.outcomes[0].before_stage
-    before = "untrained" if stage == "untrained" else f"after {code(stage)}"
+    before = "the one that the run began with" if stage == UNTRAINED else f"after {code(stage)}"
     of = seeds([run.seed for run in arm.outcomes])
     yield f"Of {of}. Before RL, the policy is {before}."
     yield _accuracies(arm, baseline, own)

@@ -22,7 +22,7 @@ LAST = 5
 """RL steps that a figure of a run's beginning or end is the mean of."""
 _OWN = ("seed", "run_dir")
 _SEED = re.compile(r"[-_.]?seed[-_.=]?\d+", re.IGNORECASE)
-_UNTRAINED = "untrained"
+UNTRAINED = "untrained"
 
 
 @dataclass(frozen=True)
@@ -155,13 +155,13 @@ def _outcome(folder: Path, run: Run, config: Mapping[str, Any], strict: Strict) 
     planned = [str(name) for name in config["stages"]]
     kinds = [(stage or {}).get("kind") for stage in config["stages"].values()]
     first_rl = kinds.index("rl") if "rl" in kinds else len(planned)
-    order = [_UNTRAINED, *planned]
+    order = [UNTRAINED, *planned]
     before = order[first_rl]
     done = {stage.name: stage.accuracy for stage in run.stages}
     generated: dict[str, float] = dict.fromkeys(order, 0.0)
     for step in run.rl_steps:
-        name, rate = str(step.get("stage")), _number(step, "rollout_tokens_per_s")
-        generated[name] = generated.get(name, 0.0) + rate * _number(step, "seconds_rollout")
+        name = str(step.get("stage"))
+        generated[name] = generated.get(name, 0.0) + _tokens(step, config["stages"].get(name) or {})
     track, so_far = [], 0.0
     for name in order[first_rl:]:
         so_far += generated[name]
@@ -179,6 +179,14 @@ def _outcome(folder: Path, run: Run, config: Mapping[str, Any], strict: Strict) 
         track=tuple(track),
         figures=_figures(run, config, sum(generated.values())) | _paid(folder, run, strict),
     )
+
+
+def _tokens(step: Mapping[str, Any], stage: Mapping[str, Any]) -> float:
+    """Sampled in a step; groups that refilling dropped are taken to be as long as the others."""
+    if step.get("gate_sampled") is not None:
+        responses = _number(step, "gate_sampled") * _number(stage, "group")
+        return responses * _number(step, "response_tokens_mean")
+    return _number(step, "rollout_tokens_per_s") * _number(step, "seconds_rollout")
 
 
 def _paid(folder: Path, run: Run, strict: Strict) -> dict[str, float]:

@@ -10,6 +10,8 @@ import pytest
 
 from qwenlong.config import SourceConfig
 from qwenlong.data.jsonl import read
+from qwenlong.rewards.registry import verifier
+from qwenlong.scoring import score_file
 from qwenlong.types import Example, InputError
 
 GOOD: dict[str, Any] = {"question": "Where?", "documents": ["It is here."], "answers": ["here"]}
@@ -58,6 +60,54 @@ def test_reads_every_form(tmp_path: Path) -> None:
     )
 
 
+LINES: list[dict[str, Any]] = [
+    {**GOOD, "kind": "extractive", "response": "here"},
+    {**GOOD, "answers": ["12.5"], "kind": "numeric", "scale": "percent", "response": "12.5%"},
+    {
+        **GOOD,
+        "answers": ["12.5"],
+        "kind": "numeric",
+        "scale": "percent",
+        "metadata": {"scale": "million"},
+        "response": "12.5 million",
+        "thinking": False,
+        "score": {"value": 1.0},
+    },
+    {**GOOD, "kind": "extractive", "metadata": None, "response": "here"},
+    {
+        "question": "Where?",
+        "context": "Here.",
+        "kind": "format",
+        "thinking": "absent",
+        "response": "Here.",
+    },
+    {
+        "question": "Where?",
+        "context": "Here.",
+        "kind": "format",
+        "answers": [],
+        "metadata": {"max_characters": 9},
+        "thinking": True,
+        "response": "<think>\nSo.\n</think>\n\nHere.",
+    },
+]
+
+
+def test_a_line_is_read_as_it_is_scored(tmp_path: Path) -> None:
+    """A file of answers is data, too: both ways its examples are the same to their verifiers."""
+    path = written(tmp_path, *LINES)
+    out = tmp_path / "scored.jsonl"
+    assert score_file(path, out=out).malformed == 0
+    scored = [json.loads(line) for line in out.read_text().splitlines()]
+    for example, line in zip(read_all(path), scored, strict=True):
+        thinking = line.get("thinking") is True
+        value = verifier(example)(example, line["response"], thinking).value
+        assert value == line["score"]["value"] == 1.0
+    metadata = [dict(example.metadata) for example in read_all(path)]
+    forms = [{"thinking": "absent"}, {"max_characters": 9}]
+    assert metadata == [{}, {"scale": "percent"}, {"scale": "million"}, {}, *forms]
+
+
 def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
     line = json.dumps({**GOOD, "question": "a\u2028b\x85c?"}, ensure_ascii=False)
@@ -99,6 +149,9 @@ def without(key: str) -> dict[str, Any]:
         ({**without("answers"), "answer": 4.5}, "answer must be a text, not a number"),
         ({**GOOD, "id": ["x"]}, "id must be a text, not a list"),
         ({**GOOD, "kind": 1}, "kind must be a text, not a number"),
+        ({**GOOD, "metadata": ["x"]}, "metadata must be an object, not a list"),
+        ({**without("answers"), "kind": "list"}, "answers or answer is missing"),
+        ({**GOOD, "answers": "here", "kind": "format"}, "answers must be a list of texts, not a"),
         ({**GOOD, "reasoning": {}}, "reasoning must be a text, not an object"),
         ({**GOOD, "question": "\ud800"}, "question has half of a surrogate pair"),
         ({**GOOD, "id": "mine:1"}, "id 'mine:1' is already that of line 1"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -41,7 +40,7 @@ def answered(stated: str) -> str:
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-@pytest.mark.parametrize(("examples", "tokens"), [(50, 1024), (5, 65_536)])
+@pytest.mark.parametrize(("examples", "tokens"), [(25, 1024), (3, 65_536)])
 def test_a_reader_of_the_documents_finds_the_stated_answer(
     kind: str, examples: int, tokens: int, filled: tuple[Corpus, str, CountTokens]
 ) -> None:
@@ -103,12 +102,9 @@ def test_every_task_of_a_kind_has_its_turn(filled: tuple[Corpus, str, CountToken
 
 @pytest.mark.parametrize("kind", MAKERS)
 def test_the_seed_decides_every_byte(kind: str, filled: tuple[Corpus, str, CountTokens]) -> None:
-    def digest(**named: Any) -> str:
-        return hashlib.sha256(repr(made(kind, filled, 3, 3000, **named)).encode()).hexdigest()
-
-    assert digest() == digest()
-    assert digest() != digest(seed=1)
-    assert made(kind, filled, 4, 3000)[:3] == made(kind, filled, 3, 3000)
+    first = repr(made(kind, filled, 3, 3000))
+    assert repr(made(kind, filled, 4, 3000)[:3]) == first
+    assert repr(made(kind, filled, 3, 3000, seed=1)) != first
 
 
 def test_ids_are_of_their_corpus_length_and_seed() -> None:
@@ -121,14 +117,14 @@ def test_ids_are_of_their_corpus_length_and_seed() -> None:
 
 
 def test_depths_are_even_or_as_given(filled: tuple[Corpus, str, CountTokens]) -> None:
-    depths = [e.metadata["depths"][0] for e in made("needles", filled, 300, 2048)[::3]]
+    depths = [e.metadata["depths"][0] for e in made("needles", filled, 300, 1024)[::3]]
     quarters = [sum(int(4 * depth) == quarter for depth in depths) for quarter in range(4)]
     assert min(quarters) > 12 and sum(quarters) >= 98
     for depth in (0.0, 0.5, 1.0):
         for kind in ("needles", "tables"):
             found = [
                 place
-                for example in made(kind, filled, 4, 16_384, depth=depth)
+                for example in made(kind, filled, 2, 16_384, depth=depth)
                 for place in example.metadata["depths"]
             ]
             assert all(abs(place - depth) < 0.08 for place in found), (kind, found)
@@ -146,8 +142,9 @@ def test_a_real_question_can_be_hidden_at_the_end_of_a_chain(language: str) -> N
     examples = list(islice(xquad(language), 40))
     for example, *others in zip(examples, examples[9:], examples[19:], strict=False):
         asked = [other.question for other in others if other.question != example.question]
-        hidden = keychain.hide(example, asked, 3, language)
-        assert hidden == keychain.hide(example, asked, 3, language)
+        hidden = keychain.hide(example, asked, 3)
+        assert hidden == keychain.hide(example, asked, 3)
+        assert hidden.group == example.id != hidden.id
         assert hidden.answers == example.answers and hidden.kind == example.kind
         assert example.question not in hidden.question
         text = "\n".join(hidden.documents)
@@ -155,7 +152,7 @@ def test_a_real_question_can_be_hidden_at_the_end_of_a_chain(language: str) -> N
         key = KEY.findall(hidden.question)[0]
         while key in leads:
             key = leads[key]
-        end = re.search(rf"{key}(?: holds| ends|藏着|是终点)[^:：]*[:：] ?", text)
+        end = re.search(rf"{key}(?: holds| ends|藏着|是终点)[^:：]*[:：] ?“", text)
         assert end and text.startswith(example.question, end.end())
         assert score(hidden, answered(example.answers[0])).value == 1.0
         linked = {at for at, document in enumerate(hidden.documents) if KEY.search(document)}

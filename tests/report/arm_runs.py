@@ -75,6 +75,9 @@ def write_run(
                     "grad_norm": 0.5 + draws.random(),
                 }
                 learned |= {} if kl is None else {"kl": kl}
+                # As the gate logs it: half as many groups again as were trained on.
+                sampled = stage.batch // stage.group * 3 // 2
+                learned |= {"gate_sampled": sampled} if stage.refill else {}
                 seconds = {"rollout": 2.0, "score": 0.1, "learn": 1.0}
                 metrics = phase_metrics(groups, learned, seconds, 1.5)
                 advantages = [[0.0] * stage.group for _ in groups]

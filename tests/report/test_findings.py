@@ -134,7 +134,7 @@ def test_an_arm_without_sft_and_one_that_forgot_its_key(runs: list[Path], tmp_pa
     no_sft = write_run(tmp_path, "no_sft", 0, end=0.3, experiment=NO_SFT)
     forgot = write_run(tmp_path, "forgot", 0)
     shown = page(tmp_path, [runs[6], no_sft, forgot])
-    assert "Before RL, the policy is untrained." in shown.source
+    assert "Before RL, the policy is the one that the run began with." in shown.source
     assert shown.row("stages.sft")[2] == "–" and "kind: sft" in shown.row("stages.sft")[1]
     assert "Its configuration is the baseline's: it changes nothing." in shown.source
     assert any(item.startswith("forgot: no claim.") for item in shown.items)

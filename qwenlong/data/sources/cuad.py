@@ -156,6 +156,8 @@ def examples(row: Row) -> Iterator[Example]:
             "form": row["form"],
             "language": "en",
             **({"day_first": False} if kind == "date" else {}),
+            # Quotations have semicolons and commas of their own.
+            **({"as_json": True} if kind == "list" else {}),
         },
     )
 

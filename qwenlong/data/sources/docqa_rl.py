@@ -8,8 +8,9 @@ answer; that last part is left out, as a prompt of ours says it anew. Gold answe
 ("Therefore, the answer is 32.4.", "The correct answer is (A).") or bare.
 
 Kinds: ``doc-math`` is numeric with DocMath-Eval's tolerance, ``doc-mc`` choice, ``doc-qa``
-extractive or yes_no. 1,591 rows to train on and 2,006 in ``test``. Columns, abilities and the forms
-of prompt and answer are those that public code which converts the real files reads.
+extractive or yes_no. Some of these may have no answer, for 200 are MultiHop-RAG's (the paper's
+section on data). 1,591 rows to train on and 2,006 in ``test``. Columns, abilities and the forms of
+prompt and answer are those that public code which converts the real files reads.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 from qwenlong.data.hub import Part, Snapshot
 from qwenlong.data.rows import Row, RowError, Source
 from qwenlong.data.sources.fields import (
+    closed_answer,
     exact_kind,
     fingerprint,
     inner_object,
@@ -92,7 +94,8 @@ def _kind(ability: str, question: str, gold: str) -> tuple[str, str, dict[str, A
             raise RowError(f"ground_truth={gold!r}: is none of the options {', '.join(options)}")
         return "choice", bare.removeprefix(_LEAD).strip(), {"options": options}
     if ability == "doc-qa":
-        return exact_kind((gold,)), question, {}
+        answerable = closed_answer((gold,)) != "unanswerable"
+        return exact_kind((gold,)), question, {"answerable": answerable}
     raise RowError(f"ability={ability!r}: must be doc-math, doc-mc or doc-qa")
 
 

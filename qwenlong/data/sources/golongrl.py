@@ -115,7 +115,7 @@ def _gold(row: Row) -> tuple[tuple[str, ...], str]:
 
 def _judged(metric: str, items: tuple[str, ...], gold: str, question: str) -> Judged:
     if metric == "rouge":
-        return "summary", items if "\n" not in gold else (gold,), {}
+        return "summary", items if "\n" not in gold else (gold,), {"summarisation": True}
     if metric in ("f1", "subem"):
         return "list", items, {}
     if metric in ("ndcg", "pairwise"):

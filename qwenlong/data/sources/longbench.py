@@ -36,6 +36,8 @@ _KINDS = {
     "dureader": "summary",
 }
 """Empty: each row's answers decide."""
+_OPEN = ("qasper",)
+"""Tasks in which some questions have no answer."""
 _EVENLY_LONG = ("qasper_e", "multifieldqa_en_e", "hotpotqa_e", "2wikimqa_e")
 _FIGURE = re.compile(r"(?:人民币)?\d+(?:\.\d+)?(?:%|％|mm|倍|兆瓦|[万亿]?(?:元|美元|人))?")
 _DATE = re.compile(r"\d{4}年\d{1,2}月\d{1,2}日|\d{4}-\d\d-\d\d|\d{4}年")
@@ -59,7 +61,11 @@ def examples(row: Row) -> Iterator[Example]:
         kind=kind,
         gold_documents=(0,) if len(documents) == 1 else (),
         group=f"longbench:{fingerprint(context)}",
-        metadata={"dataset": dataset, "language": str(row.get("language") or "")},
+        metadata={
+            "dataset": dataset,
+            "language": str(row.get("language") or ""),
+            **({"answerable": closed_answer(answers) != "unanswerable"} if task in _OPEN else {}),
+        },
     )
 
 

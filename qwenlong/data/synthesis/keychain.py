@@ -10,17 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from random import Random
 
+from qwenlong.data.distractors import Pool, drawn, group_of
+from qwenlong.data.instructions import is_chinese
 from qwenlong.data.synthesis import needles
 from qwenlong.data.synthesis.corpus import UNSPACED, Corpus, with_sentences
 from qwenlong.data.synthesis.filler import Filler, filler_of, without
 from qwenlong.data.synthesis.haystack import bury
 from qwenlong.data.synthesis.names import in_language, keys, uuids, values
 from qwenlong.data.synthesis.tasks import depths_of, each
-from qwenlong.types import CountTokens, Example
+from qwenlong.types import CountTokens, Example, InputError
 
+HIDEABLE = ("extractive", "yes_no", "choice", "order", "official_choice")
+"""Kinds whose verifiers do without the words of the question, which elsewhere name a unit, a scale
+or what is listed, and which ask for no passages, in which the chain might stand. Of an extractive
+answer the words let it be a sentence that repeats the question; a hidden one wants it bare."""
 SHORT = 4096
 """Tokens below which chains are short and few, so that they leave room for text."""
 
@@ -72,19 +78,50 @@ def make(
         yield _example(identity, phrases, filler, tokens, depth, rng)
 
 
-def hide(example: Example, others: Sequence[str], seed: int, language: str = "en") -> Example:
+def unhideable(example: Example) -> str:
+    """Why the question of an example cannot be hidden; empty where it can."""
+    if example.kind not in HIDEABLE:
+        return f"kind={example.kind}: hide=true takes {', '.join(HIDEABLE)} only"
+    if not example.documents or example.metadata.get("messages"):
+        return "hide=true needs documents to put the chain in"
+    return "hide=true: is a chain of keys already" if "chain" in example.metadata else ""
+
+
+def others_of(example: Example, questions: Pool, seed: int) -> list[str]:
+    """Two to four of the ``questions`` (a pool of no group) for the other chains of ``hide``.
+
+    They are in the language of the example's own and hold none of its answers.
+    """
+    rng = Random(f"others {seed} {example.id}")
+    most, chinese = rng.randint(2, 4), is_chinese(example.question)
+    bare = replace(example, documents=())
+    texts = (questions.texts[number] for number in drawn(questions, bare, "random", rng))
+    fitting = (text for text in texts if text != example.question and is_chinese(text) == chinese)
+    return list(islice(fitting, most))
+
+
+def hide(example: Example, others: Sequence[str], seed: int) -> Example:
     """The example with its question hidden in its own documents, at the end of a chain of keys.
 
-    Its verifier no longer sees the words of the question, so this suits kinds that do not read
-    them: not ``numeric`` where the question names a unit or a scale.
+    The sentences, in Chinese for a Chinese question, else in English, stand in any documents; those
+    that hold its chain become gold ones where gold is known. Its verifier no longer sees the words
+    of the question: see ``unhideable``.
 
     Args:
-        others: questions of other examples, for one more chain each.
-        language: of the sentences that are put in.
+        others: questions of other examples, for one more chain each; see ``others_of``.
+
+    Raises:
+        InputError: there are no others, or no documents.
     """
+    if not others or not example.documents:
+        lacks = "document to hide its question in" if others else "other question to lead astray"
+        raise InputError(f"hide=true: has no {lacks}")
+    language = "zh" if is_chinese(example.question) else "en"
     phrases = in_language(PHRASES, language)
     rng = Random(f"hide {seed} {example.id}")
-    ways, links = _chains([example.question, *others], rng.randint(3, 6), phrases, rng)
+    # In quotation marks, for not every real question ends in a question mark.
+    quoted = [f"“{question}”" for question in (example.question, *others)]
+    ways, links = _chains(quoted, rng.randint(3, 6), phrases, rng)
     put: dict[int, list[str]] = {}
     for link in rng.sample([link for way in links for link in way], sum(map(len, links))):
         put.setdefault(rng.randrange(len(example.documents)), []).append(link)
@@ -92,7 +129,8 @@ def hide(example: Example, others: Sequence[str], seed: int, language: str = "en
     documents = []
     for at, text in enumerate(example.documents):
         title, line, body = text.partition("\n") if "\n" in text else ("", "", text)
-        documents.append(title + line + with_sentences(body, put.get(at, ()), joint, rng))
+        added = put.get(at)
+        documents.append(title + line + with_sentences(body, added, joint, rng) if added else text)
     on_the_way = {at for at, added in put.items() if not set(links[0]).isdisjoint(added)}
     known = on_the_way.union(example.gold_documents) if example.gold_documents else ()
     follows = phrases.follows.format(chain=" → ".join(ways[0]), question=example.question)
@@ -103,6 +141,7 @@ def hide(example: Example, others: Sequence[str], seed: int, language: str = "en
         documents=tuple(documents),
         reasoning=f"{follows}\n{example.reasoning}" if example.reasoning else "",
         gold_documents=tuple(sorted(known)),
+        group=group_of(example),
         metadata={**example.metadata, "chain": ways[0], "hidden_question": example.question},
     )
 

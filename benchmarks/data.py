@@ -1,0 +1,172 @@
+"""How long ``qwenlong data build`` takes, how much memory, and how exact its lengths are.
+
+Two sets of examples of 32,768 tokens, the second of twice as many, each built by the command in a
+process of its own that is held to two cores: five published sets of ../shared/data, lengthened, and
+two synthetic tasks in Moby Dick. Time is from the command's start to its end; memory is the most
+that the process held. Lengths are read from the Parquet file, template included. The tokenizer is
+trained on the same texts, with a vocabulary large enough for four characters a token in English.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pyarrow import parquet
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from benchmarks.common import console, quiet, write_result
+from qwenlong.config import SourceConfig, TinyConfig
+from qwenlong.data import registry
+from qwenlong.data.prompts import training_texts
+from qwenlong.model.tiny import build_tiny
+from qwenlong.types import Example
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT.parent / "shared" / "data"
+BOOK = "filler_gutenberg/moby_dick_2701-0.txt"
+TOKENS = 32_768
+QUESTION = 168
+"""Tokens that template, question and instruction of a synthetic task need at most."""
+CORES = 2
+VOCABULARY = 32_000
+SECONDS, MEGABYTES, RATIO, LEAST, MOST = 180, 2_000, 2.2, 0.98, 1.0
+"""What 1,000 examples may take, what twice as many may take of that, and the lengths allowed."""
+REAL: tuple[dict[str, Any], ...] = (
+    {"source": "hotpotqa", "path": "multihop_hotpot100", "weight": 4, "corpus": BOOK},
+    {"source": "tatqa", "path": "numeric_tatqa", "weight": 25, "corpus": BOOK},
+    {"source": "xquad", "path": "multiling_xquad", "subset": "en", "weight": 20, "corpus": BOOK},
+    {"source": "fairytaleqa", "path": "narrative_fairytaleqa", "weight": 21, "corpus": BOOK},
+    {"source": "cmrc2018", "path": "zh_cmrc2018", "weight": 10},
+)
+SYNTHETIC: tuple[dict[str, Any], ...] = (
+    {"source": "needles", "weight": 10, "corpus": BOOK},
+    {"source": "keychain", "weight": 10, "corpus": BOOK},
+)
+
+
+@dataclass(frozen=True)
+class Built:
+    """One run of the command. ``shares``: the lowest and highest length by source, of TOKENS."""
+
+    examples: int
+    seconds: float
+    megabytes: float
+    shares: dict[str, tuple[float, float]]
+
+    @property
+    def lowest(self) -> float:
+        return min(low for low, _ in self.shares.values())
+
+    @property
+    def highest(self) -> float:
+        return max(high for _, high in self.shares.values())
+
+
+def main(
+    examples: Annotated[int, typer.Option(help="Of the smaller set.")] = 1_000,
+    data: Annotated[Path, typer.Option(help="Where the published sets lie.")] = DATA,
+) -> None:
+    """Builds a set and one of twice the size; the exit code is 1 if a bar is missed."""
+    if not data.is_dir():
+        raise SystemExit(f"--data {data}: is not there")
+    quiet()
+    with tempfile.TemporaryDirectory() as folder:
+        policy = Path(folder) / "policy"
+        tiny = TinyConfig(
+            layers=1, hidden=16, intermediate=16, heads=1, kv_heads=1, vocabulary=VOCABULARY
+        )
+        build_tiny(policy, texts(data), tiny, TOKENS, seed=0)
+        once, twice = (built(n, data, policy, Path(folder)) for n in (examples, 2 * examples))
+    met = show(once, twice)
+    figures = {"tokens": TOKENS, "cores": CORES, "ratio": round(twice.seconds / once.seconds, 2)}
+    sets = [
+        {**vars(each), "lowest": each.lowest, "highest": each.highest} for each in (once, twice)
+    ]
+    write_result("data", {**figures, "sets": sets}, threads=CORES)
+    if not met:
+        raise typer.Exit(1)
+
+
+def texts(data: Path) -> Iterator[str]:
+    """What the tokenizer is trained on: examples of every set, and the book."""
+    for spec in REAL:
+        path = str(data / spec["path"])
+        source = SourceConfig(spec["source"], path, subset=spec.get("subset"))
+        found = registry.items(source, "train", len, 0)
+        yield from training_texts([e for e in islice(found, 300) if isinstance(e, Example)])
+    yield (data / BOOK).read_text(encoding="utf-8-sig")
+
+
+def spec_of(examples: int, data: Path, policy: Path) -> dict[str, Any]:
+    """What ``qwenlong data build`` is asked for."""
+    sources = [{**spec, "lengthen": TOKENS} for spec in REAL]
+    sources += [{**spec, "max_tokens": TOKENS - QUESTION} for spec in SYNTHETIC]
+    placed = [
+        {key: str(data / value) if key in ("path", "corpus") else value for key, value in s.items()}
+        for s in sources
+    ]
+    return {"tokenizer": str(policy), "examples": examples, "sources": placed}
+
+
+def built(examples: int, data: Path, policy: Path, folder: Path) -> Built:
+    path, out = folder / f"{examples}.yaml", folder / str(examples)
+    path.write_text(json.dumps(spec_of(examples, data, policy)), encoding="utf-8")
+    command = "from qwenlong.cli import main; main()"
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-c", command, "data", "build", str(path), "--out", str(out)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES]),
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - started
+    if status:
+        raise SystemExit(f"the command failed with exit code {os.waitstatus_to_exitcode(status)}")
+    rows = parquet.read_table(out / "train.parquet", columns=["source", "tokens"]).to_pylist()
+    lengths: dict[str, list[float]] = {}
+    for row in rows:
+        lengths.setdefault(row["source"], []).append(row["tokens"] / TOKENS)
+    if len(rows) != examples:
+        raise SystemExit(f"{len(rows)} examples were built, not {examples}")
+    shares = {source: (min(own), max(own)) for source, own in lengths.items()}
+    return Built(examples, round(seconds, 1), round(usage.ru_maxrss * 1024 / 1e6), shares)
+
+
+def show(once: Built, twice: Built) -> bool:
+    """Prints the figures and the bars, and says whether all bars are met."""
+    table = Table("examples", "seconds", "MB at most", "shortest", "longest")
+    for each in (once, twice):
+        table.add_row(
+            f"{each.examples:,}", f"{each.seconds:.1f}", f"{each.megabytes:,.0f}",
+            f"{each.lowest:.4f}", f"{each.highest:.4f}",
+        )  # fmt: skip
+    table.add_row("bars", f"{SECONDS}", f"{MEGABYTES:,}", f"{LEAST:.4f}", f"{MOST:.4f}")
+    console.print(table)
+    for source, (low, high) in once.shares.items():
+        console.print(f"{source}: {low:.4f} to {high:.4f} of {TOKENS:,}", highlight=False)
+    ratio = twice.seconds / once.seconds
+    console.print(f"twice the examples take {ratio:.2f} times as long (bar: {RATIO})")
+    sets = (once, twice)
+    return (
+        once.seconds <= SECONDS
+        and ratio <= RATIO
+        and all(each.megabytes <= MEGABYTES for each in sets)
+        and all(each.lowest >= LEAST and each.highest <= MOST for each in sets)
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)
