@@ -56,8 +56,22 @@ def resume(
 def report(
     run_dirs: Annotated[list[Path], typer.Argument(help="One run, or several side by side.")],
     out: Annotated[Path | None, typer.Option(help="Where to write it.")] = None,
+    findings: Annotated[
+        Path | None,
+        typer.Option(
+            help="Compare arms over seeds in this Markdown file instead, plots beside it."
+        ),
+    ] = None,
 ) -> None:
     """Writes report.html, in the run's directory or, of several, in the current one."""
+    if findings:
+        if out:
+            raise InputError(f"--out={out}: goes without --findings, which names its own file")
+        from qwenlong.report.findings import write_findings
+        from qwenlong.scoring import strictly
+
+        print(write_findings(run_dirs, findings, strictly))
+        return
     from qwenlong.report.report import write_report
 
     own = run_dirs[0] if len(run_dirs) == 1 else Path()

@@ -205,6 +205,18 @@ def _lines(path: Path, missing: list[str]) -> Iterator[tuple[int, dict[str, Any]
             offset += len(line)
 
 
+def evaluation_rollouts(folder: Path, stage: str) -> list[dict[str, Any]]:
+    """What the policy answered in the evaluation after ``stage``; nothing where it had none."""
+    path = folder / "rollouts" / f"{stage}-eval.jsonl"
+    return [record for _, record in _lines(path, [])] if path.is_file() else []
+
+
+def training_rollouts(folder: Path, stage: str, step: int) -> list[dict[str, Any]]:
+    """What was sampled in a step; nothing where that is not there."""
+    path = folder / "rollouts" / f"{stage}-{step:05d}.jsonl"
+    return [record for _, record in _lines(path, [])] if path.is_file() else []
+
+
 def verdict(score: float | None) -> str:
     if score is None:
         return "unjudged"

@@ -1,0 +1,207 @@
+"""The charts of docs/findings.md, a panel an arm. Draw within ``style()``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
+from statistics import fmean
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from qwenlong.report.arms import Arm, Outcome, finished
+from qwenlong.report.charts import HUES, smoothed
+from qwenlong.report.markdown import plain
+from qwenlong.report.palette import light
+
+COLUMNS = 4
+_WIDTH = 1000
+_PANEL = 214
+_ROW = 40
+_TITLE = 26
+"""Characters of an arm's name that find room above its panel."""
+
+Points = list[tuple[float, float]]
+Curve = Callable[[Outcome], Points]
+
+
+def accuracy_over_tokens(arms: Sequence[Arm], context: int) -> Figure | None:
+    """Accuracy at ``context`` after each stage, over the tokens generated in RL until then."""
+
+    def curve(outcome: Outcome) -> Points:
+        points = [(tokens, accuracy.get(context)) for tokens, accuracy in outcome.track]
+        return [(tokens, cell.value) for tokens, cell in points if cell]
+
+    figure = _panels(arms, curve, "tokens generated in RL", f"accuracy at {context:,}", "o")
+    for axes in figure.axes if figure else ():
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    return figure
+
+
+def accuracy_by_context(arms: Sequence[Arm]) -> Figure | None:
+    """Accuracy at the end, over context."""
+
+    def curve(outcome: Outcome) -> Points:
+        return [(context, outcome.end[context].value) for context in sorted(outcome.end)]
+
+    figure = _panels(arms, curve, "context, tokens", "accuracy at the end", "o")
+    contexts = {context for arm in arms for each in arm.outcomes for context in each.end}
+    shown: list[int] = []
+    for context in sorted(contexts, reverse=True):
+        if not shown or shown[-1] / context > 1.6:
+            shown.append(context)
+    for axes in figure.axes if figure else ():
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(shown, [f"{context:,}" for context in shown])
+        axes.xaxis.set_minor_locator(NullLocator())
+    return figure
+
+
+def over_steps(arms: Sequence[Arm], key: str, label: str) -> Figure | None:
+    """A measure of the RL steps, smoothed within each phase; log where it spans much."""
+
+    def curve(outcome: Outcome) -> Points:
+        steps = outcome.run.rl_steps
+        line = [math.nan if step.get(key) is None else float(step[key]) for step in steps]
+        stages = [str(step.get("stage")) for step in steps]
+        points = enumerate(smoothed(line, stages), start=1)
+        return [(x, y) for x, y in points if math.isfinite(y)]
+
+    figure = _panels(arms, curve, "RL step", label, "")
+    if figure is None:
+        return None
+    values = [y for arm in arms for each in arm.outcomes for _, y in curve(each) if y > 0]
+    log = bool(values) and max(values) / min(values) > 30
+    for axes in figure.axes:
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        if log:
+            axes.set_yscale("log", nonpositive="mask")
+            axes.yaxis.set_major_locator(LogLocator(numticks=6))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.yaxis.set_minor_locator(NullLocator())
+        else:
+            axes.set_ylim(bottom=0)
+    return figure
+
+
+def _panels(arms: Sequence[Arm], curve: Curve, x: str, y: str, marker: str) -> Figure | None:
+    """Seeds thin, the finished ones' mean thick; the baseline, the first arm, grey in all."""
+    lines = [[points for each in arm.outcomes if (points := curve(each))] for arm in arms]
+    means = [_mean([curve(each) for each in _counted(arm)]) for arm in arms]
+    if not any(lines):
+        return None
+    columns = min(COLUMNS, len(arms))
+    rows = math.ceil(len(arms) / columns)
+    size = (_WIDTH / 72, (_PANEL * rows + 24) / 72)
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(wspace=0.05))
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for index, (axes, arm) in enumerate(zip(grid, arms, strict=False)):
+        axes.set_title(_cut(arm.name))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        if index:
+            _mean_line(axes, means[0], "untrained", marker)
+        name = f"hue-{index % HUES}"
+        for points in lines[index]:
+            axes.plot(*zip(*points, strict=True), color=light(name), linewidth=1, alpha=0.4)
+        _mean_line(axes, means[index], name, marker)
+        if not lines[index]:
+            middle = {"transform": axes.transAxes, "ha": "center", "va": "center"}
+            axes.text(0.5, 0.5, "nothing yet", color=light("muted"), **middle)
+    for axes in grid[len(arms) :]:
+        figure.delaxes(axes)
+    for index, axes in enumerate(grid[: len(arms)]):
+        if index % columns == 0:
+            axes.set_ylabel(y)
+        if index + columns >= len(arms):
+            axes.set_xlabel(x)
+            axes.tick_params(labelbottom=True)
+    return figure
+
+
+def _counted(arm: Arm) -> Sequence[Outcome]:
+    """What a mean is of: an unfinished run would bend it where it stops."""
+    return finished(arm).outcomes or arm.outcomes
+
+
+def _mean(lines: Sequence[Points]) -> Points:
+    """Of the k-th points of all lines that come so far."""
+    along = [[point for point in of if point] for of in zip_longest(*lines)]
+    return [(fmean(x for x, _ in of), fmean(y for _, y in of)) for of in along]
+
+
+def _mean_line(axes: Axes, points: Points, name: str, marker: str) -> None:
+    if not points:
+        return
+    grey = name == "untrained"
+    axes.plot(
+        *zip(*points, strict=True),
+        color=light(name),
+        linewidth=1.8 if grey else 2.4,
+        linestyle="--" if grey else "-",
+        marker=marker,
+        markersize=4 if grey else 6,
+        markeredgecolor=light("paper"),
+        clip_on=not marker,
+    )
+
+
+def reward_and_accuracy(arms: Sequence[Arm]) -> Figure | None:
+    """Training reward and strict accuracy after the last phase, a line a seed, a row an arm."""
+    pairs = [
+        [(each.figures["reward"], each.figures["strict"]) for each in arm.outcomes if _ended(each)]
+        for arm in arms
+    ]
+    if not any(pairs):
+        return None
+    figure = Figure(figsize=(_WIDTH / 72, (_ROW * len(arms) + 96) / 72), layout="constrained")
+    axes = figure.subplots()
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x")
+    for row, of_arm in enumerate(pairs):
+        for k, (reward, strict) in enumerate(of_arm):
+            height = row + (k - (len(of_arm) - 1) / 2) * 0.6 / max(len(of_arm), 3)
+            colour = light("hue-1" if reward > strict else "hue-0")
+            axes.plot([strict, reward], [height, height], color=colour, linewidth=2, alpha=0.55)
+            axes.plot(strict, height, "o", color=light("ink"), markersize=7)
+            axes.plot(reward, height, "D", color=colour, markersize=6)
+    axes.set_yticks(range(len(arms)), [_cut(arm.name) for arm in arms])
+    axes.set_ylim(len(arms) - 0.5, -0.5)
+    axes.set_xlim(-0.02, 1.02)
+    axes.tick_params(axis="y", labelcolor=light("ink"))
+    axes.set_xlabel("share")
+    kinds = (
+        ("o", "ink", "strict accuracy"),
+        ("D", "hue-0", "training reward, not above it"),
+        ("D", "hue-1", "training reward, above it"),
+    )
+    handles = [
+        Line2D([], [], marker=marker, color=light(colour), linestyle="", label=label)
+        for marker, colour, label in kinds
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
+    return figure
+
+
+def _ended(outcome: Outcome) -> bool:
+    return not outcome.waiting and "gap" in outcome.figures
+
+
+def _cut(name: str) -> str:
+    name = plain(name)
+    return name if len(name) <= _TITLE else f"{name[: _TITLE - 1]}…"
+
+
+def _short(number: float) -> str:
+    for unit, letter in ((1e6, "M"), (1e3, "K")):
+        if number >= unit:
+            return f"{number / unit:.3g}{letter}"
+    return f"{number:g}"
