@@ -1,0 +1,274 @@
+"""What the learner's process and a rollout actor hold, in bytes, part by part.
+
+Every figure is counted from what the code keeps (``learner/``), none is fitted. A step is a
+sequence of moments at which memory may be at its most; the plan shows the one where it is.
+Letters: H hidden, Q and K all query and all key heads, I intermediate, V vocabulary, T a process's
+tokens of the row, R those of the responses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from qwenlong.config import LearnerConfig
+from qwenlong.plan.shape import Shape
+
+CHUNK_LOGITS = 2**25
+"""As in ``learner/logprobs.py``, which imports torch."""
+SFT_TILE = 4096 * 32_768
+"""Logits of TRL's fused head at once (``trl.kernels.chunked_logprob``)."""
+FP32, BF16 = 4, 2
+CAST_CACHE = True
+"""torch.autocast keeps the bf16 copy of every weight until a forward pass ends, sharded or not."""
+GATHERED_LAYERS = 3
+"""Layers that FSDP2 holds whole: the one in use, and the next one's all-gather and copy-out."""
+PARTS = ("weights", "optimizer", "gradients", "gathered", "activations", "working")
+Parts = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Load:
+    """The largest micro-batch of a stage: what it asks of a learner's process.
+
+    Of RL, ``groups`` of a prompt and ``answers`` responses in one row, shared by the sequence
+    ranks. Of SFT, ``groups`` rows of ``prompt`` tokens, padded, none shared.
+    """
+
+    prompt: int
+    response: int
+    answers: int
+    groups: int
+    top_p: float = 1.0
+    sft: bool = False
+    before: bool = False
+    """SFT after a phase: the learner's own AdamW state stays beside the trainer's."""
+
+    @property
+    def tokens(self) -> int:
+        return self.groups * (self.prompt + self.answers * self.response)
+
+
+def load_of(prompt: int, response: int, group: int, budget: int | None, top_p: float) -> Load:
+    """A phase's largest micro-batch within ``learner.max_tokens``, as ``layout.packed`` fills it."""
+    whole = prompt + group * response
+    budget = budget or whole
+    answers = min(group, max(1, (budget - prompt) // response))
+    return Load(prompt, response, answers, max(1, budget // whole), top_p)
+
+
+@dataclass(frozen=True)
+class Held:
+    """A policy on ``processes`` of the learner, the row shared by ``ranks`` of them."""
+
+    shape: Shape
+    learner: LearnerConfig
+    bf16: bool
+    on_cpu: bool
+
+    @property
+    def processes(self) -> int:
+        return self.learner.processes
+
+    @property
+    def trained(self) -> int:
+        """Parameters with a gradient."""
+        if not self.learner.lora_rank:
+            return self.shape.parameters
+        return self.shape.layers * self._lora_layer
+
+    @property
+    def _lora_layer(self) -> int:
+        s = self.shape
+        attention = 2 * (s.hidden + s.q) + 2 * (s.hidden + s.kv)
+        mlp = 0 if s.experts else 3 * (s.hidden + s.intermediate)
+        return self.learner.lora_rank * (attention + mlp)
+
+    @property
+    def trained_layer(self) -> int:
+        return self._lora_layer if self.learner.lora_rank else self.shape.layer
+
+    @property
+    def fused_mlp(self) -> bool:
+        """Whether ``learner/linear.py`` replaces the MLP, which then keeps two tensors of four."""
+        dense_qwen3 = self.shape.qk_norm and not self.shape.experts
+        return self.on_cpu and not self.bf16 and dense_qwen3
+
+    def held(self) -> Parts:
+        """What is there between steps."""
+        shape, learner, n = self.shape, self.learner, self.processes
+        references = 1 if learner.kl_coefficient and not learner.lora_rank else 0
+        adapters = self.trained if learner.lora_rank else 0
+        weights = FP32 * (shape.parameters * (1 + references) + adapters)
+        return {"weights": weights / n, "optimizer": 2 * FP32 * self.trained / n}
+
+
+def _ranks(held: Held, load: Load) -> int:
+    return 1 if load.sft else held.learner.sequence_ranks
+
+
+def layer_bytes(held: Held, load: Load) -> tuple[float, float, float]:
+    """What the backward pass needs of a layer, a token of its row: the layer's input (the
+    residual stream, which checkpointing keeps), all else, and of that the MLP's with its norm.
+
+    Saved in fp32: each norm's input and result, q, k and what their norms make of them, q, k, v
+    and the output of attention, gate and up (and, unless fused, their activation and product).
+    Under autocast the residual stream and the norms stay in fp32, and every linear layer keeps a
+    bf16 copy of its input.
+    """
+    s, ranks = held.shape, _ranks(held, load)
+    h, q, k, i = s.hidden, s.q, s.kv, s.active_intermediate
+    repeated = math.lcm(ranks, s.kv_heads) // s.kv_heads * k
+    if load.sft:
+        repeated = q  # SDPA with a mask gets its keys once for each query head
+    small = FP32 * (1 + 2 * s.heads + s.kv_heads)  # log-sum-exp, the norms' roots
+    exchanged = q if ranks > 1 else 0  # attention's output, again as the heads' owner has it
+    seen = q + 2 * repeated + q + exchanged
+    if held.bf16:
+        # An fp32 copy, and the bf16 result, of what a norm of q and k sees.
+        norms = 6 * (q + k) if s.qk_norm else 0
+        attention = FP32 * h + BF16 * 3 * h + norms + BF16 * seen + small
+        mlp = FP32 * 2 * h + BF16 * 2 * h + BF16 * 4 * i
+    else:
+        norms = 2 * (q + k) if s.qk_norm else 0
+        attention = FP32 * (2 * h + norms + seen) + small
+        mlp = FP32 * (3 * h + (2 if held.fused_mlp else 4) * i)
+    if s.experts:  # inputs and results of the chosen experts stand apart
+        mlp += (BF16 if held.bf16 else FP32) * 2 * h * s.experts_a_token
+    return FP32 * h, attention + mlp, mlp
+
+
+def _attention_work(held: Held, load: Load, last: bool) -> float:
+    """Bytes of attention's backward pass beside what is saved, without the residual's gradient.
+
+    Gradients of q, k, v in fp32, added up part by part; on the CPU a part's keys and values have
+    gradients for each query head, before these are summed.
+    """
+    s, ranks = held.shape, _ranks(held, load)
+    size = BF16 if held.bf16 else FP32
+    tokens, prompt = load.tokens / ranks, load.prompt / ranks
+    repeated = math.lcm(ranks, s.kv_heads) // s.kv_heads * s.kv
+    three = s.q + 2 * repeated
+    sums = (FP32 * three + size * s.q) * tokens
+    if load.sft:
+        return size * 5 * s.q * tokens
+    if not held.on_cpu:  # contiguous copies for flash-attn's varlen call, and its results
+        return sums + size * (2 * s.q + three + three) * tokens
+    if last:
+        return sums + 2 * size * s.q * prompt
+    return sums + (FP32 * three + 2 * size * s.q) * prompt
+
+
+def _mlp_work(held: Held, load: Load) -> float:
+    """Bytes of the MLP's backward pass beside what is saved, the residual's gradient with it."""
+    s, tokens = held.shape, load.tokens / _ranks(held, load)
+    h, i = s.hidden, s.active_intermediate
+    if held.bf16:
+        return (FP32 * h + BF16 * 2 * i) * tokens
+    if held.fused_mlp:  # its gradient and its input are transposed for oneDNN
+        return FP32 * (2 * h + 4 * i) * tokens
+    return FP32 * (h + 2 * i) * tokens
+
+
+def _chunks(held: Held, load: Load, backward: bool) -> float:
+    """Bytes of the log-probabilities' logits and of what is made from them."""
+    v = held.shape.vocabulary
+    if load.sft:
+        tile = min(SFT_TILE, min(load.tokens, 4096) * min(v, 32_768))
+        return tile * (FP32 * 3 + (BF16 if held.bf16 else 0))
+    rows = min(max(1, CHUNK_LOGITS // v), _responses(held, load))
+    if backward:
+        return rows * v * (FP32 + (BF16 if held.bf16 else 0))
+    # Logits, probabilities, their product; or, of a nucleus, their order, with its int64 index.
+    return rows * v * FP32 * (3 if load.top_p == 1 else 5)
+
+
+def _responses(held: Held, load: Load) -> float:
+    answers = load.groups * load.answers * load.response
+    return (load.tokens if load.sft else answers) / _ranks(held, load)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Bytes that a whole row of a process keeps of each layer, and outside of the layers."""
+
+    inputs: float
+    inner: float
+    mlp: float
+    ends: float
+    """The last norm's input and result."""
+    tables: float
+    """Cosines and sines, and hidden states of the responses."""
+
+
+def _kept(held: Held, load: Load) -> Kept:
+    s, tokens = held.shape, load.tokens / _ranks(held, load)
+    inputs, inner, mlp = (each * tokens for each in layer_bytes(held, load))
+    mask = load.groups * load.prompt**2 if load.sft and load.groups > 1 else 0
+    size = BF16 if held.bf16 else FP32
+    hidden = _responses(held, load) * s.hidden * size
+    tables = 2 * FP32 * s.head_dim * tokens + hidden + mask
+    return Kept(inputs, inner, mlp, 2 * FP32 * s.hidden * tokens, tables)
+
+
+def _moments(held: Held, load: Load) -> Iterator[tuple[str, Parts]]:
+    """The gradients, gathered parameters, activations and working memory of each moment."""
+    s, learner, n = held.shape, held.learner, held.processes
+    kept, last = _kept(held, load), s.layers - 1
+    again = learner.activation_checkpointing
+    away = learner.offload_activations and not held.on_cpu and not load.sft
+    inputs = 0 if away else kept.inputs
+    a_layer = inputs + (0 if again or away else kept.inner)
+    ends = 0 if away else kept.ends
+    gathered = FP32 * (s.ends + GATHERED_LAYERS * s.layer) if n > 1 else 0
+    cast_layer = BF16 * s.layer if held.bf16 else 0
+    cast_head = BF16 * s.embedding if held.bf16 else 0
+    every_cast = s.layers * cast_layer if CAST_CACHE or not again else cast_layer
+    held_casts = 0 if again else every_cast
+    head = 0 if learner.lora_rank else FP32 * s.embedding
+    trained_ends = 0 if learner.lora_rank else FP32 * s.ends
+    of_layer = FP32 * held.trained_layer
+    whole_layer = of_layer if n > 1 else 0
+
+    def gradients(above: int) -> float:
+        return head + of_layer * above / n + whole_layer
+
+    activations = s.layers * a_layer + kept.tables
+    yield "forward", _parts(0, gathered, activations, kept.inner * again + every_cast)
+    loss = activations + ends
+    yield "loss", _parts(0, gathered, loss, _chunks(held, load, False) + held_casts + cast_head)
+    # The head in bf16, its gradient's share of a chunk, and that in fp32 to be added up.
+    back = _chunks(held, load, True) + 4 * cast_head + held_casts
+    yield "loss, backward", _parts(head, gathered, loss, back)
+    for i in {last, max(last - 1, 0), 0}:
+        fresh = kept.inner if again or away else 0
+        here = (i + 1) * a_layer + fresh + kept.tables
+        casts = cast_layer if again else held_casts
+        down = 0 if learner.lora_rank else FP32 * s.hidden * s.active_intermediate
+        of_mlp = gradients(last - i) + (down if n == 1 else 0)
+        mlp = _parts(of_mlp, gathered, here, _mlp_work(held, load) + casts)
+        yield f"layer {i}, MLP, backward", mlp
+        work = _attention_work(held, load, i == last) + kept.inputs + casts
+        mlp_done = gradients(last - i) + of_layer * (s.layer - s.attention) / s.layer / n
+        yield f"layer {i}, attention, backward", _parts(mlp_done, gathered, here - kept.mlp, work)
+    of_ends = trained_ends + (head if s.tied else 0)
+    at_end = of_ends + of_layer * s.layers / n
+    yield "embedding, backward", _parts(at_end, gathered, kept.tables, kept.inputs)
+    largest = max(s.embedding, s.layer // 6) if not learner.lora_rank else held.trained_layer
+    temporary = 2 * FP32 * largest if held.on_cpu else FP32 * held.trained
+    yield "update", _parts(FP32 * held.trained / n, 0, 0, temporary / n)
+
+
+def _parts(gradients: float, gathered: float, activations: float, working: float) -> Parts:
+    values = (gradients, gathered, activations, working)
+    return dict(zip(PARTS[2:], values, strict=True))
+
+
+def learner_peak(held: Held, load: Load) -> tuple[str, Mapping[str, float]]:
+    """The moment of a step that needs most, and a process's bytes by ``PARTS`` then."""
+    name, parts = max(_moments(held, load), key=lambda moment: sum(moment[1].values()))
+    between = held.held()
+    if load.before:
+        between["optimizer"] *= 2
+    return name, {**between, **parts}
