@@ -13,8 +13,8 @@ from qwenlong.types import InputError
 class Card:
     name: str
     memory_gib: float
-    """What the vendor sells as so many GB is so many GiB, less what the driver keeps
-    (``memory.RESERVED_GIB``); an H200's and a B200's are decimal GB."""
+    """Of a card that is sold by the GB in powers of two, as many; an H200's and a B200's are
+    decimal GB. What the driver keeps comes off in ``plan``."""
     tflops: float
     """Dense bf16, in 1e12 operations a second."""
     bandwidth: float
@@ -47,10 +47,10 @@ CARDS = {
         Card("RTX-4090", 24, 165.2, 1008),
     )
 }
-CPU_TFLOPS_A_CORE = 0.1
-"""fp32 through oneDNN on one core: 109 to 244 GFLOP/s were measured (``learner/linear.py``)."""
+CPU_TFLOPS_A_CORE = 0.244
+"""fp32 products through oneDNN on one core of an AMD EPYC (``learner/linear.py``)."""
 CPU_BANDWIDTH = 20.0
-"""Of a whole server processor's share that two cores see; an assumption."""
+"""Of all actors of a machine together; an assumption."""
 
 
 def this_machine() -> Card:

@@ -21,10 +21,11 @@ SFT_TILE = 4096 * 32_768
 """Logits of TRL's fused head at once (``trl.kernels.chunked_logprob``)."""
 FP32, BF16 = 4, 2
 CAST_CACHE = True
-"""torch.autocast keeps the bf16 copy of every weight until a forward pass ends, sharded or not."""
+"""torch.autocast keeps the bf16 copy of every weight that is trained until a forward pass ends,
+also where FSDP2 has freed the weight itself."""
 GATHERED_LAYERS = 3
 """Layers that FSDP2 holds whole: the one in use, and the next one's all-gather and copy-out."""
-PARTS = ("weights", "optimizer", "gradients", "gathered", "activations", "working")
+PARTS = ("weights", "optimizer", "gradients", "gathered", "bf16 copies", "activations", "working")
 Parts = dict[str, float]
 
 
@@ -51,7 +52,7 @@ class Load:
 
 
 def load_of(prompt: int, response: int, group: int, budget: int | None, top_p: float) -> Load:
-    """A phase's largest micro-batch within ``learner.max_tokens``, as ``layout.packed`` fills it."""
+    """A phase's largest micro-batch within ``learner.max_tokens``, as ``layout.packed`` has it."""
     whole = prompt + group * response
     budget = budget or whole
     answers = min(group, max(1, (budget - prompt) // response))
@@ -212,57 +213,73 @@ def _kept(held: Held, load: Load) -> Kept:
     return Kept(inputs, inner, mlp, 2 * FP32 * s.hidden * tokens, tables)
 
 
+@dataclass(frozen=True)
+class _Copies:
+    """Bytes of the weights' bf16 copies that autocast makes."""
+
+    layer: float
+    forward: float
+    """At the end of the forward pass."""
+    backward: float
+    """Until the backward pass has used them."""
+    head: float
+
+
+def _copies(held: Held) -> _Copies:
+    if not held.bf16:
+        return _Copies(0, 0, 0, 0)
+    s, learner = held.shape, held.learner
+    layer, every = BF16 * s.layer, BF16 * s.layer * s.layers
+    again = learner.activation_checkpointing
+    cached = CAST_CACHE and not learner.lora_rank  # what is not trained is not cached
+    forward = every if cached or not again else layer
+    return _Copies(layer, forward, layer if again else every, BF16 * s.embedding)
+
+
 def _moments(held: Held, load: Load) -> Iterator[tuple[str, Parts]]:
-    """The gradients, gathered parameters, activations and working memory of each moment."""
+    """What comes to ``Held.held`` at each moment of a step, by part."""
     s, learner, n = held.shape, held.learner, held.processes
-    kept, last = _kept(held, load), s.layers - 1
+    kept, copies, last = _kept(held, load), _copies(held), s.layers - 1
     again = learner.activation_checkpointing
     away = learner.offload_activations and not held.on_cpu and not load.sft
-    inputs = 0 if away else kept.inputs
-    a_layer = inputs + (0 if again or away else kept.inner)
-    ends = 0 if away else kept.ends
+    a_layer = 0 if away else kept.inputs + (0 if again else kept.inner)
+    fresh = kept.inner if again or away else 0
     gathered = FP32 * (s.ends + GATHERED_LAYERS * s.layer) if n > 1 else 0
-    cast_layer = BF16 * s.layer if held.bf16 else 0
-    cast_head = BF16 * s.embedding if held.bf16 else 0
-    every_cast = s.layers * cast_layer if CAST_CACHE or not again else cast_layer
-    held_casts = 0 if again else every_cast
-    head = 0 if learner.lora_rank else FP32 * s.embedding
-    trained_ends = 0 if learner.lora_rank else FP32 * s.ends
-    of_layer = FP32 * held.trained_layer
-    whole_layer = of_layer if n > 1 else 0
+    full = not learner.lora_rank
+    head, of_layer = full * FP32 * s.embedding, FP32 * held.trained_layer
+    down = full * FP32 * s.hidden * s.active_intermediate
 
-    def gradients(above: int) -> float:
-        return head + of_layer * above / n + whole_layer
+    def moment(gradients: float, copies: float, activations: float, working: float) -> Parts:
+        return dict(
+            zip(PARTS[2:], (gradients, gathered, copies, activations, working), strict=True)
+        )
 
-    activations = s.layers * a_layer + kept.tables
-    yield "forward", _parts(0, gathered, activations, kept.inner * again + every_cast)
-    loss = activations + ends
-    yield "loss", _parts(0, gathered, loss, _chunks(held, load, False) + held_casts + cast_head)
-    # The head in bf16, its gradient's share of a chunk, and that in fp32 to be added up.
-    back = _chunks(held, load, True) + 4 * cast_head + held_casts
-    yield "loss, backward", _parts(head, gathered, loss, back)
-    for i in {last, max(last - 1, 0), 0}:
-        fresh = kept.inner if again or away else 0
-        here = (i + 1) * a_layer + fresh + kept.tables
-        casts = cast_layer if again else held_casts
-        down = 0 if learner.lora_rank else FP32 * s.hidden * s.active_intermediate
-        of_mlp = gradients(last - i) + (down if n == 1 else 0)
-        mlp = _parts(of_mlp, gathered, here, _mlp_work(held, load) + casts)
+    forward = s.layers * a_layer + kept.tables
+    yield "forward", moment(0, copies.forward, forward, kept.mlp * again)
+    loss = forward + (0 if away else kept.ends)
+    casts = copies.head + (0 if again else copies.backward)
+    yield "loss", moment(0, casts, loss, _chunks(held, load, backward=False))
+    # The head's gradient of a chunk in bf16, and in fp32 to be added up.
+    chunk = _chunks(held, load, backward=True) + 3 * copies.head
+    yield "loss, backward", moment(head, casts, loss, chunk)
+    for i in sorted({last, max(last - 1, 0), 0}):
+        activations = (i + 1) * a_layer + fresh + kept.tables
+        above = head + of_layer * (last - i) / n + (of_layer if n > 1 else 0)
+        of_mlp = above + (down if n == 1 else 0)
+        mlp = moment(of_mlp, copies.backward, activations, _mlp_work(held, load))
         yield f"layer {i}, MLP, backward", mlp
-        work = _attention_work(held, load, i == last) + kept.inputs + casts
-        mlp_done = gradients(last - i) + of_layer * (s.layer - s.attention) / s.layer / n
-        yield f"layer {i}, attention, backward", _parts(mlp_done, gathered, here - kept.mlp, work)
-    of_ends = trained_ends + (head if s.tied else 0)
-    at_end = of_ends + of_layer * s.layers / n
-    yield "embedding, backward", _parts(at_end, gathered, kept.tables, kept.inputs)
-    largest = max(s.embedding, s.layer // 6) if not learner.lora_rank else held.trained_layer
-    temporary = 2 * FP32 * largest if held.on_cpu else FP32 * held.trained
-    yield "update", _parts(FP32 * held.trained / n, 0, 0, temporary / n)
-
-
-def _parts(gradients: float, gathered: float, activations: float, working: float) -> Parts:
-    values = (gradients, gathered, activations, working)
-    return dict(zip(PARTS[2:], values, strict=True))
+        work = _attention_work(held, load, i == last) + kept.inputs
+        of_both = above + of_layer * (s.layer - s.attention) / s.layer / n
+        attention = moment(of_both, copies.backward, activations - kept.mlp, work)
+        yield f"layer {i}, attention, backward", attention
+    ends = full * FP32 * s.ends + (head if s.tied else 0)
+    gradients = ends + of_layer * s.layers / n
+    yield "embedding, backward", moment(gradients, 0, kept.tables, kept.inputs)
+    # One tensor after the other on the CPU, all together on a GPU.
+    largest = max(s.embedding, s.layer // 6) if full else held.trained_layer
+    roots = 2 * FP32 * largest if held.on_cpu else FP32 * held.trained
+    gathered = 0
+    yield "update", moment(FP32 * held.trained / n, 0, 0, roots / n)
 
 
 def learner_peak(held: Held, load: Load) -> tuple[str, Mapping[str, float]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,15 +82,15 @@ class Shape:
 
     @property
     def active(self) -> int:
-        """Parameters of the layers that a token goes through, the embedding and head not counted."""
-        return self._in_layers(
-            self.attention + 2 * self.hidden + self._mlp(self.experts_a_token)
-        )
+        """Parameters that a token goes through, embedding and head not counted."""
+        return self._in_layers(self.attention + 2 * self.hidden + self._mlp(self.experts_a_token))
 
     @property
     def active_intermediate(self) -> int:
         """Width of the MLP that a token goes through."""
-        return self.experts_a_token * self.expert_intermediate if self.experts else self.intermediate
+        return (
+            self.experts_a_token * self.expert_intermediate if self.experts else self.intermediate
+        )
 
     def kv_bytes(self, dtype_bytes: int) -> int:
         """Of keys and values of one token, in all layers."""
@@ -102,13 +102,15 @@ def _qwen3(layers: int, hidden: int, wide: int, heads: int, tied: bool) -> Shape
 
 
 def _qwen3_moe(layers: int, hidden: int, wide: int, expert: int, heads: int) -> Shape:
-    experts = {"experts": 128, "experts_a_token": 8, "expert_intermediate": expert}
-    return Shape(layers, hidden, wide, heads, 4, 128, 151_936, False, 40_960, **experts)
+    dense = Shape(layers, hidden, wide, heads, 4, 128, 151_936, False, 40_960)
+    return replace(dense, experts=128, experts_a_token=8, expert_intermediate=expert)
 
 
 def _qwen2(layers: int, hidden: int, wide: int, heads: int, kv: int, tied: bool, v: int) -> Shape:
-    bias = {"qk_norm": False, "qkv_bias": True}
-    return Shape(layers, hidden, wide, heads, kv, hidden // heads, v, tied, 131_072, **bias)
+    return Shape(
+        layers, hidden, wide, heads, kv, hidden // heads, v, tied, 131_072, qk_norm=False,
+        qkv_bias=True,
+    )  # fmt: skip
 
 
 KNOWN = {
@@ -143,7 +145,9 @@ def shape_of(policy: PolicyConfig) -> Shape:
         try:
             return _read(json.loads(file.read_text(encoding="utf-8")))
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise InputError(f"policy.path={path}: {file.name} is not a policy's ({error!r})") from None
+            raise InputError(
+                f"policy.path={path}: {file.name} is not a policy's ({error!r})"
+            ) from None
     name = path.rstrip("/").rpartition("/")[2]
     known = [known for known in KNOWN if name == known or name.startswith(f"{known}-")]
     if not known:
