@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from qwenlong.config import Config, RlStage
+from qwenlong.config import Config, RlStage, SftStage
 from qwenlong.plan.engine import GIB
 from qwenlong.plan.hardware import Card
 from qwenlong.plan.memory import Held, Load, learner_peak, load_of
@@ -71,7 +71,7 @@ def advice(config: Config, shape: Shape, card: Card, name: str) -> str:
         changed = change(changed)
         keys.append(key)
         if gib(changed) <= limit:
-            return f"{said}; {', '.join(keys)} bring it to {gib(changed):.1f}"
+            return f"{said}; {' '.join(keys)} bring it to {gib(changed):.1f}"
     parts = learner_gib(changed, shape, card, name)[1]
     most = max(parts, key=lambda part: parts[part])
     return (
@@ -88,32 +88,52 @@ def _changes(config: Config, shape: Shape, name: str) -> list[tuple[str, Change]
     def of_learner(key: str, value: int | bool) -> None:
         changes.append((f"learner.{key}={str(value).lower()}", _setting({key: value})))
 
+    def of_ranks(key: str, ranks: int) -> None:
+        rows = _rows(config, replace(learner, **{key: ranks}).processes)
+        if rows is not None:
+            words = "".join(f" stages.{sft}.micro_batch={n}" for sft, n in rows.items())
+            changes.append((f"learner.{key}={ranks}{words}", _setting({key: ranks}, rows)))
+
     if not learner.activation_checkpointing:
         of_learner("activation_checkpointing", True)
     if isinstance(stage, RlStage):
         row = stage.context + stage.response
-        if (learner.max_tokens or row + 1) > row:
+        longest = max(phase.context + phase.response for phase in config.phases)
+        if row == longest and (learner.max_tokens or row + 1) > row:
             of_learner("max_tokens", row)
         for ranks in _multiples(learner.sequence_ranks, learner.processes):
             if shape.heads % ranks == 0:
-                of_learner("sequence_ranks", ranks)
+                of_ranks("sequence_ranks", ranks)
         if not learner.offload_activations:
             of_learner("offload_activations", True)
     elif (stage.micro_batch or stage.batch) > learner.processes:
         one = learner.processes
-
-        def one_row(config: Config) -> Config:
-            changed = replace(config.stages[name], micro_batch=one)
-            return replace(config, stages={**config.stages, name: changed})
-
-        changes.append((f"stages.{name}.micro_batch={one}", one_row))
+        changes.append((f"stages.{name}.micro_batch={one}", _setting({}, {name: one})))
     for ranks in _multiples(learner.data_ranks, learner.processes):
-        of_learner("data_ranks", ranks)
+        of_ranks("data_ranks", ranks)
     return changes
 
 
-def _setting(keys: dict[str, Any]) -> Change:
-    return lambda config: replace(config, learner=replace(config.learner, **keys))
+def _rows(config: Config, processes: int) -> dict[str, int] | None:
+    """Micro-batches of SFT that so many processes would ask for; None if a batch cannot be so."""
+    rows = {}
+    for name, stage in config.stages.items():
+        if isinstance(stage, SftStage) and (stage.micro_batch or stage.batch) % processes:
+            if stage.batch % processes:
+                return None
+            rows[name] = processes
+    return rows
+
+
+def _setting(keys: dict[str, Any], rows: dict[str, int] | None = None) -> Change:
+    def change(config: Config) -> Config:
+        stages = {
+            name: replace(stage, micro_batch=rows[name]) if rows and name in rows else stage
+            for name, stage in config.stages.items()
+        }
+        return replace(config, learner=replace(config.learner, **keys), stages=stages)
+
+    return change
 
 
 def _multiples(ranks: int, processes: int) -> list[int]:

@@ -17,8 +17,8 @@ from qwenlong.plan.shape import Shape
 
 CHUNK_LOGITS = 2**25
 """As in ``learner/logprobs.py``, which imports torch."""
-SFT_TILE = 4096 * 32_768
-"""Logits of TRL's fused head at once (``trl.kernels.chunked_logprob``)."""
+SFT_TOKENS, SFT_VOCABULARY = 4096, 32_768
+"""TRL's fused head computes a tile of so many logits at once (``trl.kernels.chunked_logprob``)."""
 FP32, BF16 = 4, 2
 CAST_CACHE = True
 """torch.autocast keeps the bf16 copy of every weight that is trained until a forward pass ends,
@@ -121,7 +121,7 @@ def layer_bytes(held: Held, load: Load) -> tuple[float, float, float]:
     s, ranks = held.shape, _ranks(held, load)
     h, q, k, i = s.hidden, s.q, s.kv, s.active_intermediate
     repeated = math.lcm(ranks, s.kv_heads) // s.kv_heads * k
-    if load.sft:
+    if load.sft and load.groups > 1:
         repeated = q  # SDPA with a mask gets its keys once for each query head
     small = FP32 * (1 + 2 * s.heads + s.kv_heads)  # log-sum-exp, the norms' roots
     exchanged = q if ranks > 1 else 0  # attention's output, again as the heads' owner has it
@@ -176,13 +176,24 @@ def _chunks(held: Held, load: Load, backward: bool) -> float:
     """Bytes of the log-probabilities' logits and of what is made from them."""
     v = held.shape.vocabulary
     if load.sft:
-        tile = min(SFT_TILE, min(load.tokens, 4096) * min(v, 32_768))
-        return tile * (FP32 * 3 + (BF16 if held.bf16 else 0))
+        return _trl_tile(held, load, backward)
     rows = min(max(1, CHUNK_LOGITS // v), _responses(held, load))
     if backward:
         return rows * v * (FP32 + (BF16 if held.bf16 else 0))
-    # Logits, probabilities, their product; or, of a nucleus, their order, with its int64 index.
-    return rows * v * FP32 * (3 if load.top_p == 1 else 5)
+    # Logits, probabilities, their product; or, of a nucleus, these sorted, with an int64 index,
+    # and the sort's own copy.
+    return rows * v * FP32 * (3 if load.top_p == 1 else 6)
+
+
+def _trl_tile(held: Held, load: Load, backward: bool) -> float:
+    """Bytes of TRL's fused head: on a GPU the tile alone, folded by a kernel; on the CPU, where
+    torch does it, the tile and in the backward pass seven of its size and a mask in fp32."""
+    tokens, size = min(load.tokens, SFT_TOKENS), BF16 if held.bf16 else FP32
+    of_hidden = FP32 * load.tokens * held.shape.hidden if backward else 0
+    if not held.on_cpu:
+        return size * tokens * SFT_VOCABULARY + of_hidden
+    tile = tokens * min(held.shape.vocabulary, SFT_VOCABULARY)
+    return tile * (size + FP32 * (7.25 if backward else 4.25)) + of_hidden
 
 
 def _responses(held: Held, load: Load) -> float:
@@ -236,7 +247,7 @@ def _copies(held: Held) -> _Copies:
     return _Copies(layer, forward, layer if again else every, BF16 * s.embedding)
 
 
-def _moments(held: Held, load: Load) -> Iterator[tuple[str, Parts]]:
+def moments(held: Held, load: Load) -> Iterator[tuple[str, Parts]]:
     """What comes to ``Held.held`` at each moment of a step, by part."""
     s, learner, n = held.shape, held.learner, held.processes
     kept, copies, last = _kept(held, load), _copies(held), s.layers - 1
@@ -284,7 +295,7 @@ def _moments(held: Held, load: Load) -> Iterator[tuple[str, Parts]]:
 
 def learner_peak(held: Held, load: Load) -> tuple[str, Mapping[str, float]]:
     """The moment of a step that needs most, and a process's bytes by ``PARTS`` then."""
-    name, parts = max(_moments(held, load), key=lambda moment: sum(moment[1].values()))
+    name, parts = max(moments(held, load), key=lambda moment: sum(moment[1].values()))
     between = held.held()
     if load.before:
         between["optimizer"] *= 2
