@@ -1,4 +1,4 @@
-"""The command line: train, resume, report, score."""
+"""The command line: train, plan, resume, report, score, data."""
 
 from __future__ import annotations
 
@@ -40,6 +40,25 @@ def train(
         launch.describe(config, Console())
     else:
         launch.train_new(config, Console())
+
+
+@app.command()
+def plan(
+    experiment: Annotated[Path, typer.Argument(help="An experiment file (YAML).")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, any number.")] = None,
+    hardware: Annotated[
+        str | None, typer.Option(help="Such as A100-80G, or cpu; all that are known if not given.")
+    ] = None,
+) -> None:
+    """Says what a run needs, stage by stage: memory by part, steps, hours, what does not fit.
+
+    Needs no GPU, no data and no weights. The exit code is 1 if something does not fit.
+    """
+    from qwenlong.experiment import load_config
+    from qwenlong.plan.show import show_plan
+
+    if not show_plan(load_config(experiment, overrides or []), hardware, Console()):
+        raise typer.Exit(1)
 
 
 @app.command()
