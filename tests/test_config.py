@@ -1,11 +1,10 @@
-"""Experiment files: what is inherited, overridden, anchored, saved, and shown by a dry run."""
+"""Experiment files: what is inherited, overridden, anchored, saved, and refused by a dry run."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 
 from qwenlong.checks import check_rope
@@ -14,7 +13,6 @@ from qwenlong.config import Config, RlStage, SftStage
 from qwenlong.experiment import load_config, save_config
 from qwenlong.types import InputError
 
-SHIPPED = sorted((Path(__file__).parent.parent / "experiments").glob("*.yaml"))
 EXPERIMENT = """
 policy: {path: tiny, window: 256}
 data:
@@ -133,41 +131,6 @@ def test_rope_bounds_prompt_and_response_together(experiment: Path) -> None:
         check_rope(load_config(experiment, ["stages.phase1.response=57"]), 256)
     with pytest.raises(InputError, match=r"stages\.phase2\.context=1000: .*yarn_factor >= 4\.09"):
         check_rope(load_config(experiment, ["stages.phase2.yarn_factor=4.08"]), 256)
-
-
-def test_the_shipped_experiments_are_found() -> None:
-    assert "quickstart" in [path.stem for path in SHIPPED]
-
-
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_a_dry_run_shows_every_stage_and_needs_neither_data_nor_network(
-    path: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    copy = tmp_path / path.name
-    copy.write_text(path.read_text())
-    config = load_config(copy)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(sys, "argv", ["qwenlong", "train", str(copy), "--dry-run"])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    assert not caught.value.code
-    shown = capsys.readouterr().out
-    words = shown.split()
-    for name, stage in config.stages.items():
-        assert name in words
-        assert f"{stage.context:,}" in words
-        assert f"{stage.learning_rate:g}" in words
-        if isinstance(stage, RlStage):
-            assert f"{stage.response:,}" in words
-            assert f"YaRN {stage.yarn_factor:g}" in shown or stage.yarn_factor == 1
-    for source in (*config.data.train, *config.data.held_out):
-        assert not source.path or f"(not there: {source.path})" in shown
-    assert [child.name for child in tmp_path.iterdir()] == [path.name]
 
 
 def test_a_dry_run_takes_overrides_and_refuses_what_a_run_would(
