@@ -78,6 +78,9 @@ class DataConfig:
     keep_gold (cut around the gold documents)."""
     on_error: str = "stop"
     """What becomes of a file's row that gives no example: stop, or skip (counted and said)."""
+    thinking: bool = True
+    """Whether the policy thinks before it answers (Qwen3's modes). Rewards then count only what
+    closes its thinking; SFT learns examples without reasoning in the other mode."""
     deduplicate: bool = False
     """Leaves out examples that repeat an earlier one of their list, near enough."""
 

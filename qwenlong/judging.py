@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qwenlong.config import Config, JudgeConfig, RewardsConfig
+from qwenlong.config import Config, JudgeConfig
 from qwenlong.model.policy import chat_tokenizer, native_rope
 from qwenlong.rewards.hybrid import Rewards
 from qwenlong.rewards.judge.judge import Complete, Judge, JudgeError, Reply, probe
@@ -20,8 +20,6 @@ from qwenlong.types import Example, InputError, Prompt, Rope, Sampling, StoppedE
 if TYPE_CHECKING:
     from qwenlong.rewards.judge.calls import HttpJudge
 
-STRICT = Rewards()
-"""Each example's own kind of answer, no judge: what evaluation counts, whatever a run rewards."""
 
 LONGEST_CASE = 8_192
 """Tokens of what a judge's engine is shown, at most."""
@@ -39,10 +37,16 @@ class JudgePolicy:
     """Prompt and reply, in tokens."""
 
 
-def rules_of(config: RewardsConfig) -> Rewards:
+def rules_of(config: Config) -> Rewards:
     """The rewards without their judge."""
-    by_source = {reward.source: reward for reward in config.by_source}
-    return Rewards(by_source, unjudged=config.unjudged)
+    rewards = config.rewards
+    by_source = {reward.source: reward for reward in rewards.by_source}
+    return Rewards(by_source, unjudged=rewards.unjudged, thinking=config.data.thinking)
+
+
+def strict(config: Config) -> Rewards:
+    """Each example's own kind, no judge: what evaluation counts, whatever a run rewards."""
+    return Rewards(thinking=config.data.thinking)
 
 
 def judge_policy(config: JudgeConfig) -> JudgePolicy | None:
@@ -93,7 +97,7 @@ def open_rewards(
     Raises:
         StoppedError: they give none, and rewards.unjudged is stop.
     """
-    rewards = rules_of(config.rewards)
+    rewards = rules_of(config)
     judge = config.rewards.judge
     if judge.model is None:
         yield rewards

@@ -15,7 +15,7 @@ from qwenlong.curricula.phases import length_band
 from qwenlong.data.load import load, sample
 from qwenlong.data.prompts import Renderer, training_texts
 from qwenlong.data.stream import Rules
-from qwenlong.judging import STRICT, JudgePolicy, judge_policy, rules_of
+from qwenlong.judging import JudgePolicy, judge_policy, rules_of, strict
 from qwenlong.learner.sft import SftRow
 from qwenlong.model.policy import chat_tokenizer, check_policy, native_rope
 from qwenlong.model.tiny import build_tiny
@@ -123,7 +123,7 @@ def prepare(config: Config, scratch: Path) -> Prepared:
     check_policy(policy, config.learner.sequence_ranks)
     check_rope(config, rope.window)
     judge = judge_policy(config.rewards.judge)
-    renderer = Renderer(chat_tokenizer(policy))
+    renderer = Renderer(chat_tokenizer(policy), config.data.thinking)
     notes: list[str] = []
     sft = _sft_rows(config, renderer, notes)
     phases = _phase_prompts(config, renderer, notes)
@@ -154,15 +154,16 @@ def _sft_rows(config: Config, renderer: Renderer, notes: list[str]) -> dict[str,
     stages = {n: s for n, s in all_stages.items() if s.sources or not s.own_rollouts}
     if not stages:
         return rows
-    renderer = Renderer(renderer.tokenizer, thinking=None)
-    prompts, left_out = load(config.data, "sft", _rules(config, renderer, None, STRICT))
+    if config.data.thinking:  # what has no reasoning is learned without
+        renderer = Renderer(renderer.tokenizer, thinking=None)
+    prompts, left_out = load(config.data, "sft", _rules(config, renderer, None, strict(config)))
     notes += left_out
     examples = [prompt.example for prompt in prompts]
     for example in examples:
         if not example.answers:
             raise InputError(f"data.sft: example {example.id!r} has no answer, which SFT imitates")
     plain = sum(not example.reasoning for example in examples)
-    if plain:
+    if plain and config.data.thinking:
         notes.append(
             f"data.sft: {plain} of {len(examples)} examples have no reasoning and are imitated"
             " without thinking"
@@ -200,7 +201,7 @@ def _phase_prompts(
     if not phases:
         return {}
     limit = max(phase.context for phase in phases.values())
-    rewards = rules_of(config.rewards)
+    rewards = rules_of(config)
     prompts, left_out = load(config.data, "train", _rules(config, renderer, limit, rewards))
     notes += left_out
     check_sources(rewards, {prompt.example.source for prompt in prompts})
@@ -220,7 +221,7 @@ def _phase_prompts(
 
 
 def _held_out(config: Config, renderer: Renderer, notes: list[str]) -> dict[int, Sequence[Prompt]]:
-    rules = _rules(config, renderer, config.contexts[-1], STRICT)
+    rules = _rules(config, renderer, config.contexts[-1], strict(config))
     prompts, left_out = load(config.data, "held_out", rules)
     notes += left_out
     bands: dict[int, Sequence[Prompt]] = {}

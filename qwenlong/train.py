@@ -18,7 +18,7 @@ from qwenlong.cluster import Workers
 from qwenlong.config import RlStage, SftStage
 from qwenlong.curricula.curriculum import Curriculum
 from qwenlong.evaluate.evaluate import accuracies
-from qwenlong.judging import STRICT
+from qwenlong.judging import strict
 from qwenlong.loggers import Log
 from qwenlong.metrics import Clock, phase_metrics, summarised
 from qwenlong.model.policy import chat_tokenizer
@@ -174,7 +174,7 @@ def assess(run: Run, name: str, kind: str) -> None:
         run.workers.stretch(run.prepared.rope_for(context + longest, run.rope))
         seeds = request_seeds(prompts, run.prepared.config.seed, "evaluation")
         answers = run.workers.collect(prompts, sampling, seeds)
-        evaluations[context] = scored(prompts, answers, STRICT)
+        evaluations[context] = scored(prompts, answers, strict(run.prepared.config))
     clock.lap("evaluation")
     run.directory.log_rollouts(f"{name}-eval", evaluation_records(name, evaluations))
     accuracy = accuracies(evaluations)

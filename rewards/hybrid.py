@@ -52,6 +52,8 @@ class Rewards:
     judge: Judge | None = None
     unjudged: str = "stop"
     """stop, rule or drop."""
+    thinking: bool = True
+    """Whether only responses that close their thinking count; else they are read whole."""
 
     def of(self, source: str) -> RewardConfig:
         return self.by_source.get(source) or self.by_source.get(EVERY) or RewardConfig(EVERY)
@@ -105,7 +107,8 @@ def score_all(rewards: Rewards, answered: Sequence[tuple[Example, str]]) -> list
         reward = rewards.of(example.source)
         if reward.combine == "rule" or _SETTLED.get(reward.combine) == rule.value:
             continue
-        asked = _asked(_shown(reward, example), example, response, rule)
+        answer = _shown(reward, example).answer(response, rewards.thinking)
+        asked = _asked(_shown(reward, example), example, answer, rule)
         if isinstance(asked, Case):
             cases[i] = asked
         else:
@@ -121,7 +124,7 @@ def score_all(rewards: Rewards, answered: Sequence[tuple[Example, str]]) -> list
 def ruled(rewards: Rewards, example: Example, response: str) -> Score:
     """The rule's part of a score."""
     rule = rewards.of(example.source).rule
-    return load_rule(rule or example.kind)(example, response, True)
+    return load_rule(rule or example.kind)(example, response, rewards.thinking)
 
 
 def combined(rewards: Rewards, example: Example, rule: Score, verdict: Verdict | None) -> Score:
@@ -206,9 +209,8 @@ def _shown(reward: RewardConfig, example: Example) -> Shown:
     return found
 
 
-def _asked(kind: Shown, example: Example, response: str, rule: Score) -> Case | Verdict:
+def _asked(kind: Shown, example: Example, answer: str | None, rule: Score) -> Case | Verdict:
     """What the judge is asked, or its verdict where there is nothing to ask."""
-    answer = kind.answer(response)
     if answer:
         return replace(kind.case(example), answer=answer)
     if rule.value > 0 or rule.breakdown.get("extracted"):

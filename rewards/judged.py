@@ -27,8 +27,8 @@ _SCALED = re.compile(
 class Shown:
     case: Callable[[Example], Case]
     """All but the answer."""
-    answer: Callable[[str], str | None]
-    """The whole answer of a response, as the kind's rule extracts it."""
+    answer: Callable[[str, bool], str | None]
+    """The whole answer of a response that thinks or not, as the kind's rule extracts it."""
 
 
 def shown(kind: str) -> Shown | None:
@@ -68,13 +68,13 @@ def _is_gold(example: Example, label: str) -> bool:
     return choice.score(example, f"\\boxed{{{label}}}", False).value == 1.0
 
 
-def _final(response: str) -> str | None:
-    return extract(response).answer
+def _final(response: str, thinking: bool) -> str | None:
+    return extract(response, thinking).answer
 
 
-def _all(response: str) -> str | None:
+def _all(response: str, thinking: bool) -> str | None:
     """Of a summary, which may have paragraphs."""
-    text, unfinished = final_part(response, thinking=True)
+    text, unfinished = final_part(response, thinking)
     return None if unfinished else text.strip()
 
 
