@@ -61,17 +61,19 @@ def advice(config: Config, shape: Shape, card: Card, name: str) -> str:
     said = f"stages.{name}: the learner needs {gib(config):.1f} GiB, {card.name} has {limit:.1f}"
     changes = _changes(config, shape, name)
     for key, change in changes:
-        if gib(change(config)) <= limit:
-            return f"{said}; {key} brings it to {gib(change(config)):.1f}"
+        fitted, words = _with_rows(change(config))
+        if fitted and gib(fitted) <= limit:
+            return f"{said}; {key}{words} brings it to {gib(fitted):.1f}"
     changed = config
     keys: list[str] = []
     for key, change in changes:
-        if key.partition("=")[0] in [known.partition("=")[0] for known in keys]:
+        if keys and key.partition("=")[0] == keys[-1].partition("=")[0]:
             keys.pop()
         changed = change(changed)
         keys.append(key)
-        if gib(changed) <= limit:
-            return f"{said}; {' '.join(keys)} bring it to {gib(changed):.1f}"
+        fitted, words = _with_rows(changed)
+        if fitted and gib(fitted) <= limit:
+            return f"{said}; {' '.join(keys)}{words} bring it to {gib(fitted):.1f}"
     parts = learner_gib(changed, shape, card, name)[1]
     most = max(parts, key=lambda part: parts[part])
     return (
@@ -88,12 +90,6 @@ def _changes(config: Config, shape: Shape, name: str) -> list[tuple[str, Change]
     def of_learner(key: str, value: int | bool) -> None:
         changes.append((f"learner.{key}={str(value).lower()}", _setting({key: value})))
 
-    def of_ranks(key: str, ranks: int) -> None:
-        rows = _rows(config, replace(learner, **{key: ranks}).processes)
-        if rows is not None:
-            words = "".join(f" stages.{sft}.micro_batch={n}" for sft, n in rows.items())
-            changes.append((f"learner.{key}={ranks}{words}", _setting({key: ranks}, rows)))
-
     if not learner.activation_checkpointing:
         of_learner("activation_checkpointing", True)
     if isinstance(stage, RlStage):
@@ -103,37 +99,47 @@ def _changes(config: Config, shape: Shape, name: str) -> list[tuple[str, Change]
             of_learner("max_tokens", row)
         for ranks in _multiples(learner.sequence_ranks, learner.processes):
             if shape.heads % ranks == 0:
-                of_ranks("sequence_ranks", ranks)
+                of_learner("sequence_ranks", ranks)
         if not learner.offload_activations:
             of_learner("offload_activations", True)
     elif (stage.micro_batch or stage.batch) > learner.processes:
         one = learner.processes
-        changes.append((f"stages.{name}.micro_batch={one}", _setting({}, {name: one})))
+        changes.append(
+            (
+                f"stages.{name}.micro_batch={one}",
+                lambda changed: _micro_batches(changed, {name: one}),
+            )
+        )
     for ranks in _multiples(learner.data_ranks, learner.processes):
-        of_ranks("data_ranks", ranks)
+        of_learner("data_ranks", ranks)
     return changes
 
 
-def _rows(config: Config, processes: int) -> dict[str, int] | None:
-    """Micro-batches of SFT that so many processes would ask for; None if a batch cannot be so."""
-    rows = {}
+def _with_rows(config: Config) -> tuple[Config | None, str]:
+    """With micro-batches of SFT that its processes can share, and what was changed in words.
+
+    None if there are none such, or too many processes.
+    """
+    processes, rows = config.learner.processes, {}
     for name, stage in config.stages.items():
         if isinstance(stage, SftStage) and (stage.micro_batch or stage.batch) % processes:
             if stage.batch % processes:
-                return None
+                return None, ""
             rows[name] = processes
-    return rows
+    words = "".join(f" stages.{name}.micro_batch={n}" for name, n in rows.items())
+    return _micro_batches(config, rows) if processes <= MOST_PROCESSES else None, words
 
 
-def _setting(keys: dict[str, Any], rows: dict[str, int] | None = None) -> Change:
-    def change(config: Config) -> Config:
-        stages = {
-            name: replace(stage, micro_batch=rows[name]) if rows and name in rows else stage
-            for name, stage in config.stages.items()
-        }
-        return replace(config, learner=replace(config.learner, **keys), stages=stages)
+def _micro_batches(config: Config, rows: dict[str, int]) -> Config:
+    stages = {
+        name: replace(stage, micro_batch=rows[name]) if name in rows else stage
+        for name, stage in config.stages.items()
+    }
+    return replace(config, stages=stages)
 
-    return change
+
+def _setting(keys: dict[str, Any]) -> Change:
+    return lambda config: replace(config, learner=replace(config.learner, **keys))
 
 
 def _multiples(ranks: int, processes: int) -> list[int]:

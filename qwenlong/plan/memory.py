@@ -113,10 +113,9 @@ def layer_bytes(held: Held, load: Load) -> tuple[float, float, float]:
     """What the backward pass needs of a layer, a token of its row: the layer's input (the
     residual stream, which checkpointing keeps), all else, and of that the MLP's with its norm.
 
-    Saved in fp32: each norm's input and result, q, k and what their norms make of them, q, k, v
-    and the output of attention, gate and up (and, unless fused, their activation and product).
-    Under autocast the residual stream and the norms stay in fp32, and every linear layer keeps a
-    bf16 copy of its input.
+    In fp32: each norm's input and result, what the norms of q and k see and make, q, k, v and the
+    output of attention, gate and up (unless fused, also their activation and product). Autocast
+    leaves residual stream and norms in fp32; each linear layer keeps its input in bf16.
     """
     s, ranks = held.shape, _ranks(held, load)
     h, q, k, i = s.hidden, s.q, s.kv, s.active_intermediate
@@ -186,8 +185,7 @@ def _chunks(held: Held, load: Load, backward: bool) -> float:
 
 
 def _trl_tile(held: Held, load: Load, backward: bool) -> float:
-    """Bytes of TRL's fused head: on a GPU the tile alone, folded by a kernel; on the CPU, where
-    torch does it, the tile and in the backward pass seven of its size and a mask in fp32."""
+    """Bytes of TRL's fused head: a tile; on the CPU, without a kernel, seven in fp32 beside."""
     tokens, size = min(load.tokens, SFT_TOKENS), BF16 if held.bf16 else FP32
     of_hidden = FP32 * load.tokens * held.shape.hidden if backward else 0
     if not held.on_cpu:

@@ -54,9 +54,13 @@ def test_copies_that_stay_are_named_where_32b_does_not_fit(
     ("overrides", "card", "key"),
     [
         (["learner.activation_checkpointing=false"], "A100-80G", "activation_checkpointing=true"),
-        (["learner.sequence_ranks=2", "learner.data_ranks=16"], "A100-80G", "max_tokens="),
+        (["learner.sequence_ranks=2", "learner.data_ranks=16"], "A100-80G", "sequence_ranks="),
         (["stages.sft.micro_batch=128"], "A100-80G", "stages.sft.micro_batch=32"),
-        (["learner.data_ranks=1", "stages.sft.micro_batch=8"], "A100-80G", "data_ranks="),
+        (
+            ["learner.data_ranks=1", "learner.sequence_ranks=4", "stages.sft.micro_batch=4"],
+            "A100-80G",
+            "data_ranks=",
+        ),
     ],
 )
 def test_the_keys_that_are_named_do_help(overrides: list[str], card: str, key: str) -> None:
