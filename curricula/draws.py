@@ -46,7 +46,8 @@ def chosen(weights: Sequence[float], n: int, rng: Random) -> list[int]:
         if not heavy or not left:
             break
         certain += heavy[:left]
-        rest = [place for place in rest if place not in heavy]
+        out = set(heavy)
+        rest = [place for place in rest if place not in out]
         if not rest:
             break
     left = n - len(certain)

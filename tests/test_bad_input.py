@@ -248,6 +248,72 @@ BAD = {
         [by_source("{source: facts, rule: numeric}")],
         ["data.train", "facts", "must be a number"],
     ),
+    "an unknown range of lengths": (
+        ["stages.phase2.lengths=all"],
+        ["stages.phase2.lengths=all", "band, up_to"],
+    ),
+    "a source with no share of a mix": (
+        ["stages.phase1.mix={facts: 0}"],
+        ["stages.phase1.mix.facts=0", "above 0"],
+    ),
+    "a mix of a source that is not there": (
+        ["stages.phase2.mix={facts: 1, fatcs: 2}"],
+        ["stages.phase2.mix.fatcs=2.0", "no example"],
+    ),
+    "a mix that is no number": (["stages.phase1.mix={facts: much}"], ["stages.phase1.mix", "much"]),
+    "an unknown part to balance": (
+        ["stages.phase1.sampler.balance=[lenght]"],
+        ["stages.phase1.sampler.balance=['lenght']", "source, kind, length, pass_rate"],
+    ),
+    "a part balanced twice": (
+        ["stages.phase1.sampler.balance=[kind, kind]"],
+        ["stages.phase1.sampler.balance", "each once"],
+    ),
+    "an unknown key of a sampler": (
+        ["stages.phase1.sampler.replays=0.1"],
+        ["stages.phase1.sampler.replays", "replay"],
+    ),
+    "a step of replay alone": (
+        ["stages.phase2.sampler.replay=1"],
+        ["stages.phase2.sampler.replay=1", "[0, 1)"],
+    ),
+    "replay that is no number": (["stages.phase2.sampler.replay=.nan"], ["replay=nan", "[0, 1)"]),
+    "replay by what is not known": (
+        ["stages.phase2.sampler.replay_by=age"],
+        ["stages.phase2.sampler.replay_by=age", "difficulty, uniform"],
+    ),
+    "a rest of less than no steps": (
+        ["stages.phase1.sampler.rest_solved=-1"],
+        ["stages.phase1.sampler.rest_solved=-1", "at least 0"],
+    ),
+    "a rest of the hopeless of less than no steps": (
+        ["stages.phase1.sampler.rest_hopeless=-2"],
+        ["stages.phase1.sampler.rest_hopeless=-2", "at least 0"],
+    ),
+    "a target of nothing": (["stages.phase1.target=0"], ["stages.phase1.target=0", "above 0"]),
+    "a target in percent": (["stages.phase1.target=80"], ["stages.phase1.target=80", "at most 1"]),
+    "refilling less than never": (["stages.phase1.refill=-1"], ["stages.phase1.refill=-1"]),
+    "half a refill": (["stages.phase1.refill=0.5"], ["stages.phase1.refill=0.5"]),
+    "staleness below 0": (["stages.phase1.staleness=-1"], ["stages.phase1.staleness=-1"]),
+    "groups that wait without weights": (
+        ["stages.phase1.refill=2"],
+        ["stages.phase1.staleness=1", "learner.importance_cap", "staleness=0"],
+    ),
+    "an unknown advantage": (
+        ["learner.advantage=gae"],
+        ["learner.advantage=gae", "group, task, leave_one_out"],
+    ),
+    "entropy bounded above alone": (
+        ["learner.entropy_high=2"],
+        ["learner.entropy_high=2", "learner.entropy_low", "together"],
+    ),
+    "entropy bounded below alone": (["learner.entropy_low=2"], ["entropy_high=None", "together"]),
+    "entropy bounds the wrong way round": (
+        ["learner.entropy_high=1", "learner.entropy_low=2"],
+        ["learner.entropy_high=1", "the first above the second"],
+    ),
+    "a buffer below 0": (["learner.overlong_buffer=-1"], ["learner.overlong_buffer=-1"]),
+    "a text for a switch": (["learner.drop_truncated=some"], ["learner.drop_truncated=some"]),
     "a reward without a source": ([by_source("{rule: numeric}")], ["rewards.by_source.0.source"]),
 }  # fmt: skip
 
