@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from random import Random
 from statistics import fmean
 from typing import Any
 
@@ -39,13 +40,17 @@ class Curriculum:
         if learner.entropy_high is not None and learner.entropy_low is not None:
             self.entropy = EntropyControl(learner.entropy_high, learner.entropy_low)
         self.target = stage.target
+        self.seed = seed
         self.rewards: list[float] = []
         """Mean rewards of the last steps."""
+        self.sampled: list[Group] = []
+        """Of the step, whether it trains on them or not."""
 
     def begin(self, version: int) -> None:
         """Starts a step of the policy's ``version``."""
         self.history.step += 1
         self.gate.begin(version)
+        self.sampled = []
 
     def draw(self) -> list[Prompt]:
         """The prompts to sample next; none when the step is full or may not sample further."""
@@ -55,15 +60,22 @@ class Curriculum:
     def observe(self, groups: Sequence[Group]) -> None:
         self.history.observe(groups)
         self.gate.admit(groups)
+        self.sampled += groups
 
     def taken(self) -> list[Group]:
-        """The groups that the step trains on."""
-        groups = self.gate.taken()
-        rewards = [reward for group in groups for reward in group.rewards]
+        """The groups that the step trains on; reward and entropy are of all that it sampled."""
+        rewards = [reward for group in self.sampled for reward in group.rewards]
         self.rewards = [*self.rewards, fmean(rewards)][-TARGET_STEPS:]
         if self.entropy:
-            self.entropy.observe(sampled_entropy(groups))
+            self.entropy.observe(sampled_entropy(self.sampled))
+        groups = self.gate.taken()
+        if self.gate.refill:  # no mini-batch is to be of stale or of flat groups alone
+            Random(f"{self.seed} step {self.history.step}").shuffle(groups)
         return groups
+
+    def set_aside(self, taken: Sequence[Group]) -> list[Group]:
+        """What the step sampled and does not train on."""
+        return [group for group in self.sampled if not any(group is each for each in taken)]
 
     def masked(self, advantages: Sequence[tuple[float, ...]]) -> list[tuple[float, ...]]:
         return self.entropy.masked(advantages) if self.entropy else list(advantages)

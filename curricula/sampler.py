@@ -31,7 +31,8 @@ class Sampler:
 
     Args:
         prompts: the phase's own. Their examples have different ids, as those of ``earlier``.
-        earlier: prompts of the phases before, from which ``settings.replay`` draws.
+        earlier: prompts of the phases before, from which ``settings.replay`` draws those that were
+            seen; some may be the phase's own, too.
         mix: the prompts' sources by their share of the draws; all prompts alike if empty.
         history: of the run; the sampler reads it, and lets it observe.
         seed: of everything that is drawn here.
@@ -73,6 +74,7 @@ class Sampler:
         self.calls += 1
         rng = Random(f"{self.seed} draw {self.calls}")
         replayed = self._replayed(n, leave_out, rng)
+        leave_out = {*leave_out, *(prompt.example.id for prompt in replayed)}
         cells = self._cells(self._awake(n - len(replayed), leave_out, rng))
         own = self._own(cells, n - len(replayed), leave_out, rng)
         drawn = [self.prompts[place] for place in own] + replayed

@@ -291,7 +291,12 @@ def _check_curriculum(config: Config, phases: list[tuple[str, RlStage]]) -> None
         require(phase.lengths in LENGTHS, f"{key}.lengths", phase.lengths, known)
         for source, share in phase.mix.items():
             named = f"{key}.mix.{source}"
-            require(share > 0, named, share, "must be above 0; leave a source out to have none")
+            require(
+                0 < share < math.inf,
+                named,
+                share,
+                "must be above 0, or left out",
+            )
         known = f"must be any of {', '.join(BALANCE)}, each once"
         fits = set(sampler.balance) <= set(BALANCE) and len(set(sampler.balance)) == len(
             sampler.balance
@@ -309,9 +314,9 @@ def _check_curriculum(config: Config, phases: list[tuple[str, RlStage]]) -> None
         target = phase.target
         right = "must be above 0 and at most 1"
         require(target is None or 0 < target <= 1, f"{key}.target", target, right)
-        for gate in ("refill", "staleness"):
-            value = getattr(phase, gate)
-            require(value >= 0, f"{key}.{gate}", value, "must be at least 0")
+        require(phase.refill >= 0, f"{key}.refill", phase.refill, "must be at least 0")
+        right = "must be 0 or 1: what waits comes first, so nothing waits for longer"
+        require(phase.staleness in (0, 1), f"{key}.staleness", phase.staleness, right)
         right = "groups that wait need learner.importance_cap, which weighs them; or staleness=0"
         waits = phase.refill > 0 and phase.staleness > 0
         require(not waits or cap is not None, f"{key}.staleness", phase.staleness, right)

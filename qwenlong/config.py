@@ -184,7 +184,7 @@ class RlStage:
     """Times that a step samples further prompts in place of groups without variance (dynamic
     sampling, DAPO); what is still missing then is made up by such groups."""
     staleness: int = 1
-    """Steps that a group which refilling had too many of may wait to be trained on."""
+    """Steps that a group of which refilling had too many waits to be trained on; 0 drops it."""
 
 
 @dataclass(frozen=True)

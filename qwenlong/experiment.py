@@ -122,6 +122,8 @@ def _structured(raw: DictConfig) -> Config:
             raise InputError(f"stages.{name}.kind={kind}: must be one of {', '.join(STAGES)}")
         inherited = OmegaConf.merge(before.get(kind, OmegaConf.create()), stage)
         assert isinstance(inherited, DictConfig)
+        if "mix" in stage:  # shares belong together
+            inherited.mix = stage.mix
         before[kind] = inherited
         resolved[name] = _typed(STAGES[kind], inherited, f"stages.{name}")
     return replace(config, stages=resolved)

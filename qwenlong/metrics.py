@@ -34,7 +34,9 @@ def phase_metrics(
     seconds: Mapping[str, float],
     peak_memory_gb: float,
 ) -> dict[str, float]:
-    """One RL step. Lengths in tokens, entropy and KL in nats, memory in GiB over all actors.
+    """One RL step, of the groups that it sampled and of what the learner made of those it took.
+
+    Lengths in tokens, entropy and KL in nats, memory in GiB over all actors.
 
     ``unjudged_share`` is of the responses that a judge gave no verdict on, whatever became of them.
     ``seconds_checkpoint`` is the checkpoint's that was written just before the step.
@@ -52,6 +54,7 @@ def phase_metrics(
         "zero_variance_share": fmean(len(set(group.rewards)) <= 1 for group in groups),
         "prompt_tokens_mean": prompt_tokens / len(groups),
         "response_tokens_mean": response_tokens / len(rollouts),
+        "response_tokens": response_tokens,
         "truncated_share": fmean(rollout.finish_reason == "length" for rollout in rollouts),
         **learned,
         "tokens_per_s": (prompt_tokens + response_tokens) / total,

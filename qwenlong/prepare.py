@@ -72,14 +72,13 @@ class Prepared:
         return phases.index(name) + 1 if name in phases else None
 
     def earlier_prompts(self, name: str) -> list[Prompt]:
-        """What the phases before ``name`` train on and it does not."""
-        own = {prompt.example.id for prompt in self.phase_prompts[name]}
+        """What the phases before ``name`` train on."""
         before: dict[str, Prompt] = {}
         for other, prompts in self.phase_prompts.items():
             if other == name:
                 break
             before |= {prompt.example.id: prompt for prompt in prompts}
-        return [prompt for key, prompt in before.items() if key not in own]
+        return list(before.values())
 
     def steps(self, name: str) -> int:
         """Optimizer updates of an SFT stage, rollout batches of a phase, at most."""
@@ -210,6 +209,8 @@ def _phase_prompts(
         shorter = [s.context for s in phases.values() if s.context < phase.context]
         lower = max(shorter, default=0) if phase.lengths == "band" else 0
         band = length_band(prompts, lower, phase.context, name)
+        if "pass_rate" in phase.sampler.balance:
+            _check_pass_rates(band)
         for source in phase.mix:
             if source not in {prompt.example.source for prompt in band}:
                 raise InputError(
@@ -218,6 +219,16 @@ def _phase_prompts(
                 )
         bands[name] = [p for p in band if not phase.mix or p.example.source in phase.mix]
     return bands
+
+
+def _check_pass_rates(prompts: Sequence[Prompt]) -> None:
+    for prompt in prompts:
+        given = prompt.example.metadata.get("pass_rate")
+        if given is not None and not (isinstance(given, (int, float)) and 0 <= given <= 1):
+            raise InputError(
+                f"data.train: example {prompt.example.id!r}: metadata.pass_rate={given!r}: must be"
+                " a number from 0 to 1"
+            )
 
 
 def _held_out(config: Config, renderer: Renderer, notes: list[str]) -> dict[int, Sequence[Prompt]]:

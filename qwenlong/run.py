@@ -166,15 +166,23 @@ def refuse_taken(root: Path) -> None:
 
 
 def group_records(
-    stage: str, step: int, groups: Iterable[Group], advantages: Iterable[Iterable[float]]
+    stage: str,
+    step: int,
+    groups: Iterable[Group],
+    advantages: Iterable[Iterable[float]],
+    set_aside: Iterable[Group] = (),
 ) -> Iterator[dict[str, Any]]:
-    """A step's lines of ``rollouts/``."""
+    """A step's lines of ``rollouts/``; what was set aside has no advantage."""
     for group, of_group in zip(groups, advantages, strict=True):
         of_judged = iter(of_group)
         for rollout, score in zip(group.rollouts, group.scores, strict=True):
             record = _record(stage, group.prompt, rollout, score)
             advantage = next(of_judged) if score.judged else None
             yield {**record, "step": step, "advantage": advantage}
+    for group in set_aside:
+        for rollout, score in zip(group.rollouts, group.scores, strict=True):
+            record = _record(stage, group.prompt, rollout, score)
+            yield {**record, "step": step, "advantage": None}
 
 
 def evaluation_records(

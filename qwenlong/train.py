@@ -90,7 +90,8 @@ def phase(run: Run, name: str, stage: RlStage, resumed: Checkpoint | None) -> No
             break
         curriculum.begin(run.version)
         while prompts := curriculum.draw():
-            seeds = request_seeds(prompts, config.seed, name, step)
+            drawn = len(curriculum.sampled)
+            seeds = request_seeds(prompts, config.seed, name, step, *([drawn] if drawn else []))
             rollouts = run.workers.collect(prompts, sampling, seeds)
             clock.lap("rollout")
             curriculum.observe(scored(prompts, rollouts, run.rewards))
@@ -103,9 +104,11 @@ def phase(run: Run, name: str, stage: RlStage, resumed: Checkpoint | None) -> No
         clock.lap("learn")
         publish(run, run.version + 1)
         clock.lap("load")
-        records = group_records(name, step, groups, advantages)
+        records = group_records(name, step, groups, advantages, curriculum.set_aside(groups))
         run.directory.log_rollouts(f"{name}-{step:05d}", records)
-        metrics = phase_metrics(groups, learned, clock.taken(), run.workers.peak_memory_gb())
+        metrics = phase_metrics(
+            curriculum.sampled, learned, clock.taken(), run.workers.peak_memory_gb()
+        )
         metrics |= judge_metrics(run, f"step {step} of {name}", groups)
         report(run, name, "rl", step, metrics | curriculum.metrics())
         run.curriculum = curriculum.state()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from itertools import islice
+from itertools import count, islice
 
 from qwenlong.config import DataConfig, SourceConfig
 from qwenlong.data import registry
@@ -44,12 +44,15 @@ def load(data: DataConfig, part: str, rules: Rules) -> tuple[list[Prompt], list[
 def _told_apart(prompts: list[Prompt]) -> list[Prompt]:
     """Ids that are there before get a number: histories and seeds go by them."""
     seen: Counter[str] = Counter()
+    taken = {prompt.example.id for prompt in prompts}
     apart: list[Prompt] = []
     for prompt in prompts:
         key = prompt.example.id
         seen[key] += 1
         if seen[key] > 1:
-            prompt = replace(prompt, example=replace(prompt.example, id=f"{key}#{seen[key]}"))
+            own = next(n for n in count(seen[key]) if f"{key}#{n}" not in taken)
+            taken.add(f"{key}#{own}")
+            prompt = replace(prompt, example=replace(prompt.example, id=f"{key}#{own}"))
         apart.append(prompt)
     return apart
 

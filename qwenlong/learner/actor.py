@@ -76,6 +76,8 @@ class LearnerActor:
         model.set_attn_implementation("sdpa")
         scale_gradients(model, self.config.processes)  # the trainer's loss is a mean over them
         bf16 = self.learner.dtype == torch.bfloat16
+        # The cache would keep copies of weights that FSDP2 has freed.
+        torch.set_autocast_cache_enabled(False)
         settings = sft_settings(stage, self.config, rows, folder, bf16, seed)
         fine_tune(model, self.tokenizer, rows, settings, resume_from, log.append)
         scale_gradients(model, 1.0)

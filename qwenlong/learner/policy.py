@@ -53,7 +53,10 @@ class PackedPolicy:
         own = predictors % shards.sequence == shards.sequence_rank
         pinned = device.type == "cuda"
         offloading = save_on_cpu(pin_memory=pinned) if self.offload else nullcontext()
-        with offloading, torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
+        with (
+            offloading,
+            torch.autocast(device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False),
+        ):
             hidden = self.model.model(
                 input_ids=own_tokens(_row(pieces), shards).to(device),
                 position_ids=own_tokens(layout.positions(), shards).to(device),

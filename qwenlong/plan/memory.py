@@ -20,9 +20,6 @@ CHUNK_LOGITS = 2**25
 SFT_TOKENS, SFT_VOCABULARY = 4096, 32_768
 """TRL's fused head computes a tile of so many logits at once (``trl.kernels.chunked_logprob``)."""
 FP32, BF16 = 4, 2
-CAST_CACHE = True
-"""torch.autocast keeps the bf16 copy of every weight that is trained until a forward pass ends,
-also where FSDP2 has freed the weight itself."""
 GATHERED_LAYERS = 3
 """Layers that FSDP2 holds whole: the one in use, and the next one's all-gather and copy-out."""
 PARTS = ("weights", "optimizer", "gradients", "gathered", "bf16 copies", "activations", "working")
@@ -227,22 +224,18 @@ class _Copies:
     """Bytes of the weights' bf16 copies that autocast makes."""
 
     layer: float
-    forward: float
-    """At the end of the forward pass."""
-    backward: float
+    kept: float
     """Until the backward pass has used them."""
     head: float
 
 
 def _copies(held: Held) -> _Copies:
     if not held.bf16:
-        return _Copies(0, 0, 0, 0)
+        return _Copies(0, 0, 0)
     s, learner = held.shape, held.learner
     layer, every = BF16 * s.layer, BF16 * s.layer * s.layers
     again = learner.activation_checkpointing
-    cached = CAST_CACHE and not learner.lora_rank  # what is not trained is not cached
-    forward = every if cached or not again else layer
-    return _Copies(layer, forward, layer if again else every, BF16 * s.embedding)
+    return _Copies(layer, layer if again else every, BF16 * s.embedding)
 
 
 def moments(held: Held, load: Load) -> Iterator[tuple[str, Parts]]:
@@ -264,9 +257,9 @@ def moments(held: Held, load: Load) -> Iterator[tuple[str, Parts]]:
         )
 
     forward = s.layers * a_layer + kept.tables
-    yield "forward", moment(0, copies.forward, forward, kept.mlp * again)
+    yield "forward", moment(0, copies.kept, forward, kept.mlp * again)
     loss = forward + (0 if away else kept.ends)
-    casts = copies.head + (0 if again else copies.backward)
+    casts = copies.head + (0 if again else copies.kept)
     yield "loss", moment(0, casts, loss, _chunks(held, load, backward=False))
     # The head's gradient of a chunk in bf16, and in fp32 to be added up.
     chunk = _chunks(held, load, backward=True) + 3 * copies.head
@@ -275,11 +268,11 @@ def moments(held: Held, load: Load) -> Iterator[tuple[str, Parts]]:
         activations = (i + 1) * a_layer + fresh + kept.tables
         above = head + of_layer * (last - i) / n + (of_layer if n > 1 else 0)
         of_mlp = above + (down if n == 1 else 0)
-        mlp = moment(of_mlp, copies.backward, activations, _mlp_work(held, load))
+        mlp = moment(of_mlp, copies.kept, activations, _mlp_work(held, load))
         yield f"layer {i}, MLP, backward", mlp
         work = _attention_work(held, load, i == last) + kept.inputs
         of_both = above + of_layer * (s.layer - s.attention) / s.layer / n
-        attention = moment(of_both, copies.backward, activations - kept.mlp, work)
+        attention = moment(of_both, copies.kept, activations - kept.mlp, work)
         yield f"layer {i}, attention, backward", attention
     ends = full * FP32 * s.ends + (head if s.tied else 0)
     gradients = ends + of_layer * s.layers / n

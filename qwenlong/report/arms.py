@@ -161,7 +161,7 @@ def _outcome(folder: Path, run: Run, config: Mapping[str, Any], strict: Strict) 
     generated: dict[str, float] = dict.fromkeys(order, 0.0)
     for step in run.rl_steps:
         name = str(step.get("stage"))
-        generated[name] = generated.get(name, 0.0) + _tokens(step, config["stages"].get(name) or {})
+        generated[name] = generated.get(name, 0.0) + _number(step, "response_tokens")
     track, so_far = [], 0.0
     for name in order[first_rl:]:
         so_far += generated[name]
@@ -179,14 +179,6 @@ def _outcome(folder: Path, run: Run, config: Mapping[str, Any], strict: Strict) 
         track=tuple(track),
         figures=_figures(run, config, sum(generated.values())) | _paid(folder, run, strict),
     )
-
-
-def _tokens(step: Mapping[str, Any], stage: Mapping[str, Any]) -> float:
-    """Sampled in a step; groups that refilling dropped are taken to be as long as the others."""
-    if step.get("gate_sampled") is not None:
-        responses = _number(step, "gate_sampled") * _number(stage, "group")
-        return responses * _number(step, "response_tokens_mean")
-    return _number(step, "rollout_tokens_per_s") * _number(step, "seconds_rollout")
 
 
 def _paid(folder: Path, run: Run, strict: Strict) -> dict[str, float]:

@@ -34,7 +34,7 @@ PLOTS = {
     "accuracy-tokens": (
         "Accuracy over generated tokens",
         "Strict accuracy at the longest context after each stage, from the last before RL on."
-        " Groups that refilling samples and drops count, at the mean length of the others.",
+        " Groups that refilling samples and sets aside count.",
     ),
     "accuracy-context": ("Accuracy by context", "Strict accuracy at the end of finished runs."),
     "reward": (
@@ -43,7 +43,7 @@ PLOTS = {
         " context, a line a seed. Training samples at the run's temperature and evaluation at its"
         " own, over other questions, so an honest policy has a gap, too. What is paid though wrong"
         " is counted apart, in the tables: training's own responses, scored again by the strict"
-        " verifier. Where groups are refilled, reward is of those that were trained on.",
+        " verifier.",
     ),
     "entropy": ("Entropy", "Nats a token, smoothed within each phase."),
     "gradient-norm": ("Gradient norm", "Before clipping, smoothed within each phase."),
