@@ -115,11 +115,15 @@ LOONG = {  # arXiv 2510.19363v2, sections 3.2.1, 3.2.2 and 4.1 and Table 1
     "evaluation.response": 10_000,
     "evaluation.temperature": 0.6,
 }
+LARGE = {
+    "policy.path": "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B",
+    "stages.sft.context": 20_000,  # what fits
+}
 PAPERS: dict[str, dict[str, Any]] = {
     "qwenlong_l1_14b_grpo": L1 | GRPO | {"policy.path": "deepseek-ai/DeepSeek-R1-Distill-Qwen-14B"},
     "qwenlong_l1_14b_dapo": L1 | DAPO | {"policy.path": "deepseek-ai/DeepSeek-R1-Distill-Qwen-14B"},
-    "qwenlong_l1_32b_grpo": L1 | GRPO | {"policy.path": "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B"},
-    "qwenlong_l1_32b_dapo": L1 | DAPO | {"policy.path": "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B"},
+    "qwenlong_l1_32b_grpo": L1 | GRPO | LARGE,
+    "qwenlong_l1_32b_dapo": L1 | DAPO | LARGE,
     "qwenlong_l1_5_30b_a3b": L1_5,
     "loongrl_7b": LOONG,
 }
@@ -212,10 +216,11 @@ def test_dapo_differs_from_grpo_in_what_is_its_own_alone(size: str) -> None:
 
 
 @pytest.mark.parametrize("objective", ["grpo", "dapo"])
-def test_32b_differs_from_14b_in_the_policy_alone(objective: str) -> None:
+def test_32b_differs_from_14b_in_the_policy_and_in_what_fits(objective: str) -> None:
     small = flat(experiment(f"qwenlong_l1_14b_{objective}"))
     large = flat(experiment(f"qwenlong_l1_32b_{objective}"))
-    assert {k for k in small | large if small[k] != large[k]} == {"policy.path", "run_dir"}
+    changed = {key for key in small | large if small[key] != large[key]}
+    assert changed == {"policy.path", "run_dir", "stages.sft.context"}
 
 
 def test_the_sets_that_the_papers_evaluate_on() -> None:

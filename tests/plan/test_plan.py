@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 
 from qwenlong.cli import app
 from qwenlong.experiment import load_config
-from qwenlong.plan import memory
 from qwenlong.plan.engine import at_once, engine_of
 from qwenlong.plan.hardware import CARDS, find_card
 from qwenlong.plan.learner import learner_gib
@@ -20,42 +19,40 @@ from qwenlong.plan.time import forward_flops
 from qwenlong.types import InputError
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-PUBLISHED = [EXPERIMENTS / f"qwenlong_l1_{size}.yaml" for size in ("14b", "32b")]
+PUBLISHED = [EXPERIMENTS / f"qwenlong_l1_{size}_grpo.yaml" for size in ("14b", "32b")]
+OTHERS = ["qwenlong_l1_14b_dapo", "qwenlong_l1_32b_dapo", "qwenlong_l1_5_30b_a3b", "loongrl_7b"]
 A100 = CARDS["A100-80G"]
 
 
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
-def test_the_published_settings_fit_32_cards(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the weights' bf16 copies freed as FSDP2 frees the weights. SFT of the 32B, which has
-    no sequence ranks, needs more cards for its rows of 30K."""
-    monkeypatch.setattr(memory, "CAST_CACHE", False)
+def test_the_published_settings_fit_32_cards(path: Path) -> None:
     found = plan(load_config(path), A100)
-    assert load_config(path).learner.processes == 32
+    assert not found.problems
+    config = load_config(path)
+    engines = config.rollout.actors * config.rollout.tensor_parallel_size
+    assert config.learner.processes + engines + 1 <= 32  # one for the judge
     phases = [stage for stage in found.stages if stage.is_rl]
-    assert phases[-1].row == 61_440 + 8 * 10_240
-    assert all(0.3 < stage.learner_gib / A100.memory_gib < 0.8 for stage in phases)
-    told = [problem for problem in found.problems if "learner.data_ranks=" in problem]
-    assert list(found.problems) == told
-    assert len(told) == (path.stem == "qwenlong_l1_32b")
+    assert phases[-1].row == 60_000 + 8 * 10_000
+    assert all(0.3 < stage.learner_gib / A100.memory_gib < 0.95 for stage in phases)
 
 
-def test_copies_that_stay_are_named_where_32b_does_not_fit(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(memory, "CAST_CACHE", True)
-    found = plan(load_config(PUBLISHED[1]), A100)
-    assert [problem.partition(":")[0] for problem in found.problems] == [
-        f"stages.{name}" for name in ("sft", "phase1", "phase2")
-    ]
-    assert "bf16 copies" in found.problems[0]
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_other_baselines_fit_their_cards(name: str) -> None:
+    assert not plan(load_config(EXPERIMENTS / f"{name}.yaml"), A100).problems
+
+
+def test_rows_of_30k_are_told_to_be_too_long_for_sft_of_the_32b() -> None:
+    problems = plan(load_config(PUBLISHED[1], ["stages.sft.context=30000"]), A100).problems
+    (told,) = problems
+    assert told.startswith("stages.sft: the learner needs") and "learner.data_ranks=" in told
 
 
 @pytest.mark.parametrize(
     ("overrides", "card", "key"),
     [
         (["learner.activation_checkpointing=false"], "A100-80G", "activation_checkpointing=true"),
-        (["learner.sequence_ranks=2", "learner.data_ranks=16"], "A100-80G", "sequence_ranks="),
-        (["stages.sft.micro_batch=128"], "A100-80G", "stages.sft.micro_batch=32"),
+        (["learner.sequence_ranks=2", "learner.data_ranks=8"], "A100-80G", "sequence_ranks="),
+        (["stages.sft.micro_batch=128"], "A100-80G", "stages.sft.micro_batch=16"),
         (
             ["learner.data_ranks=1", "learner.sequence_ranks=4", "stages.sft.micro_batch=4"],
             "A100-80G",
@@ -141,8 +138,8 @@ def test_unknown_hardware_is_refused() -> None:
     ("arguments", "code", "said"),
     [
         (["quickstart.yaml"], 0, "Which hold it"),
-        (["qwenlong_l1_14b.yaml", "--hardware", "RTX-4090"], 1, "Does not fit: stages.sft"),
-        (["qwenlong_l1_14b.yaml", "--hardware", "H200-141G"], 0, "Fits H200-141G"),
+        (["qwenlong_l1_14b_grpo.yaml", "--hardware", "RTX-4090"], 1, "Does not fit: stages.sft"),
+        (["qwenlong_l1_14b_grpo.yaml", "--hardware", "H200-141G"], 0, "Fits H200-141G"),
     ],
 )
 def test_the_command_says_it_and_exits_so(arguments: list[str], code: int, said: str) -> None:

@@ -70,12 +70,6 @@ def test_figures_are_those_that_the_run_logged(arms: dict[str, Arm]) -> None:
     assert "kl_sft" not in arms["baseline"].outcomes[0].figures
 
 
-def test_tokens_of_groups_that_were_dropped_count(tmp_path: Path) -> None:
-    overrides = ("stages.phase1.refill=2", "stages.phase1.staleness=0")
-    [arm] = gather([write_run(tmp_path, "dynamic_sampling", 0, *overrides)], strictly)
-    assert arm.outcomes[0].figures["tokens"] == pytest.approx(14 * 24 * 10)
-
-
 def test_what_is_paid_though_wrong_is_told_by_scoring_it_again(arms: dict[str, Arm]) -> None:
     # The policy answers "a", which the substring rule pays for, from the second phase on.
     for outcome in arms["substring_reward"].outcomes:
