@@ -49,6 +49,10 @@ def check(config: Config) -> None:
         right = f"must not be shorter than the phase before it ({before.context})"
         key = f"stages.{name}.context"
         require(phase.context >= before.context, key, phase.context, right)
+    longest = {"train": phases[-1][1].context, "held_out": config.contexts[-1]}
+    for part, context in longest.items():
+        for i, source in enumerate(getattr(config.data, part)):
+            _check_lengthen(f"data.{part}.{i}", source, context)
 
 
 def _check_values(config: Config) -> None:
@@ -98,6 +102,8 @@ def _check_values(config: Config) -> None:
     for part in ("sft", "train", "held_out"):
         for i, source in enumerate(getattr(config.data, part)):
             _check_source(f"data.{part}.{i}", source)
+            right = "is of built sets (qwenlong data build) alone; limit a source by examples"
+            require(source.weight is None, f"data.{part}.{i}.weight", source.weight, right)
     _check_engine("rollout", rollout)
     _check_learner(config)
     _check_rewards(config.rewards)
@@ -108,6 +114,7 @@ def check_build(config: BuildConfig) -> None:
     require(bool(config.sources), "sources", [], "at least one is needed")
     for i, source in enumerate(config.sources):
         _check_source(f"sources.{i}", source)
+        _check_lengthen(f"sources.{i}", source, config.context)
     for key, name, known in (
         ("over_long", config.over_long, OVER_LONG),
         ("on_error", config.on_error, ON_ERROR),
@@ -134,6 +141,12 @@ def _check_source(key: str, source: SourceConfig) -> None:
     require(depth is None or 0 <= depth <= 1, f"{key}.depth", depth, "must be from 0 to 1")
     weight = source.weight
     require(weight is None or weight > 0, f"{key}.weight", weight, "must be above 0")
+
+
+def _check_lengthen(key: str, source: SourceConfig, context: int | None) -> None:
+    fits = context is None or (source.lengthen or 0) <= context
+    right = f"must not be beyond the longest context ({context})"
+    require(fits, f"{key}.lengthen", source.lengthen, right)
 
 
 def _check_engine(key: str, engine: EngineConfig) -> None:
