@@ -85,7 +85,7 @@ def summary(manifest: dict[str, Any]) -> Table:
 
 
 def _gathered(reasons: Mapping[str, int]) -> list[str]:
-    """The most frequent reasons, with what they quote of the data left out; the manifest has all."""
+    """The most frequent reasons, without what they quote of the data; the manifest has all."""
     alike: Counter[str] = Counter()
     for why, count in reasons.items():
         alike[_QUOTED.sub("…", why)] += count

@@ -88,6 +88,20 @@ def names() -> list[str]:
     return sorted({*PUBLISHED, *MAKERS, *OWN})
 
 
+def known(spec: SourceConfig) -> None:
+    """
+    Raises:
+        InputError: there is no source of that name, no such subset, or no such corpus.
+    """
+    if spec.source not in (*OWN, *MAKERS, *PUBLISHED):
+        raise InputError(f"source={spec.source}: must be one of {', '.join(names())}")
+    subsets = PUBLISHED[spec.source].subsets if spec.source in PUBLISHED else ()
+    if subsets and spec.subset and spec.subset not in subsets:
+        raise InputError(f"subset={spec.subset}: must be one of {', '.join(subsets)}")
+    if spec.source in MAKERS:
+        _corpus(spec)
+
+
 def items(
     spec: SourceConfig,
     split: Split,
@@ -103,15 +117,14 @@ def items(
     Raises:
         InputError: there is no such source, or not at that path.
     """
+    known(spec)
     if spec.source in OWN:
         yield from OWN[spec.source](spec, split, count, seed)
     elif spec.source in MAKERS:
         yield from _made(spec, split, count, seed, note)
-    elif spec.source in PUBLISHED:
+    else:
         path = Path(spec.path) if spec.path else None
         yield from hub.read(PUBLISHED[spec.source], path, spec.subset or "")
-    else:
-        raise InputError(f"source={spec.source}: must be one of {', '.join(names())}")
 
 
 @contextmanager
@@ -130,6 +143,12 @@ def needed(spec: SourceConfig) -> Path:
     return Path(spec.path)
 
 
+def _corpus(spec: SourceConfig) -> Path:
+    if spec.corpus is None:
+        raise InputError(f"corpus=null: source {spec.source} needs texts to hide its task in")
+    return Path(spec.corpus)
+
+
 def _made(
     spec: SourceConfig,
     split: Split,
@@ -138,8 +157,6 @@ def _made(
     note: Callable[[str], object],
 ) -> Items:
     """A synthetic task in even steps of length; the splits draw from different seeds."""
-    if spec.corpus is None:
-        raise InputError(f"corpus=null: source {spec.source} needs texts to hide its task in")
     if spec.max_tokens is None or not 0 <= spec.min_tokens <= spec.max_tokens:
         raise InputError(
             f"max_tokens={spec.max_tokens}: source {spec.source} needs the length of its documents"
@@ -147,7 +164,7 @@ def _made(
         )
     if spec.examples is None:
         raise InputError(f"examples=null: source {spec.source} needs a number of examples to make")
-    corpus, rejected = corpus_of(Path(spec.corpus), split, note, spec.language)
+    corpus, rejected = corpus_of(_corpus(spec), split, note, spec.language)
     yield from rejected
     steps = LENGTHS if spec.min_tokens else 1
     width = (spec.max_tokens - spec.min_tokens) / max(1, steps - 1)
