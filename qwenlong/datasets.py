@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,10 @@ from qwenlong.model.policy import chat_tokenizer
 from qwenlong.report.dataset import Bucket, Counts, chosen, reading, write_dataset
 from qwenlong.rewards.registry import verifier
 from qwenlong.types import Example, InputError, Split
+
+MOST_REASONS = 3
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|(?<=of )[A-Z][\w /&-]*(?= do not)|\b\d+ of \d+\b")
+"""What differs between reasons of one kind: quotations, names of columns, counts."""
 
 
 def build_set(path: Path, out: Path, overrides: Sequence[str], console: Console) -> None:
@@ -63,20 +68,30 @@ def summary(manifest: dict[str, Any]) -> Table:
     table.add_column("why", overflow="fold")
     for source in manifest["sources"]:
         for split, told in source["splits"].items():
-            reasons = [f"{n} {why}" for why, n in (told["left_out"] | told["cut"]).items()]
+            reasons = _gathered({**told["left_out"], **told["cut"]}) + told.get("notes", [])
             table.add_row(
                 source["source"],
                 split,
                 f"{told['taken']:,}",
                 f"{sum(told['left_out'].values()):,}",
                 f"{sum(told['cut'].values()):,}",
-                "; ".join(reasons[:4]),
+                "; ".join(reasons),
             )
     for split, told in manifest["splits"].items():
         mean = told["tokens"] / max(1, told["examples"])
         lengths = f"{mean:,.0f} tokens in the mean, {told['longest']:,} at most"
         table.add_row("all", split, f"{told['examples']:,}", "", "", lengths, style="bold")
     return table
+
+
+def _gathered(reasons: Mapping[str, int]) -> list[str]:
+    """The most frequent reasons, without what they quote of the data; the manifest has all."""
+    alike: Counter[str] = Counter()
+    for why, count in reasons.items():
+        alike[_QUOTED.sub("…", why)] += count
+    told = [f"{count} {why}" for why, count in alike.most_common(MOST_REASONS)]
+    rest = alike.total() - sum(count for _, count in alike.most_common(MOST_REASONS))
+    return [*told, f"{rest} for other reasons, in the manifest"] if rest else told
 
 
 def show_set(folder: Path, out: Path | None = None) -> Path:
@@ -109,9 +124,10 @@ def _rows_of(folder: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[str, d
     """Every row with its split; gold is also what the metadata cites by number."""
     for split in manifest["splits"]:
         for item in built.rows(folder / f"{split}.parquet"):
-            if not isinstance(item, Rejected):
-                row = item[1]
-                yield split, {**row, "gold_documents": gold_of(built.example_of(row))}
+            if isinstance(item, Rejected):
+                raise InputError(f"{item.where}: {item.why}")
+            row = item[1]
+            yield split, {**row, "gold_documents": gold_of(built.example_of(row))}
 
 
 def check_sets(first: Path, second: Path, console: Console) -> Contamination:
@@ -127,6 +143,19 @@ def check_sets(first: Path, second: Path, console: Console) -> Contamination:
     ):
         table.add_row(told, f"{count:,}")
     console.print(table)
+    if found.templates:
+        console.print(
+            f"synthetic questions ({found.templates:,}) were compared whole, not by 13 words in a"
+            " row, for they share their templates",
+            soft_wrap=True,
+        )
+    if found.sampled > 1:
+        console.print(
+            f"{first} is large: of documents one n-gram in {found.sampled} was compared, so that a"
+            " short overlap may be missed",
+            markup=False,
+            soft_wrap=True,
+        )
     for each in found.found:
         console.print(
             f"{each.what}: {each.second} and {each.first}: {each.text}",
@@ -143,9 +172,13 @@ def examples_at(path: Path) -> Iterator[Example]:
             yield from examples_at(path / f"{split}.parquet")
     elif path.suffix == ".parquet":
         for item in built.rows(path):
-            if not isinstance(item, Rejected):
-                yield built.example_of(item[1])
+            if isinstance(item, Rejected):
+                raise InputError(f"{item.where}: {item.why}")
+            yield built.example_of(item[1])
     elif path.suffix == ".jsonl":
-        yield from jsonl.read(SourceConfig("jsonl", path=str(path)), "train", len, 0)
+        for line in jsonl.read(SourceConfig("jsonl", path=str(path)), "train", len, 0):
+            if isinstance(line, Rejected):
+                raise InputError(f"{line.where}: {line.why}")
+            yield line
     else:
         raise InputError(f"{path}: must be a built set's folder, a .parquet or a .jsonl file")

@@ -76,7 +76,7 @@ def save_config(config: Config, path: Path) -> None:
 
 def _read(path: Path) -> DictConfig:
     if not path.is_file():
-        raise InputError(f"{path}: there is no such experiment file")
+        raise InputError(f"{path}: there is no such file")
     try:
         raw = OmegaConf.load(path)
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from transformers.utils import logging as transformers_logging
 
-from qwenlong.checks import check_rope
 from qwenlong.config import Config, RlStage, SftStage
+from qwenlong.data import registry
 from qwenlong.experiment import load_config
 from qwenlong.judging import check_judge, open_rewards
 from qwenlong.loggers import check_loggers, open_loggers
@@ -25,6 +25,7 @@ from qwenlong.progress import Progress, StagePlan
 from qwenlong.report.report import write_report
 from qwenlong.report.table import print_summary
 from qwenlong.run import Checkpoint, RunDir, refuse_taken
+from qwenlong.stage_checks import check_rope
 
 
 def train_new(config: Config, console: Console) -> None:
@@ -150,10 +151,13 @@ def describe(config: Config, console: Console) -> None:
         by = f"{reward.combine} of {rule} and {judge.model}" if reward.combine != "rule" else rule
         teller(console)(f"rewards of {reward.source}: {by}")
     for key in ("sft", "train", "held_out"):
-        for source in getattr(config.data, key):
-            missing = source.path and not Path(source.path).exists()
-            there = f"  (not there: {source.path})" if missing else ""
-            console.print(f"data.{key}: {source.source}{there}", highlight=False, soft_wrap=True)
+        for i, source in enumerate(getattr(config.data, key)):
+            with registry.under(f"data.{key}.{i}"):
+                registry.known(source)
+            missing = [path for path in (source.path, source.corpus) if path]
+            missing = [path for path in missing if not Path(path).exists()]
+            there = f"  (not there: {', '.join(missing)})" if missing else ""
+            teller(console)(f"data.{key}: {source.source}{there}")
 
 
 def _needs(stage: SftStage | RlStage) -> dict[str, str]:

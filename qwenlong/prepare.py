@@ -9,7 +9,6 @@ from itertools import takewhile
 from pathlib import Path
 from statistics import fmean
 
-from qwenlong.checks import check_rope
 from qwenlong.config import Config, RlStage, SftStage
 from qwenlong.curricula.phases import length_band
 from qwenlong.data.load import load, sample
@@ -21,6 +20,7 @@ from qwenlong.model.policy import chat_tokenizer, check_policy, native_rope
 from qwenlong.model.tiny import build_tiny
 from qwenlong.rewards.hybrid import Rewards, check_sources
 from qwenlong.rewards.hybrid import check as check_rewards
+from qwenlong.stage_checks import check_rope
 from qwenlong.types import InputError, Prompt, Rope
 
 TINY = "tiny"

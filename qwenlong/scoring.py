@@ -16,7 +16,8 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from qwenlong.data.jsonl import ANSWERLESS, opened, record_of
+from qwenlong.data.jsonl import ANSWERLESS
+from qwenlong.data.rows import RowError, lines_of, opened, record_of
 from qwenlong.rewards import registry
 from qwenlong.rewards.hybrid import load_rule
 from qwenlong.types import Example, InputError, Score
@@ -93,10 +94,10 @@ def score_file(
     with opened(path) as file, _written(out, path) as sink:
         shown = stderr.is_terminal and (out is not None or not sys.stdout.isatty())
         with _progress(path, stderr, shown) as advance:
-            for number, raw in enumerate(file, start=1):
+            for number, raw in enumerate(lines_of(file), start=1):
                 try:
                     line = _scored(raw, number, path.stem, kind, thinking, outcome)
-                except InputError as error:
+                except (InputError, RowError) as error:
                     outcome.malformed += 1
                     stderr.print(f"{path}:{number}: {error}", **_AS_IT_IS)
                 else:

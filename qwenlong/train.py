@@ -13,7 +13,6 @@ from typing import Any
 
 import ray
 
-from qwenlong.checks import UNTRAINED
 from qwenlong.cluster import Workers
 from qwenlong.config import RlStage, SftStage
 from qwenlong.curricula.curriculum import Curriculum
@@ -28,6 +27,7 @@ from qwenlong.progress import Progress
 from qwenlong.rewards.hybrid import Rewards
 from qwenlong.rollout.collector import request_seeds
 from qwenlong.run import Checkpoint, RunDir, evaluation_records, group_records
+from qwenlong.stage_checks import UNTRAINED
 from qwenlong.steps import advantages_of, batch_of, scored
 from qwenlong.types import Group, Rope, Sampling
 

@@ -22,6 +22,15 @@ class InputError(ValueError):
     """The user's input is wrong: one line with the key, the value and what would be right."""
 
 
+def require(holds: bool, key: str, value: Any, right: str) -> None:
+    """
+    Raises:
+        InputError: it does not hold; ``right`` says what would be.
+    """
+    if not holds:
+        raise InputError(f"{key}={value}: {right}")
+
+
 class StoppedError(RuntimeError):
     """A run cannot go on now, for a reason to be told in one line; what it has done is kept."""
 

@@ -36,8 +36,13 @@ def shown(kind: str) -> Shown | None:
     return SHOWN.get(kind, OTHER)
 
 
+def _question(example: Example) -> str:
+    """The true one, where a chain of keys leads to it."""
+    return str(example.metadata.get("hidden_question") or example.question)
+
+
 def _aliases(example: Example) -> Case:
-    return Case(example.question, example.answers)
+    return Case(_question(example), example.answers)
 
 
 def _scaled(example: Example) -> Case:
@@ -49,7 +54,7 @@ def _scaled(example: Example) -> Case:
         golds = [
             gold if _SCALED.search(gold) else f"{gold} {scale}".strip() for gold in example.answers
         ]
-    return Case(example.question, tuple(golds))
+    return Case(_question(example), tuple(golds))
 
 
 def _option(example: Example) -> Case:
@@ -59,7 +64,7 @@ def _option(example: Example) -> Case:
         return _aliases(example)
     lines = {label: f"{label}. {text}" for label, text in options}
     gold = next(label for label in lines if _is_gold(example, label))
-    question = "\n".join([example.question, *lines.values()])
+    question = "\n".join([_question(example), *lines.values()])
     decoy = next((line for label, line in lines.items() if label != gold), "")
     return Case(question, (lines[gold],), decoy=decoy)
 

@@ -343,7 +343,7 @@ def test_is_refused(
 
 
 WRONG_FILES = {
-    "absent.yaml": (None, "no such experiment file"),
+    "absent.yaml": (None, "no such file"),
     "torn.yaml": ("policy: {path", "not YAML"),
     "list.yaml": ("- policy", "mapping"),
     "empty.yaml": ("", "the file is empty"),

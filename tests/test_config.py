@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from qwenlong.checks import check_rope
 from qwenlong.cli import main
 from qwenlong.config import Config, RlStage, SftStage
 from qwenlong.experiment import load_config, save_config
+from qwenlong.stage_checks import check_rope
 from qwenlong.types import InputError
 
 EXPERIMENT = """

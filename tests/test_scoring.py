@@ -79,8 +79,8 @@ def test_an_old_score_is_replaced_and_empty_lines_passed_over(run: Run) -> None:
 MALFORMED: dict[str, tuple[Any, str]] = {
     "no JSON": ("{kind", "not JSON: Expecting property name enclosed in double quotes"),
     "cut off": (json.dumps(RIGHT)[:-5], "not JSON"),
-    "a list": ([1, 2], "a line must be a JSON object, not a list"),
-    "a text": ('"text"', "a line must be a JSON object, not a text"),
+    "a list": ([1, 2], "must be an object, is a list"),
+    "a text": ('"text"', "must be an object, is a text"),
     "deep": ("[" * 200_000, "not JSON that can be read"),
     "a number beyond reason": (f'{{"kind": {"9" * 5000}}}', "not JSON that can be read"),
     "no kind": ({**RIGHT, "kind": None}, "kind=null: must be a text"),

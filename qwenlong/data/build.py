@@ -9,18 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from itertools import accumulate, pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from qwenlong.config import BuildConfig, SourceConfig
 from qwenlong.data import built, registry
-from qwenlong.data.stream import Rules, Side, Tally, held_out_groups, prompts_of, under
+from qwenlong.data.splits import sides
+from qwenlong.data.stream import Rules, Seen, Tally, prompts_of
 from qwenlong.types import InputError, Prompt, Split
 
 PACKAGES = ("qwenlong", "pyarrow", "tokenizers", "transformers")
@@ -35,6 +36,8 @@ def build(config: BuildConfig, rules: Rules, out: Path, report: Report) -> dict[
         InputError: a source cannot be read or has too few examples, or ``out`` is taken. Nothing
             is left behind then.
     """
+    if out.resolve() == Path.cwd():
+        raise InputError(f"--out {out}: is the working directory; name a new folder")
     recipe = recipe_of(config, rules)
     if (out / built.MANIFEST).is_file():
         there = built.manifest_of(out)
@@ -43,18 +46,17 @@ def build(config: BuildConfig, rules: Rules, out: Path, report: Report) -> dict[
         raise InputError(f"--out {out}: holds another set; name a new folder, or remove it")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out}: is not empty; name a new folder")
-    partial = out.with_name(f"{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     try:
-        manifest = _written(config, rules, partial, report) | {"recipe": recipe}
-        text = json.dumps(manifest, ensure_ascii=False, indent=1) + "\n"
-        (partial / built.MANIFEST).write_text(text, encoding="utf-8")
-        if out.exists():
-            out.rmdir()
-        os.replace(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as beside:
+            partial = Path(beside) / out.name
+            partial.mkdir()
+            manifest = _written(config, rules, partial, report) | {"recipe": recipe}
+            text = json.dumps(manifest, ensure_ascii=False, indent=1) + "\n"
+            (partial / built.MANIFEST).write_text(text, encoding="utf-8")
+            os.replace(partial, out)
+    except OSError as error:
+        raise InputError(f"--out {out}: cannot be written: {error.strerror or error}") from None
     return manifest
 
 
@@ -66,10 +68,11 @@ def recipe_of(config: BuildConfig, rules: Rules) -> dict[str, Any]:
     tokenizer = rules.renderer.tokenizer
     text = tokenizer.backend_tokenizer.to_str() + str(tokenizer.chat_template)
     inputs: dict[str, str] = {}
-    for spec in config.sources:
+    for i, spec in enumerate(config.sources):
         for path in (spec.path, spec.corpus):
             if path is not None:
-                inputs[path] = _print_of(Path(path))
+                with registry.under(f"sources.{i}"):
+                    inputs[path] = _print_of(Path(path))
     return {
         "config": asdict(config),
         "tokenizer": hashlib.sha256(text.encode()).hexdigest(),
@@ -102,17 +105,21 @@ def _written(config: BuildConfig, rules: Rules, folder: Path, report: Report) ->
     shares: dict[Split, float] = {"train": 1 - config.held_out}
     if config.held_out:
         shares["held_out"] = config.held_out
-    groups = [_held_out(i, spec, config, rules) for i, spec in enumerate(config.sources)]
+    specs = {f"sources.{i}": spec for i, spec in enumerate(config.sources)}
+    held_out = specs if config.held_out else {}
+    count = rules.renderer.count_tokens
+    sided = sides(specs, held_out, config.held_out, count, rules.seed)
     splits: dict[str, Any] = {}
     tallies: dict[Split, list[Tally]] = {}
-    for split, share in shares.items():
+    for (split, share), own in zip(shares.items(), sided, strict=False):
         path = folder / f"{split}.parquet"
         summary, writer = Summary(), built.Writer(path)
         tallies[split] = [Tally(spec.source) for spec in config.sources]
+        seen: Seen = {}
         for i, (spec, quota) in enumerate(zip(config.sources, quotas(config, share), strict=True)):
-            tally, side = tallies[split][i], Side(split, groups[i])
-            with under(f"sources.{i}"):
-                for prompt in prompts_of(replace(spec, examples=quota), side, rules, tally):
+            tally, key, asked = tallies[split][i], f"sources.{i}", replace(spec, examples=quota)
+            with registry.under(key):
+                for prompt in prompts_of(asked, own[key], rules, tally, seen):
                     writer.add(prompt.example, len(prompt.ids))
                     summary.add(prompt)
                     report(split, i, tally.taken)
@@ -124,16 +131,6 @@ def _written(config: BuildConfig, rules: Rules, folder: Path, report: Report) ->
         for i, spec in enumerate(config.sources)
     ]
     return {"format": built.FORMAT, "splits": splits, "sources": of_sources}
-
-
-def _held_out(
-    i: int, spec: SourceConfig, config: BuildConfig, rules: Rules
-) -> frozenset[str] | None:
-    """Groups of a source that are kept apart; None where the source sees to it, or nothing is."""
-    if not config.held_out or spec.source in registry.MADE:
-        return None
-    with under(f"sources.{i}"):
-        return held_out_groups(spec, config.held_out, rules)
 
 
 def _enough(spec: SourceConfig, number: int, quota: int | None, tally: Tally, split: Split) -> None:
@@ -165,6 +162,7 @@ def _source(spec: SourceConfig, tallies: Mapping[Split, Tally]) -> dict[str, Any
                 "left_out": dict(sorted(tally.left_out.items())),
                 "first_left_out": dict(sorted(tally.first.items())),
                 "cut": dict(sorted(tally.cut.items())),
+                "notes": tally.notes,
             }
             for split, tally in tallies.items()
         },

@@ -1,13 +1,14 @@
 """A built set on disk: one Parquet file a split, and ``manifest.json`` that says how it came about.
 
 A row is an example with the length of its prompt in tokens. Metadata is one JSON text, for every
-kind of answer has its own.
+kind of answer has its own; of it, a ``difficulty`` that is a number is a column, too.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from qwenlong.config import SourceConfig
-from qwenlong.data.rows import Rejected, Rows, parquet_rows
+from qwenlong.data.rows import Rejected, Rows, opened, parquet_rows
 from qwenlong.types import CountTokens, Example, InputError, Split
 
 FORMAT = 1
@@ -50,11 +51,10 @@ class Writer:
         self.written = 0
 
     def add(self, example: Example, tokens: int) -> None:
-        difficulty = example.metadata.get("difficulty")
         self._rows.append(
             {
                 **{name: getattr(example, name) for name in SCHEMA.names[:9]},
-                "difficulty": None if difficulty is None else float(difficulty),
+                "difficulty": _number(example.metadata.get("difficulty")),
                 "metadata": json.dumps(example.metadata, ensure_ascii=False, sort_keys=True),
                 "tokens": tokens,
             }
@@ -96,7 +96,25 @@ def read(
 
 
 def rows(path: Path) -> Rows:
-    return parquet_rows(path)
+    """The rows of one file of a built set.
+
+    Raises:
+        InputError: it is another Parquet file, or none.
+    """
+    for item in parquet_rows(path):
+        if not isinstance(item, Rejected) and list(item[1]) != SCHEMA.names:
+            raise InputError(
+                f"{path}: is of no built set: its columns are {', '.join(item[1])};"
+                f" a built set's are {', '.join(SCHEMA.names)}"
+            )
+        yield item
+
+
+def _number(difficulty: Any) -> float | None:
+    """Sets that call it "hard" have it in the metadata alone."""
+    if isinstance(difficulty, bool) or not isinstance(difficulty, int | float):
+        return None
+    return float(difficulty) if math.isfinite(difficulty) else None
 
 
 def example_of(row: Mapping[str, Any]) -> Example:
@@ -123,14 +141,38 @@ def manifest_of(folder: Path) -> dict[str, Any]:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"path={folder}: holds no built set (there is no {MANIFEST})") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"path={folder}: holds no built set: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{folder / MANIFEST}: not JSON: {error}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise InputError(f"{folder / MANIFEST}: not of format {FORMAT}; build it again")
+    if not _is_whole(manifest):
+        raise InputError(f"{folder / MANIFEST}: is not as it was written; build it again")
     return manifest
 
 
+def _is_whole(manifest: Mapping[str, Any]) -> bool:
+    """Whether all is there that is read of a manifest."""
+    splits, sources = manifest.get("splits"), manifest.get("sources")
+    counted = {"examples", "tokens", "longest", "lengths", "kinds", "sources", "sha256"}
+    return (
+        isinstance(splits, dict)
+        and all(isinstance(each, dict) and counted <= each.keys() for each in splits.values())
+        and isinstance(sources, list)
+        and all(isinstance(each, dict) and {"source", "splits"} <= each.keys() for each in sources)
+        and isinstance(manifest.get("recipe"), dict)
+    )
+
+
 def digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file, in hexadecimal digits.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    with opened(path) as file:
+        try:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from None

@@ -1,5 +1,7 @@
 """What becomes of documents that are too long for a prompt: dropped, or cut, and told which.
 
+An example whose answer would be cut out is dropped, as is one that needs all of its text.
+
 A cut example's documents are the shorter ones, so that it can be stored and rendered again to the
 same tokens; a gap within a document is a line with ``GAP``. Documents of which nothing is left
 vanish, and what numbers the documents is set anew. Lengths are the tokenizer's: at a limit of n
@@ -19,11 +21,19 @@ from numpy.typing import NDArray
 from qwenlong.data.distractors import answer_strings
 from qwenlong.data.instructions import gold_of, numbered, rearranged
 from qwenlong.data.prompts import Renderer
-from qwenlong.data.words import words
+from qwenlong.data.words import HAN, folded, words
 from qwenlong.types import Example, InputError, Prompt
 
-POLICIES = ("drop", "middle", "keep_gold")
-Fate = Literal["whole", "dropped", "cut in the middle", "cut around gold"]
+Fate = Literal[
+    "whole",
+    "dropped",
+    "needs all of its text",
+    "answer cut out",
+    "cut in the middle",
+    "cut around gold",
+]
+WHOLE = ("counting", "facts", "ordering", "recital", "tables", "list", "order")
+"""Synthetic tasks, and kinds, whose answers hold for the whole text alone."""
 
 GAP = "\n…\n"
 _SLIVER = 8
@@ -32,6 +42,9 @@ _SPARE = 8
 """Tokens below the limit that are not worth another try."""
 _TRIES = 12
 Ints = NDArray[np.int64]
+_BETWEEN = r"[\W_]{0,9}"
+_SIGN = re.compile(f"[{HAN}\u3040-\u30ff]")
+_LETTER = rf"[^\W{HAN}\u3040-\u30ff]"
 
 
 @dataclass(frozen=True)
@@ -51,33 +64,78 @@ class _Tokens:
     end_T: Ints
 
 
-def fitted(prompt: Prompt, renderer: Renderer, limit: int, policy: str) -> Fitted:
+def fitted(prompt: Prompt, renderer: Renderer, limit: int, policy: str, made: str = "") -> Fitted:
     """``prompt`` as it is if it has at most ``limit`` tokens, else what ``policy`` makes of it.
 
-    ``middle`` cuts out the middle of all documents together. ``keep_gold`` keeps what is nearest
-    to the gold documents, or to the answer's words where gold is unknown, and cuts in the middle
-    where these are not found either; gold documents that are too long themselves are cut around
-    the answer's words. A chat is never cut.
+    ``drop`` drops it. ``middle`` cuts out the middle of all documents together. ``keep_gold``
+    keeps what is nearest to the gold documents, or to the answer's words where gold is unknown,
+    and cuts in the middle where these are not found either; gold documents that are too long
+    themselves are cut around the answer's words. A chat is never cut, nor what is in ``WHOLE``.
+    Dropped is also what loses a gold document or the answer's words.
+
+    Args:
+        made: the synthetic task that the example is of; its gold documents must stay as they are.
 
     Raises:
         InputError: the example does not fit even without its documents.
     """
-    if policy not in POLICIES:
-        raise InputError(f"over_long={policy}: must be one of {', '.join(POLICIES)}")
     if len(prompt.ids) <= limit:
         return Fitted(prompt, "whole")
     example = prompt.example
     if policy == "drop" or example.metadata.get("messages"):
         return Fitted(None, "dropped")
+    if not {made, example.kind, example.metadata.get("answer_kind")}.isdisjoint(WHOLE):
+        return Fitted(None, "needs all of its text")
     tokens = _tokens(example, renderer)
     fate: Fate = "cut around gold"
     rank_T = _from_gold(example, tokens) if policy == "keep_gold" else None
     if rank_T is None:
         fate, rank_T = "cut in the middle", _to_ends(tokens)[0]
     short = _shortened(prompt, renderer, limit, tokens, rank_T)
-    if numbered(short.example) and not short.example.metadata.get("gold_citations"):
-        return Fitted(None, "dropped")
-    return Fitted(short, fate)
+    return (
+        Fitted(None, "answer cut out")
+        if _lost(example, short.example, made)
+        else Fitted(short, fate)
+    )
+
+
+def _lost(example: Example, short: Example, made: str) -> bool:
+    """Whether gold was cut out: a document of it, or the answer that was in it."""
+    gold, kept = gold_of(example), gold_of(short)
+    cited = [len(each.metadata.get("gold_citations") or ()) for each in (example, short)]
+    if len(kept) < len(gold) or (numbered(example) and cited[1] < cited[0]):
+        return True
+    pairs = [
+        ([example.documents[old]], [short.documents[new]])
+        for old, new in zip(gold, kept, strict=True)
+    ]
+    if made and any(old != new for old, new in pairs):
+        return True
+    # A hidden question is reached by its keys alone.
+    way = [*example.metadata.get("chain", ()), example.metadata.get("hidden_question", "")]
+    told = ["\n".join(each.documents) for each in (example, short)]
+    if any(told[1].count(each) < told[0].count(each) for each in way if each):
+        return True
+    answers = answer_strings(example)
+    pattern = _pattern(answers)
+    forms = [form for form in map(folded, answers) if form]
+    return any(
+        there and not left
+        for old, new in [*pairs, (example.documents, short.documents)]
+        for there, left in zip(_said(old, pattern, forms), _said(new, pattern, forms), strict=True)
+    )
+
+
+def _said(
+    documents: Sequence[str], pattern: re.Pattern[str] | None, forms: Sequence[str]
+) -> tuple[bool, bool]:
+    """Whether an answer stands there as words of its own, and whether as part of any words."""
+    parts = [part for text in documents for part in text.split(GAP)]
+    words_of = [folded(part) for part in parts] if forms else []
+    return (
+        pattern is not None and any(map(pattern.search, parts)),
+        any(form in part for part in words_of for form in forms),
+    )
 
 
 def _tokens(example: Example, renderer: Renderer) -> _Tokens:
@@ -114,9 +172,7 @@ def _shortened(
         # What stands around a document goes with it, and a gap costs some tokens.
         room += spare
     if best is None:
-        raise InputError(
-            f"context={limit}: example {example.id!r} does not fit without its documents"
-        )
+        raise InputError(f"context={limit}: does not fit even without its documents")
     return best
 
 
@@ -203,11 +259,12 @@ def _pattern(answers: Sequence[str]) -> re.Pattern[str] | None:
     """The answers' words with anything but words between them; digits may have commas."""
     forms = []
     for answer in answers:
-        told = [
-            ",?".join(word) if word.isdigit() else re.escape(word) for word in words(answer)[:64]
-        ]
-        if told:
-            form = r"[\W_]{0,9}".join(told)
-            plain = told[0].isascii()
-            forms.append(rf"(?<!\w){form}(?!\w)" if plain else form)
+        own = words(answer)[:64]
+        if not own:
+            continue
+        told = [",?".join(word) if word.isdigit() else re.escape(word) for word in own]
+        # Signs of Chinese and Japanese are words wherever they stand, beside others, too.
+        before = "" if _SIGN.match(own[0]) else rf"(?<!{_LETTER})"
+        behind = "" if _SIGN.match(own[-1]) else rf"(?!{_LETTER})"
+        forms.append(f"{before}{_BETWEEN.join(told)}{behind}")
     return re.compile("|".join(forms), re.IGNORECASE) if forms else None

@@ -16,10 +16,10 @@ from typing import Any
 import bm25s
 import numpy as np
 
+from qwenlong.data.spellings import spellings
 from qwenlong.data.words import folded, words
 from qwenlong.types import Example, InputError
 
-KINDS = ("hard", "random", "text")
 CountAll = Callable[[Sequence[str]], Sequence[int]]
 """Tokens of each text where another document follows it."""
 _WHOLE_WORDS = 3
@@ -36,16 +36,24 @@ class Pool:
     texts: tuple[str, ...]
     folded: tuple[str, ...]
     groups: tuple[frozenset[str], ...]
-    """Of each document; an example takes none of its own group."""
+    """Of each document, and the ``question_key`` of what is asked of it; an example takes none of
+    its own group or question."""
     tokens: tuple[int, ...]
     index: bm25s.BM25 | None
 
 
 def documents_of(examples: Iterable[Example]) -> Iterator[tuple[str, str]]:
-    """Texts and groups for ``pool_of``: of one source and one side of the split, please."""
+    """Texts with groups and questions for ``pool_of``: of one source and side of the split."""
     for example in examples:
+        asked = question_key(example)
         for text in example.documents:
             yield text, group_of(example)
+            yield text, asked
+
+
+def question_key(example: Example) -> str:
+    """Marks documents of which the same is asked: they may answer it otherwise."""
+    return f"? {folded(example.question) or example.question}"
 
 
 def paragraphs(text: str) -> Iterator[tuple[str, str]]:
@@ -135,22 +143,38 @@ def _order(pool: Pool, example: Example, kind: str, rng: Random) -> Iterable[int
 def avoids(example: Example) -> Callable[[Pool, int], bool]:
     """Whether a document of a pool must not lengthen ``example``.
 
-    It is of its group, has the same text as one of its own, or holds an answer string.
+    It is of its group, of another example with the same question, has the same text as one of its
+    own, or holds an answer string, in figures or words.
     """
-    group = group_of(example)
+    own_groups = {group_of(example), question_key(example)}
     own = set(map(folded, example.documents))
-    spanish = "¿" in example.question
-    forms = [form for form in (_bare(each, spanish) for each in answer_strings(example)) if form]
+    forms = list(filter(None, _forms(example)))
     anywhere = [form for form in forms if len(form) >= _WHOLE_WORDS]
     bounded = [f" {form} " for form in forms if len(form) < _WHOLE_WORDS]
+    bounded += [f" {other} " for form in forms for other in spellings(form)]
 
     def avoided(pool: Pool, number: int) -> bool:
         text = pool.folded[number]
-        if group in pool.groups[number] or text in own or any(form in text for form in anywhere):
+        if not own_groups.isdisjoint(pool.groups[number]) or text in own:
             return True
-        return bool(bounded) and any(form in f" {text} " for form in bounded)
+        if any(form in text for form in anywhere):
+            return True
+        spaced = f" {text} " if bounded else ""
+        return any(form in spaced for form in bounded)
 
     return avoided
+
+
+def unique(example: Example) -> bool:
+    """Whether it can be promised that no distractor holds an answer: some is longer than a sign,
+    and none is shorter, which other words and numbers may stand for."""
+    forms = _forms(example)
+    return bool(forms) and min(map(len, forms)) > 1
+
+
+def _forms(example: Example) -> list[str]:
+    spanish = "¿" in example.question
+    return [_bare(each, spanish) for each in answer_strings(example)]
 
 
 def _bare(answer: str, spanish: bool) -> str:
@@ -169,7 +193,10 @@ def answer_strings(example: Example) -> tuple[str, ...]:
         return tuple(_option(example.metadata.get("options"), gold) for gold in example.answers)
     aliases: Any = example.metadata.get("aliases", {})
     others = aliases.values() if isinstance(aliases, Mapping) else ()
-    return (*example.answers, *(str(alias) for each in others for alias in each))
+    return (
+        *example.answers,
+        *(str(a) for each in others for a in (each if isinstance(each, list | tuple) else [each])),
+    )
 
 
 def _option(options: Any, gold: str) -> str:

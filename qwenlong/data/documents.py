@@ -1,45 +1,29 @@
 """A user's own documents: the texts of a folder, each with a title; what cannot be read is told.
 
-.txt, .md and .markdown, .html and .htm (beautifulsoup4), .pdf (pypdf), .jsonl. A line of JSONL is
-an object with ``documents`` (a list of texts or of ``{"title", "text"}``), or ``document``,
-``context`` or ``text`` (a text) and ``title``; it may have ``question`` with ``answers`` or
-``answer``, or ``questions``, a list of such objects, each with ``kind`` and what the kind takes.
+.txt, .md and .markdown, .html and .htm (beautifulsoup4), .pdf (pypdf), .jsonl (``jsonl.py``).
 Hidden files are passed over; any other file is rejected by name.
 """
 
 from __future__ import annotations
 
+import codecs
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from qwenlong.data.rows import LONGEST_LINE, Rejected, Row, RowError, json_lines
+from qwenlong.data.jsonl import Document, lines
+from qwenlong.data.rows import LONGEST_LINE, SURROGATE, Rejected, RowError
 from qwenlong.data.webpage import page_text
 from qwenlong.types import Example, InputError
 
-_ONE_TEXT = ("document", "context", "text")
-_ANSWERS = ("answers", "answer")
-_TAKEN = {"id", "title", "documents", *_ONE_TEXT, "question", "questions", *_ANSWERS}
-_TAKEN |= {"kind", "reasoning", "source"}
 _FRONT_MATTER = re.compile(r"(---|\+\+\+)[ \t]*\n(.*?)^\1[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 _FRONT_TITLE = re.compile(r"^title\s*[:=]\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
 _HEADING = re.compile(
     r"^#{1,6}[ \t]+(.+?)[ \t]*#*[ \t]*$|^(\S.*)\n(?:=+|-{3,})[ \t]*$", re.MULTILINE
 )
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _BLANK_LINES = re.compile(r"\n{3,}")
-
-
-@dataclass(frozen=True)
-class Document:
-    """A titled text of a user's folder."""
-
-    title: str
-    text: str
-    where: str
-    """Its file, within the folder, and the line or place of it in a JSONL file: unique."""
 
 
 def documents(folder: Path) -> Iterator[Document | Rejected]:
@@ -48,13 +32,14 @@ def documents(folder: Path) -> Iterator[Document | Rejected]:
     Raises:
         InputError: there is no such folder, or no file in it.
     """
+    yield from _unread(folder)
     for path, name in _files(folder):
         if path.suffix.lower() == ".jsonl":
-            for item in _lines(path, name):
+            for item in lines(path, name):
                 if isinstance(item, Rejected):
                     yield item
                 else:
-                    yield from item[0]
+                    yield from item.documents
         else:
             yield _document(path, name)
 
@@ -68,13 +53,24 @@ def examples(folder: Path) -> Iterator[Example | Rejected]:
     Raises:
         InputError: there is no such folder, or no file in it.
     """
+    yield from _unread(folder)
     for path, name in _files(folder):
         if path.suffix.lower() == ".jsonl":
-            for item in _lines(path, name):
+            for item in lines(path, name):
                 if isinstance(item, Rejected):
                     yield item
                 else:
-                    yield from item[1]
+                    yield from item.examples
+
+
+def _unread(folder: Path) -> Iterator[Rejected]:
+    """Folders in it that cannot be looked into."""
+    errors: list[OSError] = []
+    if folder.is_dir():
+        deque(os.walk(folder, onerror=errors.append), maxlen=0)
+    for error in errors:
+        if not _hidden(Path(error.filename).relative_to(folder)):
+            yield Rejected(str(error.filename), f"cannot be read: {error.strerror}")
 
 
 def _files(folder: Path) -> list[tuple[Path, str]]:
@@ -154,10 +150,10 @@ def _pdf(path: Path) -> tuple[str, str]:
         # A broken PDF makes pypdf raise nearly anything.
         why = " ".join(str(error).split())[:200] or type(error).__name__
         raise RowError(f"not a PDF that can be read: {why}") from None
-    text = _SURROGATE.sub("\ufffd", "\n\n".join(page for page in pages if page))
+    text = SURROGATE.sub("\ufffd", "\n\n".join(page for page in pages if page))
     if not text:
         raise RowError(f"no text in its {len(pages)} pages; a scan needs text recognition first")
-    return _SURROGATE.sub("\ufffd", title), text
+    return SURROGATE.sub("\ufffd", title), text
 
 
 READERS: dict[str, Callable[[Path], tuple[str, str]]] = {
@@ -176,19 +172,30 @@ def decoded(raw: bytes) -> str:
     Raises:
         RowError: it is neither; says what it may be.
     """
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        try:
-            return raw.decode("utf-16")
-        except UnicodeDecodeError as error:
-            raise RowError(f"not UTF-16, as its first bytes say (byte {error.start + 1})") from None
-    if b"\0" in raw[:4096]:
-        raise RowError("not a text: it has null bytes; if it is UTF-16, save it as UTF-8")
     try:
-        return raw.decode("utf-8-sig")
+        return raw.decode(encoding_of(raw[:4096]))
     except UnicodeDecodeError as error:
-        raise RowError(
-            f"not UTF-8 (byte {error.start + 1}){_guess(raw)}; save the file as UTF-8"
-        ) from None
+        raise RowError(undecoded(error.encoding, raw, f" (byte {error.start + 1})")) from None
+
+
+def encoding_of(start: bytes) -> str:
+    """The encoding of a text that begins so.
+
+    Raises:
+        RowError: it is no text.
+    """
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    if b"\0" in start:
+        raise RowError("not a text: it has null bytes; if it is UTF-16, save it as UTF-8")
+    return "utf-8-sig"
+
+
+def undecoded(encoding: str, start: bytes, place: str = "") -> str:
+    """Why a text that begins so could not be decoded, in words."""
+    if encoding.startswith("utf-16"):
+        return f"not UTF-16, as its first bytes say{place}"
+    return f"not UTF-8{place}{_guess(start)}; save the file as UTF-8"
 
 
 def _guess(raw: bytes) -> str:
@@ -196,99 +203,9 @@ def _guess(raw: bytes) -> str:
     special = sum(byte > 0x7F for byte in raw[:65536])
     try:
         han = sum("\u4e00" <= sign <= "\u9fff" for sign in raw[:65536].decode("gb18030", "ignore"))
-        raw.decode("gb18030")
+        codecs.getincrementaldecoder("gb18030")().decode(raw)
         if special > 8 and 2 * han > 0.7 * special:
             return ", may be GB18030"
     except UnicodeDecodeError:
         pass
     return ", may be Windows-1252 or Latin-1"
-
-
-def _lines(path: Path, name: str) -> Iterator[tuple[list[Document], list[Example]] | Rejected]:
-    for item in json_lines(path):
-        if isinstance(item, Rejected):
-            yield item
-            continue
-        where, row = item
-        at = f"{name}:{where.rpartition(':')[2]}"
-        try:
-            titled = _titled(row, at)
-            yield titled, list(_questions(row, titled, path.stem, at))
-        except RowError as error:
-            yield Rejected(where, str(error))
-
-
-def _titled(row: Row, at: str) -> list[Document]:
-    given = [key for key in ("documents", *_ONE_TEXT) if row.get(key) is not None]
-    if len(given) != 1:
-        raise RowError(
-            f"has {' and '.join(given) or 'no text'}; one of documents, {', '.join(_ONE_TEXT)}"
-            " is needed"
-        )
-    value = row[given[0]]
-    if given[0] != "documents":
-        return [Document(str(row.get("title") or at), _text(value, given[0]), at)]
-    if not isinstance(value, list) or not value:
-        raise RowError("documents must be a list of texts or of objects with title and text")
-    found = []
-    for place, each in enumerate(value):
-        key, title = f"documents[{place}]", row.get("title") if len(value) == 1 else None
-        if isinstance(each, Mapping):
-            title, each, key = each.get("title"), each.get("text"), f"{key}.text"
-        found.append(
-            Document(str(title or f"{at}:{place + 1}"), _text(each, key), f"{at}:{place + 1}")
-        )
-    return found
-
-
-def _questions(row: Row, titled: list[Document], stem: str, at: str) -> Iterator[Example]:
-    asked = row.get("questions", [row] if row.get("question") is not None else [])
-    if not isinstance(asked, list):
-        raise RowError("questions must be a list of objects with question and answers")
-    for place, each in enumerate(asked):
-        here = "" if each is row else f"questions[{place}]."
-        if not isinstance(each, Mapping):
-            raise RowError(f"questions[{place}] must be an object with question and answers")
-        identity = each.get("id")
-        if identity is None or isinstance(identity, bool | list | dict):
-            identity = at if each is row else f"{at}:{place + 1}"
-        yield Example(
-            id=str(identity),
-            source=str(row.get("source") or stem),
-            question=_text(each.get("question"), f"{here}question"),
-            documents=tuple(_headed(document) for document in titled),
-            answers=_answers(each, here),
-            kind=str(each.get("kind") or "extractive"),
-            reasoning=str(each.get("reasoning") or ""),
-            group=at,
-            metadata={key: value for key, value in each.items() if key not in _TAKEN},
-        )
-
-
-def _headed(document: Document) -> str:
-    """A document as a prompt shows it: under its title, if it was given one."""
-    own = document.title != document.where
-    return f"{document.title}\n{document.text}" if own else document.text
-
-
-def _answers(row: Row, here: str) -> tuple[str, ...]:
-    given = [key for key in _ANSWERS if row.get(key) is not None]
-    if len(given) != 1:
-        raise RowError(f"{here}answers: one of answers (a list of texts) and answer is needed")
-    value = row[given[0]]
-    if given[0] == "answer":
-        value = [value]
-    if not isinstance(value, list) or not value:
-        raise RowError(f"{here}answers must be a list of texts, at least one")
-    return tuple(_text(each, f"{here}answers[{place}]") for place, each in enumerate(value))
-
-
-def _text(value: Any, key: str) -> str:
-    if not isinstance(value, str):
-        what = "is missing" if value is None else f"must be a text, is a {type(value).__name__}"
-        raise RowError(f"{key} {what}")
-    if not value.strip():
-        raise RowError(f"{key} must not be blank")
-    if _SURROGATE.search(value):
-        raise RowError(f"{key} has half of a surrogate pair; write the character whole")
-    return value

@@ -24,6 +24,7 @@ from qwenlong.data.rows import (
     Source,
     json_lines,
     of_row,
+    opened,
     parquet_rows,
 )
 from qwenlong.types import Example, InputError
@@ -79,9 +80,9 @@ class Snapshot:
         """
         if subset and subset not in self.subsets:
             raise InputError(f"subset={subset}: must be one of {', '.join(self.subsets)}")
-        opened = partial(self._opened, path)
-        rows = opened(subset)
-        return rows if self.join is None else self.join(rows, opened)
+        part_of = partial(self._opened, path)
+        rows = part_of(subset)
+        return rows if self.join is None else self.join(rows, part_of)
 
     def _opened(self, path: Path | None, subset: str) -> Rows:
         if path is None:
@@ -168,11 +169,8 @@ def json_rows(path: Path) -> Rows:
         InputError: there is no such file, or it is not JSON; after a fault in the middle of a list
             nobody knows where the next object begins.
     """
-    try:
-        with path.open("rb") as raw:
-            start = raw.read(_CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    with opened(path) as raw:
+        start = raw.read(_CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip()
     if start.startswith(b"["):
         return _listed(path)
     return json_lines(path)

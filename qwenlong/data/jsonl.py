@@ -1,185 +1,244 @@
-"""The user's own examples: one JSON object a line."""
+"""The user's own rows: lines of JSON with documents, with questions over them, or both.
+
+A line has ``documents`` (a list of texts or of ``{"title", "text"}``), or ``document``, ``context``
+or ``text`` (a text) and ``title``. It may have a question: ``question`` with ``answers`` (a list of
+texts) or ``answer`` (a text), without which only ``kind: format`` can do; and ``id`` (else the
+file's name and the line's number), ``source`` (else the file's name), ``kind``, ``reasoning``,
+``group`` and ``gold_documents`` (their places, from 0). ``questions`` is a list of such objects
+over the same documents, a group; what they do not say is as the line has it.
+
+What the kind takes stands in the line or in an object ``metadata``, which goes before, as in lines
+for ``qwenlong score``; every other key goes to the metadata. Blank lines are passed over.
+"""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator
-from itertools import islice
-from pathlib import Path
-from typing import Any, BinaryIO
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from qwenlong.config import SourceConfig
+from qwenlong.data.rows import Rejected, Row, RowError, json_lines, named, text_of
 from qwenlong.types import CountTokens, Example, InputError, Split
 
-_DOCUMENTS = ("documents", "context", "document")
+_ONE_TEXT = ("document", "context", "text")
+_DOCUMENTS = ("documents", *_ONE_TEXT)
 _ANSWERS = ("answers", "answer")
-_KNOWN = {"id", "source", "question", "kind", "reasoning", "metadata", *_DOCUMENTS, *_ANSWERS}
+_OF_THE_LINE = {"id", "questions", *_DOCUMENTS}
+_KNOWN = {"source", "question", "kind", "reasoning", "group", "gold_documents", "metadata"}
 _SCORED = {"response", "score"}
 """Of lines that ``qwenlong score`` reads or has written: no part of an example."""
+_TAKEN = _OF_THE_LINE | _KNOWN | _SCORED | {*_ANSWERS}
 ANSWERLESS = {"format"}
 """Kinds that compare with no gold answer."""
-_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A titled text of the user's."""
+
+    title: str
+    text: str
+    where: str
+    """Its file, within the folder, and the line or place of it in a JSONL file: unique."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a line of JSONL gives."""
+
+    where: str
+    documents: tuple[Document, ...]
+    examples: tuple[Example, ...]
 
 
 def read(
     spec: SourceConfig, split: Split, count_tokens: CountTokens, seed: int
-) -> Iterator[Example]:
-    """Yields the examples of ``spec.path`` in file order, at most ``spec.examples``.
-
-    A line needs ``question`` (text), ``documents`` (a list of texts) or ``context`` or
-    ``document`` (a text), and ``answers`` (a list of texts) or ``answer`` (a text), without which
-    only ``kind: format`` can do. It may have ``id`` (else the file's name and the line number),
-    ``kind``, ``reasoning`` and ``source`` (else the file's name). What the kind takes stands in
-    the line or in an object ``metadata``, which goes before, as in lines for ``qwenlong score``;
-    every other key goes to the metadata. Blank lines are passed over.
+) -> Iterator[Example | Rejected]:
+    """The examples of the file ``spec.path`` in its order; a line without a question is rejected.
 
     ``split`` is ignored, for training and held-out examples are separate files; ``count_tokens``
     and ``seed`` belong to the signature that all readers share.
 
     Raises:
-        InputError: ``path:line: …`` for the first line that is no such object.
+        InputError: there is no such file, or no line in it.
     """
     if spec.path is None:
         raise InputError(f"path={spec.path}: source jsonl needs the path of a JSONL file")
-    yield from islice(_examples(Path(spec.path)), spec.examples)
-
-
-def opened(path: Path) -> BinaryIO:
-    """The file, to be read line by line; only a line feed ends a line.
-
-    Raises:
-        InputError: it cannot be opened.
-    """
-    try:
-        return path.open("rb")
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def record_of(raw: bytes, number: int) -> dict[str, Any] | None:
-    """The JSON object in line ``number`` of a file; None for a blank line.
-
-    Raises:
-        InputError: there is none, and why; where, the caller knows.
-    """
-    try:
-        line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"not UTF-8 (byte {error.start + 1} of the line); save the file as UTF-8"
-        ) from None
-    if not line.strip():
-        return None
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"not JSON: {error.msg} at column {error.colno}") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"not JSON that can be read: {error}") from None
-    if not isinstance(record, dict):
-        raise InputError(f"a line must be a JSON object, not {_named(record)}")
-    return record
-
-
-def _examples(path: Path) -> Iterator[Example]:
-    lines: dict[str, int] = {}
-    for number, record in _records(path):
-        where = f"{path}:{number}"
-        example = _example(record, where, path.stem, number)
-        if example.id in lines:
-            raise InputError(
-                f"{where}: id {example.id!r} is already that of line {lines[example.id]}"
-            )
-        lines[example.id] = number
-        yield example
-    if not lines:
+    path = Path(spec.path)
+    empty = True
+    for item in lines(path, path.name):
+        empty = False
+        if isinstance(item, Rejected):
+            yield item
+        elif item.examples:
+            yield from item.examples
+        else:
+            yield Rejected(item.where, "question is missing")
+    if empty:
         raise InputError(f"{path}: the file is empty; one JSON object a line is needed")
 
 
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects with their lines' numbers; blank lines are passed over."""
-    with opened(path) as file:
-        for number, raw in enumerate(file, start=1):
-            try:
-                record = record_of(raw, number)
-            except InputError as error:
-                raise InputError(f"{path}:{number}: {error}") from None
-            if record is not None:
-                yield number, record
+def lines(path: Path, name: str) -> Iterator[Line | Rejected]:
+    """The lines of a file that is called ``name`` in what they are known by. Memory holds one.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    stem = PurePosixPath(name).with_suffix("").as_posix()
+    known: dict[str, str] = {}
+    for item in json_lines(path):
+        if isinstance(item, Rejected):
+            yield item
+            continue
+        where, row = item
+        number = where.rpartition(":")[2]
+        try:
+            line = _line(row, where, f"{stem}:{number}", path.stem)
+            for example in line.examples:
+                if known.setdefault(example.id, number) != number:
+                    told = f"id {example.id!r} is already that of line {known[example.id]}"
+                    raise RowError(told)
+            yield line
+        except RowError as error:
+            yield Rejected(where, str(error))
 
 
-def _example(record: dict[str, Any], where: str, stem: str, number: int) -> Example:
-    kind = _optional(record, "kind", where) or "extractive"
-    answerless = kind in ANSWERLESS and not any(record.get(key) for key in _ANSWERS)
-    return Example(
-        id=_identity(record, where) or f"{stem}:{number}",
-        source=_optional(record, "source", where) or stem,
-        question=_text(record.get("question"), "question", where),
-        documents=_texts(record, _DOCUMENTS, where),
-        answers=() if answerless else _texts(record, _ANSWERS, where),
-        kind=kind,
-        reasoning=_optional(record, "reasoning", where),
-        metadata=_metadata(record, where),
-    )
+def _line(row: Row, where: str, at: str, stem: str) -> Line:
+    titled = _titled(row, at)
+    texts = tuple(_headed(document) for document in titled)
+    examples = [
+        Example(
+            id=_identity(asked, here) or own,
+            source=_optional(asked, "source", here) or stem,
+            question=text_of(asked.get("question"), f"{here}question"),
+            documents=texts,
+            answers=_answers(asked, here),
+            kind=_kind(asked, here),
+            reasoning=_optional(asked, "reasoning", here),
+            gold_documents=_gold(asked, here, len(texts)),
+            group=_optional(asked, "group", here) or (at if here else ""),
+            metadata=_metadata(asked, here),
+        )
+        for asked, here, own in _asked(row, at)
+    ]
+    return Line(where, titled, tuple(examples))
 
 
-def _metadata(record: dict[str, Any], where: str) -> dict[str, Any]:
-    """What no other field is, with the line's own ``metadata`` over it."""
-    own = record.get("metadata")
+def _titled(row: Row, at: str) -> tuple[Document, ...]:
+    key = _one_of(row, _DOCUMENTS, "")
+    value = row[key]
+    title = _optional(row, "title", "")
+    if key != "documents":
+        return (Document(title or at, text_of(value, key), at),)
+    if not isinstance(value, list):
+        raise RowError(
+            f"documents must be a list of texts or of objects with title and text, not"
+            f" {named(value)}"
+        )
+    if not value:
+        raise RowError("documents=[]: at least one text is needed")
+    found = []
+    for place, each in enumerate(value):
+        key, own = f"documents[{place}]", title if len(value) == 1 else ""
+        if isinstance(each, Mapping):
+            own, each, key = _optional(each, "title", f"{key}."), each.get("text"), f"{key}.text"
+        here = f"{at}:{place + 1}"
+        found.append(Document(own or here, text_of(each, key), here))
+    return tuple(found)
+
+
+def _headed(document: Document) -> str:
+    """A document as a prompt shows it: under its title, if it was given one."""
+    own = document.title != document.where
+    return f"{document.title}\n{document.text}" if own else document.text
+
+
+def _asked(row: Row, at: str) -> Iterator[tuple[Row, str, str]]:
+    """Each question with what the line says of all, where it stands, and the id it has if none."""
+    if row.get("questions") is None:
+        if row.get("question") is not None:
+            yield row, "", at
+        return
+    if row.get("question") is not None:
+        raise RowError("has both question and questions; keep one of them")
+    if not isinstance(row["questions"], list):
+        raise RowError("questions must be a list of objects with question and answers")
+    shared = {key: value for key, value in row.items() if key not in _OF_THE_LINE}
+    for place, each in enumerate(row["questions"]):
+        here = f"questions[{place}]"
+        if not isinstance(each, Mapping):
+            raise RowError(f"{here} must be an object with question and answers")
+        if any(each.get(key) is not None for key in _DOCUMENTS):
+            raise RowError(f"{here} has documents; they stand in the line, for all its questions")
+        yield {**shared, **each}, f"{here}.", f"{at}:{place + 1}"
+
+
+def _answers(asked: Row, here: str) -> tuple[str, ...]:
+    if _kind(asked, here) in ANSWERLESS and not any(asked.get(key) for key in _ANSWERS):
+        return ()
+    key = _one_of(asked, _ANSWERS, here)
+    value = asked[key]
+    if key == "answer":
+        return (text_of(value, f"{here}answer"),)
+    if not isinstance(value, list):
+        raise RowError(f"{here}answers must be a list of texts, not {named(value)}")
+    if not value:
+        raise RowError(f"{here}answers=[]: at least one text is needed")
+    return tuple(text_of(each, f"{here}answers[{place}]") for place, each in enumerate(value))
+
+
+def _gold(asked: Row, here: str, count: int) -> tuple[int, ...]:
+    given = asked.get("gold_documents")
+    if given is None:
+        return ()
+    if not isinstance(given, list) or any(type(each) is not int for each in given):
+        raise RowError(f"{here}gold_documents must be a list of the documents' places, from 0")
+    beyond = [each for each in given if not 0 <= each < count]
+    if beyond:
+        raise RowError(
+            f"{here}gold_documents: there is no {beyond[0]} of {count} documents, from 0"
+        )
+    return tuple(sorted(set(given)))
+
+
+def _metadata(asked: Row, here: str) -> dict[str, Any]:
+    """What no other field is, with the row's own ``metadata`` over it."""
+    own = asked.get("metadata")
     if own is not None and not isinstance(own, dict):
-        raise InputError(f"{where}: metadata must be an object, not {_named(own)}")
-    rest = {key: value for key, value in record.items() if key not in _KNOWN | _SCORED}
+        raise RowError(f"{here}metadata must be an object, not {named(own)}")
+    rest = {key: value for key, value in asked.items() if key not in _TAKEN}
     if isinstance(rest.get("thinking"), bool):
         del rest["thinking"]  # said of a response; what kind format asks for is a text
-    return rest | (own or {})
+    metadata = rest | (own or {})
+    if "messages" in metadata:
+        raise RowError(
+            f"{here}messages are a chat, which source chat reads; or call them otherwise"
+        )
+    return metadata
 
 
-def _identity(record: dict[str, Any], where: str) -> str:
-    value = record.get("id")
+def _kind(asked: Row, here: str) -> str:
+    return _optional(asked, "kind", here) or "extractive"
+
+
+def _identity(asked: Row, here: str) -> str:
+    value = asked.get("id")
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    return _optional(record, "id", where)
+    return _optional(asked, "id", here)
 
 
-def _optional(record: dict[str, Any], key: str, where: str) -> str:
-    value = record.get(key)
-    return "" if value is None or value == "" else _text(value, key, where)
+def _optional(row: Row, key: str, here: str) -> str:
+    value = row.get(key)
+    return "" if value is None or value == "" else text_of(value, f"{here}{key}")
 
 
-def _texts(record: dict[str, Any], keys: tuple[str, ...], where: str) -> tuple[str, ...]:
-    """The list under ``keys[0]``, or the single text under one of the other keys."""
-    given = [key for key in keys if record.get(key) is not None]
+def _one_of(row: Row, keys: tuple[str, ...], here: str) -> str:
+    given = [key for key in keys if row.get(key) is not None]
     if not given:
-        raise InputError(f"{where}: {' or '.join(keys)} is missing")
+        raise RowError(f"{here}{' or '.join(keys)} is missing")
     if len(given) > 1:
-        raise InputError(f"{where}: has both {' and '.join(given)}; keep one of them")
-    key = given[0]
-    value = record[key]
-    if key != keys[0]:
-        return (_text(value, key, where),)
-    if not isinstance(value, list):
-        raise InputError(f"{where}: {key} must be a list of texts, not {_named(value)}")
-    if not value:
-        raise InputError(f"{where}: {key}=[]: at least one text is needed")
-    return tuple(_text(item, f"{key}[{index}]", where) for index, item in enumerate(value))
-
-
-def _text(value: Any, key: str, where: str) -> str:
-    if value is None:
-        raise InputError(f"{where}: {key} is missing")
-    if not isinstance(value, str):
-        raise InputError(f"{where}: {key} must be a text, not {_named(value)}")
-    if not value.strip():
-        raise InputError(f"{where}: {key}={value!r}: must not be blank")
-    if _SURROGATE.search(value):
-        raise InputError(f"{where}: {key} has half of a surrogate pair; write the character whole")
-    return value
-
-
-def _named(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
-    names |= {int: "a number", float: "a number", type(None): "null"}
-    return names[type(value)]
+        raise RowError(f"{here}has both {' and '.join(given)}; keep one of them")
+    return given[0]

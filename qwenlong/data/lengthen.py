@@ -18,10 +18,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from qwenlong.data.distractors import KINDS, Pool, answer_strings, drawn
+from qwenlong.data.distractors import Pool, drawn, unique
 from qwenlong.data.instructions import gold_of, numbered, rearranged
 from qwenlong.data.prompts import Renderer
-from qwenlong.data.words import folded
 from qwenlong.types import Example, InputError, Prompt
 
 LEAST = 0.98
@@ -55,7 +54,7 @@ def lengthened(
     seed: int,
     kind: str = "hard",
     depth: float | None = None,
-    filler: Pool | None = None,
+    filler: Callable[[], Pool] | None = None,
     finish: Callable[[Example], Example] = lambda example: example,
 ) -> Prompt:
     """``example`` over more documents, rendered: between 0.98 and 1.00 of ``tokens`` long.
@@ -69,17 +68,17 @@ def lengthened(
         pool: documents of the same source and side of the split, or running text.
         kind: which are taken, see ``distractors.drawn``.
         depth: of all gold documents, together; drawn for each where None.
-        filler: running text to go on with where the pool has too little.
+        filler: gives running text to go on with where the pool has too little.
         finish: what is done last, with the lengthened example; lengths are those after it.
 
     Raises:
         InputError: the pool is too small, or the example is longer already.
     """
-    _check(example, tokens, kind, depth)
+    _check(example, tokens, depth)
     plain = renderer.prompt(finish(example))
     if len(plain.ids) > tokens:
         raise InputError(
-            f"tokens={tokens}: example {example.id!r} already has {len(plain.ids)}; cut it first"
+            f"lengthen={tokens}: example {example.id!r} already has {len(plain.ids)}; cut it first"
         )
     if len(plain.ids) >= LEAST * tokens:
         return plain
@@ -89,7 +88,7 @@ def lengthened(
     mark = renderer.count_tokens("[100] ") if numbered(example) else 0
     enough = budget + budget // 8 + 64  # room for corrections
     loose, running = _supply(example, pool, kind, filler, draw, enough, mark)
-    _check_supply(example, pool, tokens, budget - slack, loose + running)
+    _check_supply(pool, tokens, budget - slack, loose + running)
     order = draw.random()
     for _ in range(_TRIES):
         taken = _filled(loose + running, budget, slack, renderer)
@@ -100,27 +99,25 @@ def lengthened(
             return prompt
         budget += missing
     raise InputError(
-        f"tokens={tokens}: example {example.id!r}: no cut of the last document gives a length"
-        f" from {tokens - slack} to {tokens}; ask for more tokens"
+        f"lengthen={tokens}: no cut of the last document gives a length from {tokens - slack} to"
+        f" {tokens}; ask for more tokens"
     )
 
 
-def _check(example: Example, tokens: int, kind: str, depth: float | None) -> None:
-    if kind not in KINDS:
-        raise InputError(f"kind={kind}: must be one of {', '.join(KINDS)}")
+def _check(example: Example, tokens: int, depth: float | None) -> None:
     if depth is not None and not 0 <= depth <= 1:
         raise InputError(f"depth={depth}: must be from 0 (first) to 1 (last)")
     if tokens < 1:
-        raise InputError(f"tokens={tokens}: must be at least 1")
+        raise InputError(f"lengthen={tokens}: must be at least 1")
     if not example.documents:
-        raise InputError(f"example {example.id!r}: has no document to lengthen")
+        raise InputError("lengthen: has no document to lengthen")
 
 
 def _supply(
     example: Example,
     pool: Pool,
     kind: str,
-    filler: Pool | None,
+    filler: Callable[[], Pool] | None,
     draw: Random,
     enough: int,
     mark: int,
@@ -132,7 +129,8 @@ def _supply(
     missing = enough - sum(piece.tokens for piece in first)
     if filler is None or missing <= 0:
         return first, []
-    return first, _taken(filler, drawn(filler, example, "text", draw), missing, mark)
+    text = filler()
+    return first, _taken(text, drawn(text, example, "text", draw), missing, mark)
 
 
 def _taken(pool: Pool, numbers: Iterator[int], enough: int, mark: int) -> list[Piece]:
@@ -143,14 +141,11 @@ def _taken(pool: Pool, numbers: Iterator[int], enough: int, mark: int) -> list[P
     return pieces
 
 
-def _check_supply(
-    example: Example, pool: Pool, tokens: int, needed: int, supply: Sequence[Piece]
-) -> None:
-    there = sum(piece.tokens for piece in supply)
-    if there < needed:
+def _check_supply(pool: Pool, tokens: int, needed: int, supply: Sequence[Piece]) -> None:
+    # One text for all examples of a source: it is also the reason by which they are counted.
+    if sum(piece.tokens for piece in supply) < needed:
         raise InputError(
-            f"tokens={tokens}: example {example.id!r} needs {needed} tokens of other documents;"
-            f" the pool has {there} in {len(supply)} that hold no answer and are not its own"
+            f"lengthen={tokens}: too few documents are not its own and hold no answer"
             f" ({sum(pool.tokens)} tokens in {len(pool.texts)} altogether): give more documents"
             " or running text"
         )
@@ -284,6 +279,5 @@ def _reached(pieces: Sequence[Piece], gold: Iterable[int]) -> list[float]:
 
 
 def _noted(example: Example, depths: list[float], tokens: int, kind: str) -> Example:
-    unique = any(map(folded, answer_strings(example)))
-    note = {"tokens": tokens, "kind": kind, "depths": depths, "unique": unique}
+    note = {"tokens": tokens, "kind": kind, "depths": depths, "unique": unique(example)}
     return replace(example, metadata={**example.metadata, "lengthened": note})

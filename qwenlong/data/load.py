@@ -6,11 +6,12 @@ from collections import Counter
 from dataclasses import replace
 from itertools import count, islice
 
-from qwenlong.config import DataConfig, SourceConfig
+from qwenlong.config import DataConfig
 from qwenlong.data import registry
 from qwenlong.data.rows import Rejected
-from qwenlong.data.stream import Rules, Side, Tally, held_out_groups, prompts_of, under
-from qwenlong.types import CountTokens, Example, InputError, Prompt, Split
+from qwenlong.data.splits import sides
+from qwenlong.data.stream import Rules, Seen, Tally, prompts_of
+from qwenlong.types import CountTokens, Example, InputError, Prompt
 
 HELD_OUT = 0.2
 """Share of a set's examples that is held out where a run both trains and evaluates on it."""
@@ -19,20 +20,26 @@ HELD_OUT = 0.2
 def load(data: DataConfig, part: str, rules: Rules) -> tuple[list[Prompt], list[str]]:
     """The prompts of ``data.<part>`` in the order of its sources, and what was left out, in words.
 
-    A set that stands in data.held_out and in another part, too, is parted by its documents.
+    What is read for data.held_out and for another part, too, is parted by its documents.
 
     Raises:
         InputError: a source cannot be read, or there is no example.
     """
-    split: Split = "held_out" if part == "held_out" else "train"
+    specs = {
+        name: {f"data.{name}.{i}": spec for i, spec in enumerate(getattr(data, name))}
+        for name in ("sft", "train", "held_out")
+    }
+    trained = {**specs["sft"], **specs["train"]}
+    count = rules.renderer.count_tokens
+    train, held_out = sides(trained, specs["held_out"], HELD_OUT, count, rules.seed)
     prompts: list[Prompt] = []
     notes: list[str] = []
-    for i, spec in enumerate(getattr(data, part)):
-        key = f"data.{part}.{i}"
+    seen: Seen = {}
+    for key, spec in specs[part].items():
         tally = Tally(spec.source)
-        with under(key):
-            groups = held_out_groups(spec, HELD_OUT, rules) if _is_parted(spec, data) else None
-            prompts += prompts_of(spec, Side(split, groups), rules, tally)
+        side = held_out[key] if part == "held_out" else train[key]
+        with registry.under(key):
+            prompts += prompts_of(spec, side, rules, tally, seen)
         notes += [f"{key} ({spec.source}): {told}" for told in tally.told()]
     if not prompts:
         if not getattr(data, part):
@@ -62,20 +69,8 @@ def sample(data: DataConfig, part: str, most: int, count: CountTokens, seed: int
     examples: list[Example] = []
     for i, spec in enumerate(getattr(data, part)):
         few = replace(spec, examples=min(spec.examples or most, most))
-        with under(f"data.{part}.{i}"):
+        with registry.under(f"data.{part}.{i}"):
             found = registry.items(few, "train", count, seed)
             known = (item for item in found if not isinstance(item, Rejected))
             examples += islice(known, most)
     return examples
-
-
-def _is_parted(spec: SourceConfig, data: DataConfig) -> bool:
-    if spec.source in registry.MADE or spec.source == "built":
-        return False
-    trained = {_identity(each) for each in (*data.sft, *data.train)}
-    held_out = {_identity(each) for each in data.held_out}
-    return _identity(spec) in trained & held_out
-
-
-def _identity(spec: SourceConfig) -> tuple[str, str | None, str | None]:
-    return spec.source, spec.path, spec.subset

@@ -1,11 +1,16 @@
 """From an example to the token ids that the policy reads, and to those it should answer.
 
 What is asked for and how is in ``instructions``; here it meets a tokenizer and its template.
+
+Only the template writes turns: a document, a question or an answer that spells out a token of its
+own, such as ``<|im_end|>``, has it encoded as the ordinary text that it is.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -16,11 +21,16 @@ from qwenlong.types import Example, Prompt
 SEPARATOR = "\n\n"
 """Between documents, and between them and the question."""
 THINK, END_THINK = "<think>", "</think>"
+_TAGS = frozenset({THINK, END_THINK})
 EMPTY_THINKING = f"{THINK}\n\n{END_THINK}\n\n"
 NO_THINK = "/no_think"
 """Qwen3's soft switch: words of the user that its policies were trained to obey."""
 _BATCH = 2**20
 """Characters that are tokenised at once: an encoding takes some hundred bytes a token."""
+_SHORT, _REMEMBERED = 512, 2**16
+"""Characters of a text whose count is remembered, and how many are: some 20 MB of English."""
+_MARK = "\ue000"
+"""Of private use: parts a text where a token must not be read."""
 
 
 class Renderer:
@@ -43,6 +53,7 @@ class Renderer:
         self.thinking = thinking is not False
         self._unreasoned = Renderer(tokenizer, thinking=False) if thinking is None else None
         self._counts: dict[str, int] = {}
+        self._markup = _markup(tokenizer)
         # R1's template ends a prompt with an open think block; Qwen3's leaves it to the policy.
         plain = _templated(tokenizer, [{"role": "user", "content": ""}])
         self._opens_thinking = plain.rstrip().endswith(THINK)
@@ -60,9 +71,14 @@ class Renderer:
 
     def count_tokens(self, text: str) -> int:
         """Tokens of ``text`` alone; sentences of synthetic documents recur, so it remembers."""
-        if text not in self._counts:
-            self._counts[text] = len(self.tokenizer.encode(text, add_special_tokens=False))
-        return self._counts[text]
+        if text in self._counts:
+            return self._counts[text]
+        count = len(self._plain(text))
+        if len(text) <= _SHORT:
+            if len(self._counts) >= _REMEMBERED:
+                self._counts.clear()
+            self._counts[text] = count
+        return count
 
     def count_documents(self, documents: Sequence[str]) -> list[int]:
         """Tokens that each document adds to a prompt, what parts it from the next included.
@@ -71,16 +87,20 @@ class Renderer:
         is remembered.
         """
         behind = self.count_tokens("x")
-        counts: list[int] = []
+        counts = [-behind] * len(documents)
         batch: list[str] = []
+        owners: list[int] = []
         characters = 0
-        for place, document in enumerate(documents, start=1):
-            batch.append(f"{document}{SEPARATOR}x")
+        for place, document in enumerate(documents):
+            parts = _parts(f"{document}{SEPARATOR}x", self._markup)
+            batch += parts
+            owners += [place] * len(parts)
             characters += len(document)
-            if characters >= _BATCH or place == len(documents):
+            if characters >= _BATCH or place == len(documents) - 1:
                 encoded = self.tokenizer(batch, add_special_tokens=False)["input_ids"]
-                counts.extend(len(ids) - behind for ids in encoded)
-                batch, characters = [], 0
+                for owner, ids in zip(owners, encoded, strict=True):
+                    counts[owner] += len(ids)
+                batch, owners, characters = [], [], 0
         return counts
 
     def prompt(self, example: Example) -> Prompt:
@@ -99,13 +119,26 @@ class Renderer:
         messages: Sequence[Mapping[str, str]] = example.metadata.get("messages", ())
         final = messages[-1]["content"] if messages else answer_text(example)
         text = f"{self._thoughts(example.reasoning)}{final}"
-        ids = self.tokenizer.encode(text, add_special_tokens=False)
-        return (*ids, self.tokenizer.eos_token_id)
+        return (*self._plain(text, thinking=True), self.tokenizer.eos_token_id)
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """Where each token of ``text`` alone begins and ends, in characters."""
-        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        return encoded["offset_mapping"]
+        offsets: list[tuple[int, int]] = []
+        before = 0
+        for part in _parts(text, self._markup):
+            encoded = self.tokenizer(part, add_special_tokens=False, return_offsets_mapping=True)
+            own = encoded["offset_mapping"]
+            offsets += [(before + low, before + high) for low, high in own] if before else own
+            before += len(part)
+        return offsets
+
+    def _plain(self, text: str, thinking: bool = False) -> list[int]:
+        """Ids of a text without a template, which may have think tags of its own."""
+        parts = _parts(text, self._markup - _TAGS if thinking else self._markup)
+        return [id for part in parts for id in self._ids_of(part)]
+
+    def _ids_of(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False)
 
     def _thoughts(self, reasoning: str) -> str:
         """What the policy writes before its answer, which the prompt may have begun or closed."""
@@ -124,8 +157,19 @@ class Renderer:
             last = messages[-1]
             content = f"{last['content']} {self._soft_switch}"
             messages = [*messages[:-1], {**last, "content": content}]
-        text = _templated(self.tokenizer, messages, self._switch) + self._suffix
-        return tuple(self.tokenizer.encode(text, add_special_tokens=False))
+        mark = _MARK
+        while any(mark in message["content"] for message in messages):
+            mark += _MARK
+        marked = [
+            {**each, "content": mark.join(_parts(each["content"], self._tokens_of(each["role"])))}
+            for each in messages
+        ]
+        text = _templated(self.tokenizer, marked, self._switch) + self._suffix
+        return tuple(id for part in text.split(mark) for id in self._ids_of(part))
+
+    def _tokens_of(self, role: str) -> frozenset[str]:
+        """What a turn must not spell out; an assistant's may think."""
+        return self._markup - _TAGS if role == "assistant" else self._markup
 
 
 def documents_text(example: Example) -> str:
@@ -134,6 +178,31 @@ def documents_text(example: Example) -> str:
         marked = (f"[{place}] {text}" for place, text in enumerate(example.documents, start=1))
         return SEPARATOR.join(marked)
     return SEPARATOR.join(example.documents)
+
+
+def _markup(tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
+    """The added tokens that give a prompt its form: special ones, think tags, the template's own.
+
+    R1's template writes turns in tokens that are not special. Other added tokens, such as those for
+    blanks or for words of a trade, are text.
+    """
+    template = str(tokenizer.chat_template)
+    added = [(str(token), token.special) for token in tokenizer.added_tokens_decoder.values()]
+    return frozenset(
+        text
+        for text, special in added
+        if len(text) > 1 and text.strip() and (special or text in _TAGS or text in template)
+    )
+
+
+def _parts(text: str, tokens: frozenset[str]) -> list[str]:
+    """The text, parted behind the first character of each of the ``tokens`` that stands in it."""
+    there = [re.escape(token) for token in tokens if token in text]
+    if not there:
+        return [text]
+    starts = re.finditer(f"(?={'|'.join(there)})", text)
+    cuts = [0, *(match.start() + 1 for match in starts), len(text)]
+    return [text[low:high] for low, high in pairwise(cuts)]
 
 
 def _templated(

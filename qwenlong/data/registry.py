@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from qwenlong.config import SourceConfig
 from qwenlong.data import built, documents, facts, hub, jsonl, recital, triplets
-from qwenlong.data.rows import Rejected, Source
+from qwenlong.data.hashes import key_of
+from qwenlong.data.rows import Rejected, RowError, Source
 from qwenlong.data.sources import (
     bamboo,
     convfinqa,
@@ -85,21 +88,53 @@ def names() -> list[str]:
     return sorted({*PUBLISHED, *MAKERS, *OWN})
 
 
-def items(spec: SourceConfig, split: Split, count: CountTokens, seed: int) -> Items:
+def known(spec: SourceConfig) -> None:
+    """
+    Raises:
+        InputError: there is no source of that name, no such subset, or no such corpus.
+    """
+    if spec.source not in (*OWN, *MAKERS, *PUBLISHED):
+        raise InputError(f"source={spec.source}: must be one of {', '.join(names())}")
+    subsets = PUBLISHED[spec.source].subsets if spec.source in PUBLISHED else ()
+    if subsets and spec.subset and spec.subset not in subsets:
+        raise InputError(f"subset={spec.subset}: must be one of {', '.join(subsets)}")
+    if spec.source in MAKERS:
+        _corpus(spec)
+
+
+def items(
+    spec: SourceConfig,
+    split: Split,
+    count: CountTokens,
+    seed: int,
+    note: Callable[[str], object] = lambda _: None,
+) -> Items:
     """Every example of a source in its order, and what is left out.
+
+    Args:
+        note: told what else there is to say.
 
     Raises:
         InputError: there is no such source, or not at that path.
     """
+    known(spec)
     if spec.source in OWN:
         yield from OWN[spec.source](spec, split, count, seed)
     elif spec.source in MAKERS:
-        yield from _made(spec, split, count, seed)
-    elif spec.source in PUBLISHED:
+        yield from _made(spec, split, count, seed, note)
+    else:
         path = Path(spec.path) if spec.path else None
         yield from hub.read(PUBLISHED[spec.source], path, spec.subset or "")
-    else:
-        raise InputError(f"source={spec.source}: must be one of {', '.join(names())}")
+
+
+@contextmanager
+def under(key: str) -> Iterator[None]:
+    """Names the source in its errors: ``key.path=…`` for its keys, ``key: …`` for its files."""
+    try:
+        yield
+    except InputError as error:
+        joint = "." if re.match(r"\w+=", str(error)) else ": "
+        raise InputError(f"{key}{joint}{error}") from None
 
 
 def needed(spec: SourceConfig) -> Path:
@@ -108,10 +143,20 @@ def needed(spec: SourceConfig) -> Path:
     return Path(spec.path)
 
 
-def _made(spec: SourceConfig, split: Split, count: CountTokens, seed: int) -> Items:
-    """A synthetic task in even steps of length; the splits draw from different seeds."""
+def _corpus(spec: SourceConfig) -> Path:
     if spec.corpus is None:
         raise InputError(f"corpus=null: source {spec.source} needs texts to hide its task in")
+    return Path(spec.corpus)
+
+
+def _made(
+    spec: SourceConfig,
+    split: Split,
+    count: CountTokens,
+    seed: int,
+    note: Callable[[str], object],
+) -> Items:
+    """A synthetic task in even steps of length; the splits draw from different seeds."""
     if spec.max_tokens is None or not 0 <= spec.min_tokens <= spec.max_tokens:
         raise InputError(
             f"max_tokens={spec.max_tokens}: source {spec.source} needs the length of its documents"
@@ -119,9 +164,8 @@ def _made(spec: SourceConfig, split: Split, count: CountTokens, seed: int) -> It
         )
     if spec.examples is None:
         raise InputError(f"examples=null: source {spec.source} needs a number of examples to make")
-    corpus, rejected = corpus_of(Path(spec.corpus), spec.language)
+    corpus, rejected = corpus_of(_corpus(spec), split, note, spec.language)
     yield from rejected
-    corpus = _part(corpus, split)
     steps = LENGTHS if spec.min_tokens else 1
     width = (spec.max_tokens - spec.min_tokens) / max(1, steps - 1)
     for step in range(steps):
@@ -133,21 +177,56 @@ def _made(spec: SourceConfig, split: Split, count: CountTokens, seed: int) -> It
         )
 
 
-def _part(corpus: Corpus, split: Split) -> Corpus:
-    """The splits share no text: the last fifth is the held-out split's."""
-    border = len(corpus.texts) * 4 // 5
-    texts = corpus.texts[border:] if split == "held_out" else corpus.texts[:border]
-    return replace(corpus, texts=texts)
+def corpus_of(
+    path: Path,
+    split: Split | None = None,
+    note: Callable[[str], object] = lambda _: None,
+    language: str = "",
+) -> tuple[Corpus, list[Rejected]]:
+    """The texts of a file or folder, of a split its own, and what is no text.
+
+    A fifth is the held-out split's. One plain text is running text and parted by place; of all
+    others a document is whole on one side, and so are those of the same words.
+
+    Raises:
+        InputError: it cannot be read, or cannot be parted.
+    """
+    corpus, rejected = _whole(path, language)
+    if corpus.left_out:
+        held = sum(len(text.text) for text in corpus.texts)
+        note(
+            f"corpus={path}: a sample of {held:,} of its {held + corpus.left_out:,} characters is"
+            " used"
+        )
+    if split is None:
+        return corpus, rejected
+    wholes = sorted({text.whole for text in corpus.texts})
+    if len(wholes) > 1:
+        held_out = set(wholes[: max(1, len(wholes) // 5)])
+        texts = [t for t in corpus.texts if (t.whole in held_out) == (split == "held_out")]
+    else:
+        border = len(corpus.texts) * 4 // 5
+        texts = [*(corpus.texts[border:] if split == "held_out" else corpus.texts[:border])]
+    if not texts:
+        raise InputError(f"corpus={path}: a single short text, which no two splits can share")
+    return replace(corpus, texts=tuple(texts)), rejected
 
 
-def corpus_of(path: Path, language: str = "") -> tuple[Corpus, list[Rejected]]:
-    """The texts of a file or folder: one plain text is running text, all others are documents."""
+def _whole(path: Path, language: str) -> tuple[Corpus, list[Rejected]]:
     if path.is_file() and path.suffix == ".txt":
+        start = b""
         try:
-            with path.open(encoding="utf-8-sig") as file:
+            with path.open("rb") as raw:
+                start = raw.read(4096)
+            with path.open(encoding=documents.encoding_of(start)) as file:
                 return of_running_text(file, language), []
         except UnicodeDecodeError as error:
-            raise InputError(f"corpus={path}: not UTF-8 (byte {error.start + 1})") from None
+            why = documents.undecoded(error.encoding, start)
+            raise InputError(f"corpus={path}: {why}") from None
+        except RowError as error:
+            raise InputError(f"corpus={path}: {error}") from None
+        except OSError as error:
+            raise InputError(f"corpus={path}: cannot be read: {error.strerror}") from None
     rejected: list[Rejected] = []
 
     def texts() -> Iterator[Text]:
@@ -155,9 +234,9 @@ def corpus_of(path: Path, language: str = "") -> tuple[Corpus, list[Rejected]]:
             if isinstance(item, Rejected):
                 rejected.append(item)
             else:
-                yield Text(item.title, item.text)
+                yield Text(item.title, item.text, whole=key_of(item.text))
 
     corpus = of_documents(texts())
     if not corpus.texts:
-        raise InputError(f"corpus={path}: no text is there")
+        raise InputError(f"corpus={path}: no txt, Markdown, HTML, PDF or JSONL with text is there")
     return corpus, rejected

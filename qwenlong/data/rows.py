@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from qwenlong.types import Example, InputError
+
+if TYPE_CHECKING:
+    from pyarrow import RecordBatch
 
 Row = Mapping[str, Any]
 LONGEST_LINE = 64 * 2**20
 """Bytes; a longer line is no row but a broken file, and is not held in memory."""
+SURROGATE = re.compile("[\ud800-\udfff]")
 _PIECE = 2**20
 
 
@@ -78,18 +84,51 @@ def json_lines(path: Path) -> Rows:
     Raises:
         InputError: there is no such file.
     """
-    with _opened(path) as file:
-        number = 0
-        while raw := file.readline(LONGEST_LINE + 1):
-            number += 1
+    with opened(path) as file:
+        for number, raw in enumerate(lines_of(file), start=1):
             where = f"{path}:{number}"
-            if len(raw) > LONGEST_LINE:
-                while raw and not raw.endswith(b"\n"):
-                    raw = file.readline(_PIECE)
-                yield Rejected(where, f"a line of more than {LONGEST_LINE:,} bytes")
-                continue
-            if raw.strip():
-                yield _row(raw, where, number == 1)
+            try:
+                record = record_of(raw, number)
+            except RowError as error:
+                yield Rejected(where, str(error))
+            else:
+                if record is not None:
+                    yield where, record
+
+
+def lines_of(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file; only a line feed ends one. Of too long a one the beginning."""
+    while raw := file.readline(LONGEST_LINE + 1):
+        rest = raw
+        while len(raw) > LONGEST_LINE and rest and not rest.endswith(b"\n"):
+            rest = file.readline(_PIECE)
+        yield raw
+
+
+def record_of(raw: bytes, number: int) -> dict[str, Any] | None:
+    """The JSON object in line ``number`` of a file; None for a blank line.
+
+    Raises:
+        RowError: there is none, and why.
+    """
+    if len(raw) > LONGEST_LINE:
+        raise RowError(f"a line of more than {LONGEST_LINE:,} bytes")
+    if not raw.strip():
+        return None
+    try:
+        # Some published files have raw control characters in their texts.
+        record = json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8"), strict=False)
+    except UnicodeDecodeError as error:
+        raise RowError(
+            f"not UTF-8 (byte {error.start + 1} of the line); save the file as UTF-8"
+        ) from None
+    except json.JSONDecodeError as error:
+        raise RowError(f"not JSON: {error.msg} at column {error.colno}") from None
+    except (ValueError, RecursionError) as error:
+        raise RowError(f"not JSON that can be read: {error}") from None
+    if not isinstance(record, dict):
+        raise RowError(f"must be an object, is {named(record)}")
+    return record
 
 
 def json_list(path: Path, at: Callable[[Any], Iterable[Any]] = list) -> Rows:
@@ -98,7 +137,7 @@ def json_list(path: Path, at: Callable[[Any], Iterable[Any]] = list) -> Rows:
     Raises:
         InputError: there is no such file, or it is not JSON.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         raw = file.read()
     try:
         whole = json.loads(raw.decode("utf-8-sig"), strict=False)
@@ -123,7 +162,7 @@ def csv_rows(path: Path) -> Rows:
     Raises:
         InputError: there is no such file, or it is not UTF-8.
     """
-    _opened(path).close()
+    opened(path).close()
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         try:
@@ -148,17 +187,38 @@ def parquet_rows(path: Path) -> Rows:
     import pyarrow
     from pyarrow import parquet
 
-    _opened(path).close()
+    opened(path).close()
     try:
         file = parquet.ParquetFile(path, pre_buffer=False)
-    except pyarrow.ArrowInvalid as error:
-        raise InputError(f"{path}: not Parquet: {error}") from None
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InputError(f"{path}: not Parquet: {_in_a_line(error)}") from None
     number = 0
-    # Of long documents a few rows at a time are megabytes already.
-    for batch in file.iter_batches(batch_size=8, use_threads=False):
-        for row in batch.to_pylist():
-            number += 1
-            yield f"{path}: row {number}", row
+    try:
+        # Of long documents a few rows at a time are megabytes already.
+        for batch in file.iter_batches(batch_size=8, use_threads=False):
+            for row in _batch_rows(batch):
+                number += 1
+                where = f"{path}: row {number}"
+                yield Rejected(where, row) if isinstance(row, str) else (where, row)
+    except (pyarrow.ArrowException, OSError) as error:
+        yield Rejected(
+            f"{path}: row {number + 1}",
+            f"from here on the file cannot be read, for it is damaged: {_in_a_line(error)}",
+        )
+
+
+def _batch_rows(batch: RecordBatch) -> list[Row | str]:
+    """The rows; in the place of one that cannot be read, why."""
+    try:
+        return list(batch.to_pylist())
+    except UnicodeDecodeError as error:
+        if batch.num_rows == 1:
+            return [f"has a text that is not UTF-8 (byte {error.start + 1} of it)"]
+    return [row for at in range(batch.num_rows) for row in _batch_rows(batch.slice(at, 1))]
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def files(path: Path, *suffixes: str) -> list[Path]:
@@ -175,7 +235,11 @@ def files(path: Path, *suffixes: str) -> list[Path]:
     return found
 
 
-def _opened(path: Path) -> Any:
+def opened(path: Path) -> BufferedReader:
+    """
+    Raises:
+        InputError: there is no such file, or it cannot be opened.
+    """
     try:
         return path.open("rb")
     except FileNotFoundError:
@@ -184,16 +248,25 @@ def _opened(path: Path) -> Any:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _row(raw: bytes, where: str, first: bool) -> tuple[str, Row] | Rejected:
-    try:
-        # Some published files have raw control characters in their texts.
-        record = json.loads(raw.decode("utf-8-sig" if first else "utf-8"), strict=False)
-    except UnicodeDecodeError as error:
-        return Rejected(where, f"not UTF-8 (byte {error.start + 1} of the line)")
-    except json.JSONDecodeError as error:
-        return Rejected(where, f"not JSON: {error.msg} at column {error.colno}")
-    except (ValueError, RecursionError) as error:
-        return Rejected(where, f"not JSON that can be read: {error}")
-    if not isinstance(record, dict):
-        return Rejected(where, f"must be an object, is a {type(record).__name__}")
-    return where, record
+def text_of(value: Any, key: str) -> str:
+    """The text under a key of a user's row, as it stands.
+
+    Raises:
+        RowError: it is no text, a blank one, or one that cannot be encoded.
+    """
+    if value is None:
+        raise RowError(f"{key} is missing")
+    if not isinstance(value, str):
+        raise RowError(f"{key} must be a text, not {named(value)}")
+    if not value.strip():
+        raise RowError(f"{key}={value!r}: must not be blank")
+    if SURROGATE.search(value):
+        raise RowError(f"{key} has half of a surrogate pair; write the character whole")
+    return value
+
+
+def named(value: Any) -> str:
+    """What a JSON value is, in words."""
+    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
+    names |= {int: "a number", float: "a number", type(None): "null"}
+    return names.get(type(value), f"a {type(value).__name__}")

@@ -64,8 +64,12 @@ def chat_tokenizer(path: str, key: str = "policy.path") -> PreTrainedTokenizerBa
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:
-        why = " ".join(str(error).split())[:200]
-        raise InputError(f"{key}={path}: no tokenizer there ({why})") from None
+        why = " ".join(str(error).split("http")[0].split())[:120]
+        raise InputError(
+            f"{key}={path}: no tokenizer there: neither a folder here nor a name on the hub that"
+            f" can be reached ({type(error).__name__}: {why} …); the initial_policy or policy of a"
+            " run will do"
+        ) from None
     if not tokenizer.chat_template:
         raise InputError(f"{key}={path}: its tokenizer has no chat template")
     return tokenizer

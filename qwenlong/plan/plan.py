@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from qwenlong.checks import check_rope
 from qwenlong.config import Config, EngineConfig, PolicyConfig, RlStage, SftStage
 from qwenlong.plan.engine import GIB, Engine, at_once, engine_of
 from qwenlong.plan.hardware import Card
@@ -20,6 +19,7 @@ from qwenlong.plan.time import (
     passes,
     training_seconds,
 )
+from qwenlong.stage_checks import check_rope
 from qwenlong.types import InputError
 
 PROCESS_GIB = {"learner": 0.5, "rollout": 1.5, "driver": 1.5}

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwenlong.checks import BALANCE
 from qwenlong.config import SamplerConfig
 from qwenlong.curricula.history import History
 from qwenlong.curricula.sampler import Sampler
+from qwenlong.stage_checks import BALANCE
 from tests.curricula.made import group, ids, prompt
 
 PROMPTS = [prompt(f"{i:02}") for i in range(13)]

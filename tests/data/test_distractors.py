@@ -51,6 +51,27 @@ def holds(text: str, example: Example) -> bool:
         ("محمد", "قال مُحَمَّد", True),
         ("!", "what!", False),
         ("12.5", "12 and 5", False),
+        ("5", "had FIVE boats", True),
+        ("five boats", "had 5 boats", True),
+        ("21", "Twenty-one of them", True),
+        ("twenty-one", "21 of them", True),
+        ("6", "sixty of them", False),
+        ("6", "twenty-six of them", True),  # rather too much than too little
+        ("15", "他有十五条船", True),
+        ("二十一", "there are 21", True),
+        ("one hundred", "all 100", True),
+        ("1", "one of them", False),  # stands everywhere, and is not promised
+        ("12,345", "12 345 casks", True),
+        ("12345", "12.345 Fässer", True),
+        ("12 May 2010", "on May 12, 2010", True),
+        ("May 12, 2010", "on the 12th of May, 2010", True),
+        ("12 May 2010", "2010-05-12", True),
+        ("2010年5月12日", "on 12.5.2010", True),
+        ("12 May 2010", "2010年5月12日", True),
+        ("3 September 2010", "Sept. 3, 2010", True),
+        ("12 May", "May 12th", True),
+        ("12 May 2010", "on May 13, 2010", False),
+        ("32 May 2010", "on May 32, 2010", False),
     ],
 )
 def test_answers_are_found_however_they_are_written(answer: str, text: str, held: bool) -> None:
@@ -113,7 +134,21 @@ def test_pools_know_each_text_once() -> None:
     second = Example("b", "m", "?", ("two", " "), ("x",))
     pool = pool_of(documents_of([first, second]), lambda texts: list(map(len, texts)))
     assert pool.texts == ("one", "two") and pool.tokens == (3, 3)
-    assert pool.groups == (frozenset("g"), frozenset("gb"))
+    assert pool.groups == (frozenset({"g", "? ?"}), frozenset({"g", "b", "? ?"}))
+
+
+def test_a_document_of_the_same_question_is_never_taken() -> None:
+    others = [("What is IT", "of the first"), ("What else?", "of the second")]
+    examples = [
+        Example(f"{n}", "m", question, (text,), ("x",), group=f"g{n}")
+        for n, (question, text) in enumerate(others)
+    ]
+    pool = pool_of(documents_of(examples), lambda texts: [1] * len(texts))
+    asked = Example("q", "m", "What is it?", ("own",), ("y",))
+    assert list(drawn(pool, asked, "random", Random(0))) == [1]
+    assert answer_strings(example_of("a", kind="list", aliases={"a": 3, "b": "cd"})) == (
+        "a", "3", "cd",
+    )  # fmt: skip
 
 
 def test_paragraphs() -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import tracemalloc
 from pathlib import Path
-from typing import Any
 
 import pypdf
 import pytest
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 from qwenlong.data import documents as module
-from qwenlong.data import rows
-from qwenlong.data.documents import Document, documents, examples
+from qwenlong.data.documents import documents, examples
+from qwenlong.data.jsonl import Document
+from qwenlong.data.registry import corpus_of
 from qwenlong.data.rows import Rejected
 from qwenlong.types import Example, InputError
 
@@ -168,94 +167,54 @@ def test_a_file_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.Monkey
     assert why(path) == "2,000 bytes; a document has at most 1,000: split it"
 
 
-def jsonl(tmp_path: Path, *lines: Any) -> Path:
-    path = tmp_path / "mine.jsonl"
-    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    return path
-
-
 def test_jsonl_gives_documents_and_questions(tmp_path: Path) -> None:
-    path = jsonl(
-        tmp_path,
+    """What a line may hold is tested in test_jsonl."""
+    (tmp_path / "b").mkdir()
+    lines: list[object] = [
         {"title": "Log", "text": "Calm."},
-        {"documents": ["One.", {"title": "T", "text": "Two."}], "question": "Who?", "answer": "A"},
-        {
-            "context": "Red.",
-            "source": "s",
-            "questions": [
-                {"question": "Which?", "answers": ["red", "Red"], "kind": "list", "metric": "iou"},
-                {"id": 7, "question": "B?", "answer": "b", "reasoning": "So."},
-            ],
-        },
-    )
-    assert list(documents(path)) == [
-        Document("Log", "Calm.", "mine.jsonl:1"),
-        Document("mine.jsonl:2:1", "One.", "mine.jsonl:2:1"),
-        Document("T", "Two.", "mine.jsonl:2:2"),
-        Document("mine.jsonl:3", "Red.", "mine.jsonl:3"),
+        {"text": "Red.", "question": "Which?", "answer": "red"},
+        {"text": 3},
+        [1],
     ]
-    assert list(examples(tmp_path)) == [
-        Example(
-            "mine.jsonl:2", "mine", "Who?", ("One.", "T\nTwo."), ("A",), group="mine.jsonl:2"
-        ),
-        Example(
-            "mine.jsonl:3:1", "s", "Which?", ("Red.",), ("red", "Red"), "list",
-            group="mine.jsonl:3", metadata={"metric": "iou"},
-        ),
-        Example(
-            "7", "s", "B?", ("Red.",), ("b",), reasoning="So.", group="mine.jsonl:3"
-        ),
-    ]  # fmt: skip
+    for name in ("mine.jsonl", "b/mine.jsonl"):
+        (tmp_path / name).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert [each.where for each in documents(tmp_path)] == [
+        *("b/mine:1", "b/mine:2", f"{tmp_path}/b/mine.jsonl:3", f"{tmp_path}/b/mine.jsonl:4"),
+        *("mine:1", "mine:2", f"{tmp_path}/mine.jsonl:3", f"{tmp_path}/mine.jsonl:4"),
+    ]
+    given = list(examples(tmp_path))
+    assert [each.id for each in given if isinstance(each, Example)] == ["b/mine:2", "mine:2"]
+    assert [each.why for each in given if isinstance(each, Rejected)] == [
+        "text must be a text, not a number",
+        "must be an object, is a list",
+    ] * 2
 
 
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        ({}, "has no text; one of documents, document, context, text is needed"),
-        ({"text": "a", "context": "b"}, "has context and text; one of"),
-        ({"text": 3}, "text must be a text, is a int"),
-        ({"text": " "}, "text must not be blank"),
-        ({"text": "\ud800"}, "text has half of a surrogate pair"),
-        ({"documents": "a"}, "documents must be a list of texts or of objects"),
-        ({"documents": []}, "documents must be a list of texts or of objects"),
-        ({"documents": [{"title": "a"}]}, "documents[0].text is missing"),
-        ({"text": "a", "question": "b"}, "answers: one of answers (a list of texts) and answer"),
-        ({"text": "a", "question": " ", "answer": "c"}, "question must not be blank"),
-        ({"text": "a", "question": "b", "answers": "c"}, "answers must be a list of texts"),
-        ({"text": "a", "question": "b", "answer": 4.5}, "answers[0] must be a text, is a float"),
-        ({"text": "a", "questions": {}}, "questions must be a list of objects"),
-        ({"text": "a", "questions": ["b"]}, "questions[0] must be an object"),
-        ({"text": "a", "questions": [{"answer": "b"}]}, "questions[0].question is missing"),
-        ([1], "must be an object, is a list"),
-    ],
-)
-def test_a_bad_line_is_named_and_the_others_are_kept(
-    tmp_path: Path, line: Any, reason: str
-) -> None:
-    good = {"text": "a", "question": "b", "answer": "c"}
-    path = jsonl(tmp_path, good, line, good)
-    for reader in (documents, examples):
-        first, bad, last = reader(path)
-        assert isinstance(bad, Rejected) and bad.where == f"{path}:2"
-        assert bad.why.startswith(reason)
-        assert not isinstance(first, Rejected) and not isinstance(last, Rejected)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_one_text_as_corpus_is_read_as_in_a_folder(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("Der Müller ging zum Fluss. Es war Nacht.\n\nDann kam er heim.\n", encoding)
+    alone, rejected = corpus_of(path)
+    assert not rejected and alone.running
+    folder, _ = corpus_of(tmp_path)
+    assert "\n\n".join(text.text for text in alone.texts) == folder.texts[0].text
 
 
-def test_a_line_of_200_mb_is_never_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "LONGEST_LINE", 2**23)
-    path = tmp_path / "mine.jsonl"
-    with path.open("wb") as file:
-        file.write(b'{"text": "')
-        for _ in range(200):
-            file.write(b"x" * 2**20)
-        file.write(b'"}\n{"text": "good"}\n')
-    tracemalloc.start()
-    bad, good = documents(path)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert isinstance(bad, Rejected) and "more than" in bad.why and bad.where == f"{path}:1"
-    assert isinstance(good, Document) and good.text == "good"
-    assert peak < 50 * 2**20
+def test_one_text_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    for raw, told in (
+        (b"caf\xe9", "not UTF-8, may be Windows-1252"),
+        ("北京是中国的首都和直辖市\n".encode("gb18030") * 400, "not UTF-8, may be GB18030"),
+        (b"\xff\xfea", "not UTF-16, as its first bytes say"),
+        (b"a\0b\0", "not a text: it has null bytes"),
+    ):
+        path.write_bytes(raw)
+        with pytest.raises(InputError, match=rf"corpus={path}: {told}"):
+            corpus_of(path)
+    path.unlink()
+    path.symlink_to("/proc/self/mem")
+    with pytest.raises(InputError, match=rf"corpus={path}: cannot be read: "):
+        corpus_of(path)
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"{DATA} is not there")

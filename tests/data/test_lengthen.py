@@ -61,7 +61,7 @@ def test_every_length_is_met_and_nothing_else_answers(
         more = added(example, longer.documents)
         assert len(more) == len(set(more)) > 0
         note = longer.metadata["lengthened"]
-        assert note["unique"] is (example.kind != "yes_no")
+        assert note["unique"] is (example.kind != "yes_no" and len(example.answers[0]) > 1)
         if note["unique"]:
             for text in more:
                 for answer in example.answers:
@@ -101,9 +101,11 @@ def test_a_small_pool_is_told_unless_there_is_running_text(
     hotpot: tuple[Example, ...], renderer: Renderer, book: Pool
 ) -> None:
     small = pool_of(documents_of(hotpot[:4]), renderer.count_documents)
-    with pytest.raises(InputError, match=r"tokens=32768: example .* needs \d+ tokens of other"):
+    with pytest.raises(
+        InputError, match=r"lengthen=32768: too few documents .* hold no answer \(\d+ tok"
+    ):
         lengthened(hotpot[0], small, renderer, 32_768, 0)
-    prompt = lengthened(hotpot[0], small, renderer, 32_768, 0, filler=book)
+    prompt = lengthened(hotpot[0], small, renderer, 32_768, 0, filler=lambda: book)
     assert 0.98 * 32_768 <= len(prompt.ids) <= 32_768
     # Running text runs on: its paragraphs stand in the book's order, but for one turn at its end.
     numbers = {text: number for number, text in enumerate(book.texts)}
@@ -168,6 +170,27 @@ def test_nothing_of_its_group_of_its_text_or_with_its_answer_is_taken(renderer: 
         assert text in "Annette Smithson is another: " + words or words.startswith(text)
 
 
+@pytest.mark.parametrize(
+    ("answers", "kind", "unique"),
+    [
+        (("Ann",), "extractive", True),
+        (("5",), "numeric", False),
+        (("红",), "extractive", False),
+        (("Ann", "B"), "list", False),
+        (("Ann", "!"), "list", False),
+        (("yes",), "yes_no", False),
+        (("B",), "choice", False),
+    ],
+)
+def test_what_is_too_short_is_not_promised_to_be_unique(
+    renderer: Renderer, answers: tuple[str, ...], kind: str, unique: bool
+) -> None:
+    pool = pool_of([("A calm sea. " * 400, "")], renderer.count_documents, False)
+    example = Example("q", "mine", "Who?", ("It is Ann.",), answers, kind)
+    longer = lengthened(example, pool, renderer, 600, 0, "random").example
+    assert longer.metadata["lengthened"]["unique"] is unique
+
+
 def test_numbered_citations_follow_their_passages(renderer: Renderer) -> None:
     example = Example(
         "q",
@@ -193,8 +216,7 @@ def test_what_cannot_be_is_refused(renderer: Renderer) -> None:
     example = Example("q", "mine", "Who?", ("It is Ann. " * 30,), ("Ann",))
     for arguments, message in (
         ((100, 0), "already has"),
-        ((0, 0), "tokens=0: must be at least 1"),
-        ((900, 0, "soft"), "kind=soft: must be one of hard, random, text"),
+        ((0, 0), "lengthen=0: must be at least 1"),
         ((900, 0, "random", 1.5), "depth=1.5: must be from 0"),
         ((900, 0, "hard"), "the pool has no index"),
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -100,6 +101,31 @@ def test_each_sort_of_contamination_is_counted_and_shown() -> None:
     assert overlap_text in text_of(1) and len(overlap_text.split()) == 13
 
 
+def test_templates_of_synthetic_questions_are_no_contamination() -> None:
+    template = (
+        "Begin with key {} and follow the chain of keys to the question at its end. Answer it."
+    )
+
+    def made(identity: str, key: str, seed: int) -> Example:
+        return replace(example_of(identity, template.format(key), text_of(seed)), source="keychain")
+
+    report = contamination([made("a", "x1", 0)], [made("b", "x2", 1), made("c", "X1", 2)])
+    assert (report.question_overlap, report.same_question, report.templates) == (0, 1, 2)
+    real = example_of("d", template.format("x3"), text_of(3))
+    assert contamination([real], [real]).question_overlap == 1
+
+
+def test_a_hidden_question_is_compared_as_what_it_was() -> None:
+    asked = example_of("a", f"Who is it, {text_of(5, 14)}?", text_of(0))
+    hidden = replace(
+        example_of("b", "Follow key 1.", text_of(1)), metadata={"hidden_question": asked.question}
+    )
+    other = replace(hidden, id="c", metadata={"hidden_question": "Who was it?"})
+    report = contamination([asked], [hidden, other])
+    assert (report.same_question, report.question_overlap) == (1, 1)
+    assert {found.second for found in report.found} == {"b"}
+
+
 @given(st.integers(0, 40), st.integers(0, 30))
 def test_thirteen_words_in_a_row_are_found_and_twelve_are_not(at: int, shared: int) -> None:
     words = text_of("shared", shared)
@@ -132,7 +158,7 @@ def test_nothing_at_all_is_clean() -> None:
 
 
 def test_memory_stays_flat() -> None:
-    """An example leaves some 5 KB, however long its document."""
+    """An example leaves some 2 KB, however long its document."""
 
     def peak(count: int) -> int:
         texts = [text_of(number, 400) for number in range(3)]
@@ -147,7 +173,7 @@ def test_memory_stays_flat() -> None:
         return found
 
     peak(2)  # fills the cache of words
-    assert peak(60) < peak(20) + 40 * 8_000
+    assert peak(36) < peak(12) + 24 * 8_000
 
 
 @pytest.mark.skipif(not HOTPOT.is_dir(), reason=f"{HOTPOT} is not there")

@@ -103,7 +103,7 @@ def test_convfinqa() -> None:
         "MRO, report of 2007, page 134",
         "weighted average exercise price per share | 2007: $ 60.94 | 2006: $ 37.84 | 2005: $ 25.14",
     ]
-    assert price.gold_documents == (1,) and price.group == "convfinqa:MRO/2007"
+    assert price.gold_documents == (1,) and price.group.startswith("convfinqa:")
     assert price.reasoning.endswith("exercise price? x0 = 60.94 - 25.14; x0 / 25.14")
 
     costs = one("convfinqa", "Double_HII/2017/page_104.pdf")

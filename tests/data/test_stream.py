@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from qwenlong.config import SourceConfig
+from qwenlong.config import DataConfig, SourceConfig
 from qwenlong.data.distractors import group_of, pool_of
+from qwenlong.data.load import load
 from qwenlong.data.prompts import Renderer
-from qwenlong.data.stream import Rules, Side, Tally, held_out_groups, prompts_of
+from qwenlong.data.splits import Side, sides
+from qwenlong.data.stream import Rules, Tally, prompts_of
 from qwenlong.data.synthesis.keychain import HIDEABLE, others_of, unhideable
 from qwenlong.data.words import folded
 from qwenlong.rewards.registry import score, verifier
 from qwenlong.types import Example, InputError, Prompt
-from tests.data.conftest import BOOK
 from tests.data.published import folder, whole
 
 TRAIN = Side("train")
@@ -160,12 +161,35 @@ def test_lengthened_copies_have_ids_of_their_own_and_one_group(rules: Rules) -> 
     ]
     for each in copies:
         assert list(map(group_of, each)) == list(map(group_of, plain))
-    held_out = {held_out_groups(spec, 0.2, rules) for spec in entries}
-    assert len(held_out) == 1
-    (groups,) = held_out
-    for split in ("train", "held_out"):
-        found = prompts(entries[1], rules, Side(split, groups))
-        assert {group_of(prompt.example) in groups for prompt in found} == {split == "held_out"}
+    specs = {str(number): spec for number, spec in enumerate(entries)}
+    train, held_out = sides(specs, specs, 0.2, len, 0)
+    assert len({side.held_out for side in (*train.values(), *held_out.values())}) == 1
+    found = [
+        {group_of(prompt.example) for prompt in prompts(replace(spec, examples=None), rules, side)}
+        for spec, side in ((entries[1], train["1"]), (entries[2], held_out["2"]))
+    ]
+    assert len(found[0]) == 80 and len(found[1]) == 20 and not found[0] & found[1]
+
+
+def test_repeats_are_found_over_a_list_but_a_length_of_its_own_is_none(rules: Rules) -> None:
+    rules = replace(rules, deduplicate=True)
+    short = sorted(len(prompt.ids) for prompt in prompts(hotpot(), rules))[50]
+    entries = [
+        hotpot(examples=9, max_tokens=short),
+        hotpot(examples=9, min_tokens=short + 1),
+        hotpot(examples=9),
+        hotpot(examples=9, lengthen=4_096),
+    ]
+    made, notes = load(DataConfig(train=entries), "train", rules)
+    plain = [prompt.example.id for prompt in made if "@" not in prompt.example.id]
+    assert len(plain) == len(set(plain)) == 27 and len(made) == 36
+    made, notes = load(DataConfig(train=[hotpot(), hotpot(), hotpot(examples=200)]), "train", rules)
+    assert len(made) == 100
+    assert notes == [
+        "data.train.1 (hotpotqa): 100 of 100 left out: repeats an earlier example",
+        "data.train.2 (hotpotqa): 100 of 100 left out: repeats an earlier example",
+        "data.train.2 (hotpotqa): 200 asked for, 0 are there",
+    ]
 
 
 def test_a_copy_cut_to_a_length_has_an_id_of_its_own_too(rules: Rules) -> None:
@@ -173,10 +197,3 @@ def test_a_copy_cut_to_a_length_has_an_id_of_its_own_too(rules: Rules) -> None:
     spec = hotpot(examples=3, lengthen=500)
     made = prompts(spec, rules)
     assert all(prompt.cut and prompt.example.id.endswith("@500") for prompt in made)
-
-
-def test_a_synthetic_source_is_lengthened_by_its_own_documents(rules: Rules) -> None:
-    spec = SourceConfig("needles", corpus=str(BOOK), examples=6, max_tokens=1_500, lengthen=4_096)
-    made = prompts(spec, rules)
-    assert len(made) == 6
-    assert all(0.98 * 4_096 <= len(prompt.ids) <= 4_096 for prompt in made)

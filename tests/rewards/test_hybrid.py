@@ -136,6 +136,17 @@ def test_all_are_asked_in_one_batch_and_keep_their_places() -> None:
     assert hybrid.score_all(rewards(judge), []) == []
 
 
+@pytest.mark.parametrize("kind", ["extractive", "choice", "official_choice", "numeric"])
+def test_a_judge_is_shown_the_question_behind_a_chain_of_keys(kind: str) -> None:
+    hidden = Example(
+        "e1", "docs", "Begin with key 0f and follow the chain.", (), ("B",), kind,
+        metadata={"hidden_question": "Who?", "options": ["Ada", "Bob"]},
+    )  # fmt: skip
+    show = judged.shown(kind)
+    assert show is not None and show.case(hidden).question.startswith("Who?")
+    assert "chain" not in show.case(hidden).question
+
+
 def test_unjudged_stop() -> None:
     with pytest.raises(UnjudgedError, match=r"example 'e1' of source 'docs'.*it says None"):
         scored(rewards(Fake(Bob=None), "max", "stop"), example(), said("Bob"))

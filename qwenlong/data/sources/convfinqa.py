@@ -2,7 +2,7 @@
 
 A page of an annual report and questions that follow on one another. The policy gets all of them,
 numbered, and is to answer the last. The page is named at the head of its documents and in the
-question, so that pages of other reports may stand beside it. Pages of one report are a group.
+question, so that other pages may stand beside it. A page is a group, as in FinQA.
 
 Answers are what a program of the last question computed, and its programs are the reasoning. A
 quotient is judged as a fraction where a percentage is asked for, and what was multiplied by 100
@@ -18,7 +18,7 @@ from pathlib import Path
 from qwenlong.data.rows import Row, RowError, Rows, Source, files, json_list
 from qwenlong.data.sources import tables
 from qwenlong.data.sources.fields import as_text, filled_list, text
-from qwenlong.data.sources.finqa import judged
+from qwenlong.data.sources.finqa import judged, page_of
 from qwenlong.types import Example
 
 _ID = re.compile(r"(?:Single|Double)_(([^/]+)/(\d{4}))/page_(\d+)\.pdf(?:-\d+)?")
@@ -64,7 +64,7 @@ def examples(row: Row) -> Iterator[Example]:
             for question, program in zip(questions, programs, strict=True)
         ),
         gold_documents=tuple(dict.fromkeys(gold)),
-        group=f"convfinqa:{report}",
+        group=f"convfinqa:{page_of(table)}",
         metadata={"question_id": name, "report": report, "page": page, "language": "en", **more},
     )
 

@@ -9,13 +9,14 @@ percentage is a fraction: 2.75566 is 275.6 %.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from qwenlong.data.rows import Row, RowError, Rows, Source, files, json_lines
 from qwenlong.data.sources import tables
 from qwenlong.data.sources.fields import filled_list, fingerprint, plain_number, text
+from qwenlong.data.words import folded
 from qwenlong.types import Example
 
 TOLERANCE = 0.005
@@ -47,15 +48,16 @@ def examples(row: Row) -> Iterator[Example]:
     if kind == "numeric" and 1 <= abs(float(answer)) < 10 and len(answer.partition(".")[2]) > 2:
         # A difference of two percentages has fewer decimals.
         more |= {"scale": "fraction"} if _PERCENT.search(question) else {}
+    page, table = _page(context)
     yield Example(
         id=text(row, "id"),
         source="finqa",
         question=question,
-        documents=(_page(context),),
+        documents=(page,),
         answers=(answer,),
         kind=kind,
         gold_documents=(0,),
-        group=f"finqa:{fingerprint(context)}",
+        group=f"finqa:{page_of(table)}",
         metadata={"question_id": row["id"], "language": "en", **more},
     )
 
@@ -70,8 +72,13 @@ def judged(answer: Any, question: str) -> tuple[str, str, dict[str, Any]]:
     return "numeric", number, {"rel_tolerance": TOLERANCE} if "." in number else {}
 
 
-def _page(context: str) -> str:
-    """The page with the lines of its table, ``|cell|cell|``, as those of all other tables."""
+def page_of(table: Sequence[Sequence[str]]) -> str:
+    """A report's page, known by its table's words: FinQA and ConvFinQA have the same pages."""
+    return fingerprint(folded(" ".join(cell for row in table for cell in row)))
+
+
+def _page(context: str) -> tuple[str, list[list[str]]]:
+    """The page with the lines of its table, ``|cell|cell|``, as those of all others; the table."""
     lines = context.split("\n")
     at = [number for number, each in enumerate(lines) if each.startswith("|")]
     if not at:
@@ -81,7 +88,7 @@ def _page(context: str) -> str:
         for each in lines[at[0] : at[-1] + 1]
     ]
     before, after = lines[: at[0]], lines[at[-1] + 1 :]
-    return "\n".join([*before, tables.text(table, head=1), *after])
+    return "\n".join([*before, tables.text(table, head=1), *after]), table
 
 
 SOURCE = Source(

@@ -44,7 +44,7 @@ PHRASES = {
             "What is the gate code of the place that keeps the {key}? Give the numbers of the"
             " passages that lead to it in brackets.",
         ),
-        'Passage {n} says: "{fact}"',
+        'A passage says: "{fact}"',
         "So the gate code is {value}.",
     ),
     "zh": Phrases(
@@ -59,7 +59,7 @@ PHRASES = {
             "存放“{key}”的地方，门禁码是什么？请像[1][2]这样注明所有依据的段落。",
             "哪个代码能打开存放“{key}”之处的门？请在方括号中给出所有相关段落的编号。",
         ),
-        "段落{n}写道：{fact}",
+        "有一段写道：{fact}",
         "因此，门禁码是{value}。",
     ),
 }
@@ -108,7 +108,8 @@ def _example(
     buried = bury(filler, rng, said, depths, tokens, banned, lambda n: label.format(n=n))
     needed = list(zip(buried.places, said, strict=True))[:hops][::-1]
     citations = sorted({place + 1 for place, _ in needed})
-    told = [phrases.says.format(n=place + 1, fact=fact) for place, fact in needed]
+    # Without numbers, which change where the passages are cut or lengthened.
+    told = [phrases.says.format(fact=fact) for _, fact in needed]
     told.append(phrases.so.format(value=drawn[0]))
     question = rng.choice(phrases.two if hops == 2 else phrases.one)
     return Example(

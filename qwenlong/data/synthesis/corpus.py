@@ -31,6 +31,8 @@ class Text:
     title: str
     text: str
     language: str = ""
+    whole: int = 0
+    """Of the document that it is a part of: a key, by which a split keeps its parts together."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Corpus:
 
     texts: tuple[Text, ...]
     running: bool = False
+    left_out: int = 0
+    """Characters that there was no room for."""
 
 
 def of_documents(documents: Iterable[Text], most: int = MOST_CHARACTERS) -> Corpus:
@@ -46,7 +50,8 @@ def of_documents(documents: Iterable[Text], most: int = MOST_CHARACTERS) -> Corp
 
     A long document becomes several texts, "Title", "Title (2)" and so on.
     """
-    return Corpus(_bounded((part for text in documents for part in _parts(text)), most))
+    kept, left_out = _bounded((part for text in documents for part in _parts(text)), most)
+    return Corpus(kept, left_out=left_out)
 
 
 def of_running_text(
@@ -58,7 +63,8 @@ def of_running_text(
         lines: such as an open file, or one string a paragraph with blank ones between.
     """
     texts = (Text("", paragraph, language) for paragraph in _paragraphs(lines, language))
-    return Corpus(_bounded((part for text in texts for part in _parts(text)), most), running=True)
+    kept, left_out = _bounded((part for text in texts for part in _parts(text)), most)
+    return Corpus(kept, True, left_out)
 
 
 def sentence_ends(text: str) -> tuple[int, ...]:
@@ -124,7 +130,7 @@ def _parts(text: Text) -> Iterator[Text]:
         end = start + _cut(whole[start : start + LONGEST_TEXT + 1])
         named = f"{title} ({number})" if title and number > 1 else title
         if part := whole[start:end].strip():
-            yield Text(named, part, text.language)
+            yield Text(named, part, text.language, text.whole)
             number += 1
         start = end
 
@@ -140,14 +146,16 @@ def _cut(window: str) -> int:
     return LONGEST_TEXT
 
 
-def _bounded(texts: Iterable[Text], most: int) -> tuple[Text, ...]:
-    """As many texts as ``most`` characters hold, sampled evenly, in their order."""
+def _bounded(texts: Iterable[Text], most: int) -> tuple[tuple[Text, ...], int]:
+    """As many texts as ``most`` characters hold, sampled evenly, in their order; what they left."""
     rng = Random("corpus")
     kept: list[tuple[float, int, Text]] = []
-    size = 0
+    size = left_out = 0
     for number, text in enumerate(texts):
         heappush(kept, (rng.random(), number, text))
         size += len(text.text)
         while size > most:
-            size -= len(heappop(kept)[2].text)
-    return tuple(text for _, _, text in sorted(kept, key=lambda entry: entry[1]))
+            dropped = len(heappop(kept)[2].text)
+            size -= dropped
+            left_out += dropped
+    return tuple(text for _, _, text in sorted(kept, key=lambda entry: entry[1])), left_out

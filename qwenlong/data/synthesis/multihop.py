@@ -227,7 +227,10 @@ def _next(
             continue
         if not naming or _named_in(cut.text, titles, filler.language):
             return cut
-    raise InputError("the corpus has too few titles that differ for questions over links")
+    raise InputError(
+        "the corpus has too few titles that differ for questions over links; a title is a"
+        f" document's first line or file name of {_SHORTEST['en']} to {_LONGEST} signs"
+    )
 
 
 def _made_up(language: str, rng: Random) -> str:

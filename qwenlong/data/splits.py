@@ -1,0 +1,210 @@
+"""What is trained on and what is held out, kept apart by documents.
+
+Examples hang together that have a document in common, under whatever name (its folded words are
+the same), or a group; so do those that others join. What hangs together stays on one side. Where
+training and the held-out part read different rows, training does without those that have a
+document of the other. Of the sources, read once, hashes are held in memory, no text.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from qwenlong.config import SourceConfig
+from qwenlong.data import registry
+from qwenlong.data.distractors import group_of
+from qwenlong.data.hashes import key_of, raw_digest
+from qwenlong.data.sources.fields import joined_groups
+from qwenlong.types import CountTokens, Example, Split
+
+
+@dataclass(frozen=True)
+class Side:
+    """The part of a source that a split may use."""
+
+    split: Split
+    held_out: frozenset[int] | None = None
+    """Hashes of the groups of the held-out split; None: the source is not parted."""
+    closed: frozenset[int] = frozenset()
+    """Keys of what the held-out split has, of which this side must have nothing."""
+    again: bool = False
+    """The other side reads the same rows, and counts those that are broken."""
+    note: str = ""
+
+    def has(self, example: Example) -> bool:
+        if self.held_out is None:
+            return True
+        return (_hash(group_of(example)) in self.held_out) == (self.split == "held_out")
+
+    def leaks(self, example: Example) -> bool:
+        return bool(self.closed) and not self.closed.isdisjoint(_keys(example))
+
+
+def sides(
+    train: Mapping[str, SourceConfig],
+    held_out: Mapping[str, SourceConfig],
+    share: float,
+    count: CountTokens,
+    seed: int,
+) -> tuple[dict[str, Side], dict[str, Side]]:
+    """The sides of the sources for training, and of those for the held-out split.
+
+    A source is parted where its rows are read for both: of each, about ``share`` of the examples
+    are held out. They are taken in the order of a hash while they fit, so that examples which
+    hang together and are more than that are never held out, and no seed changes them.
+
+    Args:
+        train, held_out: sources by the key that an error names.
+
+    Raises:
+        InputError: a source cannot be read.
+    """
+    if not held_out or not train:
+        return {key: Side("train") for key in train}, {key: Side("held_out") for key in held_out}
+    rows: dict[_Identity, _Rows] = {}
+    both: tuple[tuple[Split, Mapping[str, SourceConfig]], ...]
+    both = ("train", train), ("held_out", held_out)
+    for split, specs in both:
+        for key, spec in specs.items():
+            identity = _identity(spec, split)
+            if spec.source not in registry.MADE and identity not in rows:
+                with registry.under(key):
+                    rows[identity] = _read(registry.items(spec, split, count, seed))
+    ours = {_identity(spec, "train") for spec in train.values()} & rows.keys()
+    theirs = {_identity(spec, "held_out") for spec in held_out.values()} & rows.keys()
+    parted = _parted(rows, ours, theirs)
+    chosen = _chosen({each: rows[each] for each in sorted(parted, key=str)}, share)
+    closed = {each: _closed(each, rows, theirs, chosen) for each in ours}
+    same = {_inputs(spec) for spec in train.values() if spec.source != "built"}
+    first: dict[str, Side] = {}
+    second: dict[str, Side] = {}
+    for key, spec in train.items():
+        at = _identity(spec, "train")
+        first[key] = Side("train", chosen.get(at), closed.get(at, frozenset()))
+    for key, spec in held_out.items():
+        at = _identity(spec, "held_out")
+        note = rows[at].told(chosen[at], share) if at in chosen else ""
+        second[key] = Side("held_out", chosen.get(at), again=_inputs(spec) in same, note=note)
+    return first, second
+
+
+_Identity = tuple[str, str | None, str | None, Split]
+
+
+@dataclass
+class _Rows:
+    """What is kept of a source: hashes."""
+
+    examples: set[int] = field(default_factory=set)
+    sizes: Counter[int] = field(default_factory=Counter)
+    """Examples of each group."""
+    keys: dict[int, set[int]] = field(default_factory=dict)
+    """What each group has that others may have, too."""
+
+    def told(self, held_out: frozenset[int], share: float) -> str:
+        count = sum(self.sizes[group] for group in held_out)
+        told = f"{count} of {self.sizes.total()} held out, the rest is for training"
+        if count < share * self.sizes.total() / 2:
+            told += "; the others hang together by their documents"
+        return told
+
+
+def _identity(spec: SourceConfig, split: Split) -> _Identity:
+    return spec.source, spec.path, spec.subset, split if spec.source == "built" else "train"
+
+
+def _inputs(spec: SourceConfig) -> tuple[str | None, ...]:
+    return spec.source, spec.path, spec.subset, spec.corpus
+
+
+def _read(items: Iterable[Example | object]) -> _Rows:
+    rows = _Rows()
+    for item in items:
+        if isinstance(item, Example):
+            group, keys = _hash(group_of(item)), set(_keys(item))
+            rows.examples.add(key_of(item.question, *map(str, sorted(keys))))
+            rows.sizes[group] += 1
+            rows.keys.setdefault(group, set()).update(keys)
+    return rows
+
+
+def _keys(example: Example) -> Iterator[int]:
+    """Its documents, and the name in its group, "set:name", if it is a published set's: two sets
+    may have it in common, while any other name is of its file."""
+    yield from map(_key, example.documents)
+    source, _, name = example.group.partition(":")
+    if source in registry.PUBLISHED:
+        yield _hash(name)
+
+
+_key = lru_cache(maxsize=32)(key_of)
+"""Questions over the same documents come one after the other."""
+
+
+def _hash(name: str) -> int:
+    return int.from_bytes(raw_digest(name))
+
+
+def _parted(
+    rows: Mapping[_Identity, _Rows], ours: set[_Identity], theirs: set[_Identity]
+) -> set[_Identity]:
+    """Sources that are read for both splits, from wherever: most rows of one are the other's."""
+    parted: set[_Identity] = set()
+    for one in ours:
+        for other in theirs:
+            if "built" in (one[0], other[0]):
+                continue  # a built set is parted already
+            first, second = rows[one].examples, rows[other].examples
+            if one == other or 2 * len(first & second) > min(len(first), len(second)):
+                parted |= {one, other}
+    return parted
+
+
+def _chosen(rows: Mapping[_Identity, _Rows], share: float) -> dict[_Identity, frozenset[int]]:
+    """Of each source the groups that are held out."""
+    listed = list(rows.values())
+    shared = {
+        f"{place} {group:x}": map(str, keys)
+        for place, each in enumerate(listed)
+        for group, keys in each.keys.items()
+    }
+    together: dict[str, list[tuple[int, int]]] = {}
+    for name, first in joined_groups(shared).items():
+        place, _, group = name.partition(" ")
+        together.setdefault(first, []).append((int(place), int(group, 16)))
+    room = [share * each.sizes.total() for each in listed]
+    chosen: list[set[int]] = [set() for _ in listed]
+    for members in sorted(together.values(), key=lambda each: min(group for _, group in each)):
+        sizes: Counter[int] = Counter()
+        for at, member in members:
+            sizes[at] += listed[at].sizes[member]
+        if any(size > room[at] for at, size in sizes.items()):
+            continue
+        for at, member in members:
+            chosen[at].add(member)
+        for at, size in sizes.items():
+            room[at] -= size
+    return dict(zip(rows, map(frozenset, chosen), strict=True))
+
+
+def _closed(
+    one: _Identity,
+    rows: Mapping[_Identity, _Rows],
+    theirs: set[_Identity],
+    chosen: Mapping[_Identity, frozenset[int]],
+) -> frozenset[int]:
+    """What a source for training shares with the held-out split; what was parted does not."""
+    own: set[int] = set().union(*rows[one].keys.values())
+    closed: set[int] = set()
+    for other in theirs:
+        if one in chosen and other in chosen:
+            continue
+        if one[0] == other[0] == "built" and one[1] == other[1]:
+            continue
+        for group, keys in rows[other].keys.items():
+            if other not in chosen or group in chosen[other]:
+                closed |= own & keys
+    return frozenset(closed)
