@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,9 @@ from qwenlong.data import facts
 from qwenlong.data.prompts import training_texts
 from qwenlong.model.tiny import build_tiny
 from qwenlong.types import Example
+from tests.command import Command
 
+WHOLE_RUNS = ("test_end_to_end", "test_engine", "test_mix")
 WINDOW = 256
 TINY = TinyConfig(layers=2, hidden=64, intermediate=128, heads=2, kv_heads=1)
 
@@ -64,3 +67,21 @@ def tiny_moe_policy(tmp_path_factory: pytest.TempPathFactory, tiny_policy: Path)
 @pytest.fixture(scope="session")
 def tokenizer(tiny_policy: Path) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(tiny_policy)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Command]]:
+    commands: list[Command] = []
+
+    def start(*arguments: str) -> Command:
+        commands.append(Command(tmp_path_factory.mktemp("output"), *arguments))
+        return commands[-1]
+
+    yield start
+    for command in commands:
+        command.clean_up()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole runs first: of the files that two cores share, the longest is not to come last."""
+    items.sort(key=lambda item: not any(name in item.nodeid for name in WHOLE_RUNS))

@@ -1,0 +1,69 @@
+"""The command line as a user has it, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+MARK = "QWENLONG_TEST_RUN"
+"""In the environment of a run and of all that it starts, so that what it leaves is found."""
+
+
+class Command:
+    """The command line in a process of its own."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.mark = uuid.uuid4().hex
+        self.output = folder / f"output-{self.mark}"
+        # Tests in the background of a script have Ctrl-C ignored, and the command would inherit it.
+        code = (
+            "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+            " from qwenlong.cli import main; main()"
+        )
+        with self.output.open("w") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", code, *arguments],
+                cwd=ROOT, env={**os.environ, MARK: self.mark}, stdout=file,
+                stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+
+    def left(self) -> list[str]:
+        """Processes of this command that still run."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                ours = f"{MARK}={self.mark}".encode() in (process / "environ").read_bytes()
+                zombie = "State:\tZ" in (process / "status").read_text()
+                if ours and not zombie:
+                    name = (process / "cmdline").read_text().replace("\0", " ")
+                    found.append(f"{process.name} {name[:100]}")
+            except OSError:
+                continue
+        return found
+
+    def wait_for(self, what: Callable[[], object], timeout_s: float = 240) -> None:
+        end = time.monotonic() + timeout_s
+        while not what():
+            assert self.process.poll() is None, self.output.read_text()
+            assert time.monotonic() < end, self.output.read_text()
+            time.sleep(0.05)
+
+    def ended(self, timeout_s: float = 400) -> int:
+        """The exit code, once nothing is left running."""
+        code = self.process.wait(timeout_s)
+        end = time.monotonic() + 30
+        while (left := self.left()) and time.monotonic() < end:
+            time.sleep(0.2)
+        assert not left
+        return code
+
+    def clean_up(self) -> None:
+        for line in self.left():
+            os.kill(int(line.split()[0]), signal.SIGKILL)
