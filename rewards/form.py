@@ -9,8 +9,7 @@
 - ``json_schema``: what follows the thinking is JSON that fits the schema (draft 2020-12), by
   itself, in one fenced block, or as the answer after the marker. NaN, repeated keys, more than
   ``_CHARACTERS`` characters, ``_NODES`` values, ``_DEPTH`` levels or ``_DIGITS`` digits are no JSON
-  here. References to other documents and ``patternProperties`` are refused, and a ``pattern`` is
-  matched in linear time: see ``text/pattern`` for what it cannot have.
+  here; ``text/schema`` says what a schema cannot have.
 - ``min_characters``, ``max_characters``: of what follows the thinking, without the space around it.
 - ``answer_line``: true: the answer is stated after a marker ("Therefore, the answer is …",
   ``\\boxed{…}``, "Answer: …"), not only in a last line.
@@ -22,13 +21,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
-
-import jsonschema  # type: ignore[import-untyped]
-import referencing
-import referencing.exceptions
-import referencing.jsonschema
 
 from qwenlong.rewards.text.answer import (
     LAST_LINE,
@@ -38,20 +32,14 @@ from qwenlong.rewards.text.answer import (
     extract,
     shown,
 )
-from qwenlong.rewards.text.pattern import Budget, compiled, found
+from qwenlong.rewards.text.schema import check_schema, misfit
 from qwenlong.types import Example, Score
 
 NAME = "format"
 PARTS = ("thinking", "json_schema", "min_characters", "max_characters", "answer_line")
 # What jsonschema validates in some 20 ms.
 _CHARACTERS, _NODES, _DEPTH, _DIGITS = 20_000, 1000, 32, 300
-_VISITS = 30_000
 _FENCED = re.compile(r"```[a-zA-Z]{0,9}[ \t]{0,9}\n(.*?)\n[ \t]{0,9}```", re.DOTALL)
-# jsonschema's own compares every pair, a second for a thousand items.
-_Validator = jsonschema.validators.extend(
-    jsonschema.Draft202012Validator,
-    {"uniqueItems": lambda _validator, wanted, items, _schema: _repeated(wanted, items)},
-)
 
 
 def check(example: Example) -> None:
@@ -71,7 +59,7 @@ def check(example: Example) -> None:
     if asked.get("answer_line", True) is not True:
         raise ValueError(f"answer_line={asked['answer_line']!r}: must be true or left out")
     if "json_schema" in asked:
-        _check_schema(asked["json_schema"])
+        check_schema(asked["json_schema"])
 
 
 def score(example: Example, response: str, thinking: bool = True) -> Score:
@@ -142,28 +130,10 @@ def _fits(response: str, text: str, schema: Mapping[str, Any] | bool) -> str:
             )
         except (ValueError, RecursionError):
             continue
-        why = _too_much(value) or _misfit(value, schema)
+        why = _too_much(value) or misfit(value, schema)
         if not why:
             return ""
     return why
-
-
-def _misfit(value: Any, schema: Mapping[str, Any] | bool) -> str:
-    """In words, where ``value`` does not fit; empty where it does."""
-    cls, budget = _Validator, Budget(_VISITS)
-    if next(_values(schema, "pattern"), None) is not None:
-        cls = jsonschema.validators.extend(
-            cls, {"pattern": lambda _, wanted, text, __: _unmatched(wanted, text, budget)}
-        )
-    # An empty registry: nothing is fetched over the network.
-    validator = cls(schema, registry=referencing.Registry())
-    try:
-        error = next(validator.iter_errors(value), None)
-    except (RecursionError, referencing.exceptions.Unresolvable) as broken:
-        return f"the schema cannot be followed: {shown(str(broken))}"
-    if budget.left < 0:  # beneath "not", a pattern without a result would hold
-        return "the pattern takes too long"
-    return "" if error is None else f"{error.json_path}: {shown(error.message)}"
 
 
 def _too_much(value: Any) -> str:
@@ -204,73 +174,6 @@ def _int(digits: str) -> int:
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON")
-
-
-def _repeated(wanted: bool, items: Any) -> Iterator[jsonschema.ValidationError]:
-    if wanted and isinstance(items, list):
-        keys = {json.dumps(_same(item), sort_keys=True) for item in items}
-        if len(keys) < len(items):
-            yield jsonschema.ValidationError("an item is repeated")
-
-
-def _unmatched(pattern: str, text: Any, budget: Budget) -> Iterator[jsonschema.ValidationError]:
-    if not isinstance(text, str):
-        return
-    matched = found(compiled(pattern), text, budget)
-    if matched is None:
-        yield jsonschema.ValidationError("the pattern takes too long")
-    elif not matched:
-        yield jsonschema.ValidationError(f"{shown(text)!r} does not match {shown(pattern)!r}")
-
-
-def _same(value: Any) -> Any:
-    """1.0 as 1, which are equal in a schema."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, dict):
-        return {key: _same(child) for key, child in value.items()}
-    return [_same(child) for child in value] if isinstance(value, list) else value
-
-
-def _check_schema(schema: Any) -> None:
-    if not isinstance(schema, Mapping | bool):
-        raise ValueError(f"json_schema={schema!r}: must be a JSON schema, an object")
-    try:
-        _Validator.check_schema(schema)
-        json.dumps(schema)
-    except (jsonschema.SchemaError, TypeError) as error:
-        told = getattr(error, "message", str(error))
-        raise ValueError(f"json_schema: must be a schema of draft 2020-12; {told}") from None
-    if next(_values(schema, "patternProperties"), None) is not None:
-        raise ValueError("json_schema: patternProperties cannot be used here")
-    for pattern in _values(schema, "pattern"):
-        if isinstance(pattern, str):
-            compiled(pattern)
-    contents = referencing.Resource.from_contents(
-        schema, default_specification=referencing.jsonschema.DRAFT202012
-    )
-    resolver = referencing.Registry().with_resource("", contents).resolver()
-    references = [*_values(schema, "$ref"), *_values(schema, "$dynamicRef")]
-    for reference in (each for each in references if isinstance(each, str)):
-        try:
-            if reference.startswith("#"):
-                resolver.lookup(reference)
-                continue
-        except referencing.exceptions.Unresolvable:
-            pass
-        raise ValueError(f"json_schema: $ref {reference!r} must be to a part of itself")
-
-
-def _values(schema: Any, wanted: str) -> Iterator[Any]:
-    """What stands under a key, wherever it is in ``schema``."""
-    if isinstance(schema, Mapping):
-        for key, child in schema.items():
-            if key == wanted:
-                yield child
-            yield from _values(child, wanted)
-    elif isinstance(schema, list | tuple):
-        for child in schema:
-            yield from _values(child, wanted)
 
 
 def _at_least(_response: str, text: str, wanted: int) -> str:

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwenlong.rewards.form import check, score
-from qwenlong.rewards.text.pattern import Budget, compiled, found
 from qwenlong.types import Example
 
 SCHEMA = {
@@ -159,24 +158,89 @@ def test_schemas_that_can_be_read() -> None:
 
 @pytest.mark.parametrize(
     "pattern",
-    ["^(a+)+$", "^[a-z]+(-[a-z]+)*$", r"\bab\b", "a|b+c", "[^ab]", "(ab|a)?c{2,3}", "a*?b"],
+    ["^(a+)+$", "^[a-z]+(-[a-z]+)*$", r"\bab\b", "a|b+c", "[^ab]", "(ab|a)?c{2,3}", "^a*?.{3}$"],
 )
 def test_patterns_match_as_with_re(pattern: str) -> None:
     random = Random(1)
     for _ in range(500):
-        text = "".join(random.choice("abcx-1_ é") for _ in range(random.randrange(9)))
-        assert found(compiled(pattern), text, Budget(10_000)) == bool(re.search(pattern, text))
+        text = "".join(random.choice("abcx-1_ é😀") for _ in range(random.randrange(9)))
+        holds = re.search(pattern, text, re.ASCII) is not None
+        assert value(json.dumps(text), json_schema={"pattern": pattern}) == holds
 
 
-@pytest.mark.parametrize("pattern", [r"(a)\1", "(?=a)b", "(?i)a", "a++", "(a{99}){99}"])
-def test_patterns_that_cannot_be_run(pattern: str) -> None:
-    with pytest.raises(ValueError, match="pattern="):
+@pytest.mark.parametrize(
+    ("pattern", "text", "holds"),
+    [
+        ("^a$", "a\n", False),
+        ("a$", "b\na", True),
+        ("^a", "b\na", False),
+        ("", "", True),
+        ("^[\\u4e00-\\u9fff]+$", "巴黎", True),
+        ("^\\u0041\\\\u0041$", "A\\u0041", True),
+        ("^\\p{L}+$", "Zürich", True),
+        ("^\\d+$", "٣", False),
+        ("^.$", "\ud800", True),
+        ("a\x00b", "xa\x00bx", True),
+        ("^\\/(?<name>a|b)[\\s\\S]\\-$", "/a\n-", True),
+    ],
+)
+def test_patterns_match_as_in_ecmascript(pattern: str, text: str, holds: bool) -> None:
+    check(example(json_schema={"pattern": pattern}))
+    assert value(json.dumps(text), json_schema={"pattern": pattern}) == holds
+    assert value(json.dumps(text), json_schema={"not": {"pattern": pattern}}) != holds
+
+
+@pytest.mark.parametrize(
+    ("pattern", "told"),
+    [
+        (r"(a)\1", r"invalid escape sequence: \1;"),
+        ("(?=a)b", "invalid perl operator: (?=;"),
+        ("(?<!a)b", "invalid perl operator: (?<!;"),
+        ("a++", "bad repetition operator: ++;"),
+        ("(a{99}){99}", "invalid repetition size: {99};"),
+        (r"\p{L}{100}", "pattern too large"),
+        ("(?\n)", "invalid perl operator"),
+        (r"\ud83d", "invalid escape sequence"),
+        ("(" * 5000, "missing )"),
+    ],
+)
+def test_patterns_that_cannot_be_run(
+    pattern: str, told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(
+        ValueError, match=f"pattern=.*{re.escape(told)}.*must be one for re2"
+    ) as error:
         check(example(json_schema={"items": {"pattern": pattern}}))
+    assert "\n" not in str(error.value) and len(str(error.value)) < 600
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_pattern_that_takes_too_long_holds_nowhere() -> None:
-    slow = {"pattern": "(a|b)*a(a|b){30}$"}
+    slow = {"pattern": "(a|b)*a(a|b){300}$"}
     text = json.dumps("".join(Random(1).choices("ab", k=19_000)) + "c")
     for schema in (slow, {"not": slow}):
         verdict = score(example(json_schema=schema), text, False)
         assert verdict.value == 0.0 and "takes too long" in verdict.breakdown["why"]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["^(a+)+$", "(x+x+)+y", "(a|b)*a(a|b){30}", "a[ab]{200}c", "([ab]*a){20}d", "a.{20}c.{5}$"],
+)
+def test_patterns_are_quick(pattern: str, capfd: pytest.CaptureFixture[str]) -> None:
+    texts = ["".join(Random(1).choices("ab", k=19_000)) + "!", "a" * 19_000 + "!", "x" * 19_000]
+    check(example(json_schema={"pattern": pattern}))
+    for text in [*texts, *(text * 10 for text in texts)]:
+        start = time.process_time()
+        verdict = score(example(json_schema={"pattern": pattern}), json.dumps(text), False)
+        assert time.process_time() - start < 0.05
+        assert "takes too long" not in verdict.breakdown["why"]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_many_strings_and_patterns_share_one_limit() -> None:
+    texts = ["".join(Random(n).choices("ab", k=60)) for n in range(300)]
+    schema = {"items": {"allOf": [{"pattern": f"(a|b)*a(a|b){{{n}}}|b|a"} for n in range(20, 40)]}}
+    start = time.process_time()
+    assert value(json.dumps(texts), json_schema=schema) == 0.0
+    assert time.process_time() - start < 0.5
