@@ -53,7 +53,7 @@ findings: $(INSTALLED)
 	.venv/bin/qwenlong report $(SMALL)/*-seed* --findings docs/findings.md
 
 test: $(INSTALLED)
-	@.venv/bin/python -m pytest -q -n 2 --dist loadfile
+	@.venv/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED)
 	@status=0

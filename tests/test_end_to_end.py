@@ -258,6 +258,8 @@ def test_a_run_killed_and_interrupted_ends_as_if_it_had_not_been(
         assert (run / "policy" / file).read_bytes() == (whole[0] / "policy" / file).read_bytes()
 
 
+PLAIN = ("stages.polish=null", "stages.phase1.refill=0", "stages.phase2.sampler={replay: 0.0}")
+"""The experiment without its curriculum."""
 REWARDS = "rewards.by_source=[{source: '*', combine: judge}]"
 
 
@@ -274,7 +276,7 @@ def adapted(
         "learner.objective=dapo", "learner.kl_coefficient=0.05", "learner.overlong_buffer=8",
         "learner.importance_cap=2", "learner.max_tokens=600", REWARDS, "rewards.unjudged=rule",
         f"rewards.judge={{model: {folder}, attempts: 1, reply_tokens: 8}}",
-        "rewards.judge.engine.kv_cache_gb=0.5", "evaluation.examples=2",
+        "rewards.judge.engine.kv_cache_gb=0.5", "evaluation.examples=2", *PLAIN,
     )  # fmt: skip
     assert command.ended() == 0, command.output.read_text()
     return run, command.output.read_text()
@@ -337,7 +339,7 @@ def test_a_judge_over_http_that_fails_now_and_then(
             "train", str(experiment), f"run_dir={run}", REWARDS, "rewards.unjudged=drop",
             f"rewards.judge={{model: {MODEL}, url: '{server.url}', attempts: 1}}",
             "evaluation.examples=2", "stages.phase1.steps=1", "stages.phase2.steps=3",
-            "checkpoint.every=9",
+            "checkpoint.every=9", *PLAIN,
         )  # fmt: skip
         killed.wait_for((run / "rollouts" / "phase2-00001.jsonl").exists)
         killed.process.kill()

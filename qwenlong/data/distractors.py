@@ -11,14 +11,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import bm25s
 import numpy as np
 
 from qwenlong.data.spellings import spellings
 from qwenlong.data.words import folded, words
 from qwenlong.types import Example, InputError
+
+if TYPE_CHECKING:
+    import bm25s
 
 CountAll = Callable[[Sequence[str]], Sequence[int]]
 """Tokens of each text where another document follows it."""
@@ -94,6 +96,8 @@ def pool_of(
 
 
 def _index(flat: Sequence[str]) -> bm25s.BM25:
+    import bm25s  # takes numba along; a process that has it loaded cannot start vLLM 0.32
+
     index = bm25s.BM25()
     index.index([_terms(text.split()) for text in flat], show_progress=False)
     return index

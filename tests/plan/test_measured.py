@@ -22,7 +22,6 @@ GRPO: dict[str, Any] = {"kind": "grpo", "checkpointing": False, "top_p": 1.0}
 SFT: dict[str, Any] = {"kind": "sft", "checkpointing": False}
 POINTS: list[dict[str, Any]] = [
     QUICKSTART | GRPO | {"prompt": 2048, "response": 48, "group": 16},
-    QUICKSTART | GRPO | {"prompt": 4096, "response": 128, "group": 8},
     WIDER | GRPO | {"prompt": 900, "response": 64, "group": 6, "checkpointing": True, "top_p": 0.9},
     QUICKSTART | SFT | {"rows": 4, "context": 384},
 ]
