@@ -22,7 +22,6 @@ from qwenlong.model.tiny import build_tiny
 from qwenlong.types import Example
 from tests.command import Command
 
-WHOLE_RUNS = ("test_end_to_end", "test_engine", "test_mix")
 WINDOW = 256
 TINY = TinyConfig(layers=2, hidden=64, intermediate=128, heads=2, kv_heads=1)
 
@@ -80,8 +79,3 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Co
     yield start
     for command in commands:
         command.clean_up()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole runs first: of the files that two cores share, the longest is not to come last."""
-    items.sort(key=lambda item: not any(name in item.nodeid for name in WHOLE_RUNS))
