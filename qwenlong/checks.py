@@ -23,6 +23,16 @@ ON_ERROR = ("stop", "skip")
 DISTRACTORS = ("hard", "random", "text")
 ATTENTIONS = ("auto", "sdpa", "flex", "flash")
 ADVANTAGES = ("group", "task", "leave_one_out")
+ON_FAILURE = ("resume", "stop")
+ACTIONS = {
+    "non_finite": ("warn", "skip", "stop"),
+    "engine_kl": ("warn", "skip", "stop"),
+    "entropy": ("warn", "stop"),
+    "reward": ("warn", "stop"),
+    "disk": ("warn", "stop"),
+    "memory": ("warn", "stop"),
+}
+"""Of each guard; what is known too late, or of many steps, leaves no update to skip."""
 LOGGERS = ("tensorboard", "trackio", "wandb")
 
 
@@ -89,8 +99,27 @@ def _check_values(config: Config) -> None:
             right = "is of built sets (qwenlong data build) alone; limit a source by examples"
             require(source.weight is None, f"data.{part}.{i}.weight", source.weight, right)
     _check_engine("rollout", rollout)
+    _check_reliability(config)
     _check_learner(config)
     _check_rewards(config.rewards)
+
+
+def _check_reliability(config: Config) -> None:
+    failures, guards = config.failures, config.guards
+    known = f"must be one of {', '.join(ON_FAILURE)}"
+    require(failures.learner in ON_FAILURE, "failures.learner", failures.learner, known)
+    require(failures.restarts >= 0, "failures.restarts", failures.restarts, "must be at least 0")
+    for name in ("period_s", "timeout_s"):
+        seconds = getattr(failures, name)
+        require(seconds > 0, f"failures.{name}", seconds, "must be above 0")
+    for name, actions in ACTIONS.items():
+        action, known = getattr(guards, name), f"must be one of {', '.join(actions)}"
+        require(action in actions, f"guards.{name}", action, known)
+    steps = guards.reward_zero_steps
+    require(steps >= 1, "guards.reward_zero_steps", steps, "must be at least 1")
+    for name in ("engine_kl_above", "entropy_below", "disk_gb", "memory_gb"):
+        bound = getattr(guards, name)
+        require(bound >= 0, f"guards.{name}", bound, "must be at least 0")
 
 
 def check_build(config: BuildConfig) -> None:

@@ -206,6 +206,8 @@ class EngineConfig:
 
 @dataclass(frozen=True)
 class RolloutConfig(EngineConfig):
+    batch_invariant: bool = False
+    """vLLM's batch-invariant kernels on GPUs: slower, and the same tokens in any company."""
     temperature: float = 0.7
     top_p: float = 0.95
 
@@ -334,6 +336,42 @@ class CheckpointConfig:
     every: int = 10
     """RL steps between checkpoints; every stage ends with one, too."""
     keep: int = 2
+    """The last ones; the best by accuracy at the longest context stays beside them."""
+
+
+@dataclass(frozen=True)
+class FailuresConfig:
+    learner: str = "resume"
+    """What a dead learner leads to: resume (all actors start anew, from the last checkpoint) or
+    stop."""
+    restarts: int = 5
+    """Most restarts of actors within ``period_s``; one more ends the run."""
+    period_s: float = 3600.0
+    timeout_s: float = 3600.0
+    """Without an answer for so long a rollout actor counts as hung, and is replaced."""
+
+
+@dataclass(frozen=True)
+class GuardsConfig:
+    """What follows when a run goes wrong: warn, skip (the step's update is left out) or stop."""
+
+    non_finite: str = "stop"
+    """Loss or gradient is not a number, or infinite."""
+    engine_kl: str = "warn"
+    """Engine and learner differ by more than the next key, in nats a token."""
+    engine_kl_above: float = 0.1
+    entropy: str = "warn"
+    """Entropy of a step is below the next key, in nats a token."""
+    entropy_below: float = 0.0
+    reward: str = "warn"
+    """No reward at all in as many steps in a row as the next key says."""
+    reward_zero_steps: int = 20
+    disk: str = "stop"
+    """Less room than the next key, or than a checkpoint takes, where the run is kept."""
+    disk_gb: float = 1.0
+    memory: str = "warn"
+    """The machine has less memory left than the next key."""
+    memory_gb: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -357,6 +395,8 @@ class Config:
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    failures: FailuresConfig = field(default_factory=FailuresConfig)
+    guards: GuardsConfig = field(default_factory=GuardsConfig)
     ray: RayConfig = field(default_factory=RayConfig)
     loggers: list[str] = field(default_factory=list)
     """Any of tensorboard, trackio, wandb, beside metrics.jsonl."""
