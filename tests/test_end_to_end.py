@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from qwenlong.config import TinyConfig
 from qwenlong.data.prompts import training_texts
+from qwenlong.learner.storage import StoredTensors
 from qwenlong.model.tiny import build_tiny
 from qwenlong.types import Example
 from tests.command import Command
@@ -106,8 +107,19 @@ def test_every_part_leaves_its_file(whole: tuple[Path, str]) -> None:
         "report.html", "logs",
     }  # fmt: skip
     assert not list(run.rglob("*.partial")) and not list(run.glob("checkpoints/trainer-*"))
-    checkpoints = sorted(path.name for path in (run / "checkpoints").iterdir())
-    assert checkpoints == ["0005-phase2-00002", "0006-phase2-00003"]
+    checkpoints = {path.name for path in (run / "checkpoints").iterdir()}
+    best = json.loads((run / "checkpoints" / "best.json").read_text())["checkpoint"]
+    assert checkpoints == {"0005-phase2-00002", "0006-phase2-00003", best, "best.json"}
+
+
+def test_the_best_checkpoint_is_of_the_most_accurate_stage(whole: tuple[Path, str]) -> None:
+    run, _ = whole
+    best = json.loads((run / "checkpoints" / "best.json").read_text())
+    stages = json.loads((run / "summary.json").read_text())["stages"][1:]
+    accuracy = [stage["accuracy"][CONTEXTS[-1]]["value"] for stage in stages]
+    first = stages[accuracy.index(max(accuracy))]["name"]
+    assert best["checkpoint"].split("-")[1] == first
+    assert (best["accuracy"], best["context"]) == (max(accuracy), int(CONTEXTS[-1]))
 
 
 def test_a_line_a_step_with_all_its_metrics(whole: tuple[Path, str]) -> None:
@@ -201,11 +213,31 @@ def test_the_policy_loads_with_its_yarn(whole: tuple[Path, str]) -> None:
     assert policy.config.rope_parameters["rope_type"] == "yarn"
     assert policy.config.rope_parameters["factor"] == 2.0
     assert policy.config.max_position_embeddings == 512
-    state = torch.load(run / "checkpoints/0006-phase2-00003/learner.pt", weights_only=True)
+    stored = StoredTensors(run / "checkpoints/0006-phase2-00003")
     for name, tensor in policy.state_dict().items():
-        assert name == "lm_head.weight" or torch.equal(tensor, state["model"][name])
+        assert name == "lm_head.weight" or torch.equal(tensor, stored.whole(f"model/{name}"))
     tokenizer = AutoTokenizer.from_pretrained(run / "policy")
     assert tokenizer.decode(tokenizer.encode("Who is it?")) == "Who is it?"
+
+
+def test_the_last_checkpoint_is_exported_as_the_policy(
+    whole: tuple[Path, str], start: Callable[..., Command]
+) -> None:
+    run, _ = whole
+    out = run.parent / "exported"
+    command = start("export", str(run), "--out", str(out))
+    assert command.ended() == 0, command.output.read_text()
+    assert command.output.read_text() == f"{out}: step 3 of phase2\n"
+    assert {path.name for path in out.iterdir()} == {
+        path.name for path in (run / "policy").iterdir()
+    }
+    for path in out.iterdir():
+        assert path.read_bytes() == (run / "policy" / path.name).read_bytes(), path.name
+    again = start("export", str(run / "checkpoints/0005-phase2-00002"), "--out", str(out))
+    assert again.ended() == 2
+    assert (
+        again.output.read_text() == f"qwenlong: --out={out}: is there already; name a new folder\n"
+    )
 
 
 def test_only_progress_is_printed_and_chatter_goes_to_files(whole: tuple[Path, str]) -> None:
