@@ -11,6 +11,7 @@ A folder is written as ``….partial``, synced to the disk, then renamed.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from qwenlong.learner.storage import Written, file_entry, sync
+from qwenlong.learner.storage import FileEntry, Written, file_entry, sync
 from qwenlong.types import InputError, Rope, StoppedError
 
 FORMAT = 2
@@ -64,6 +65,8 @@ def fault(folder: Path, deep: bool = True) -> str | None:
         manifest = json.loads((folder / MANIFEST).read_text())
         if manifest["format"] != FORMAT:
             return f"{MANIFEST}: format {manifest['format']}; this version reads format {FORMAT}"
+        if manifest["sha256"] != _digest(manifest["files"]):
+            return f"{MANIFEST}: is not what was written"
         for name, entry in manifest["files"].items():
             path = folder / name
             if not path.is_file():
@@ -166,14 +169,15 @@ class Saver:
             return
         partial, self.pending = self.pending, None
         final = partial.with_suffix("")
-        files: dict[str, Any] = {}
+        files: dict[str, FileEntry] = {}
         for each in filter(None, written):
             if each.error:
                 raise StoppedError(_cannot(final.name, each.error))
             files |= each.files
         with _told(final.name):
             files[STATE] = file_entry(partial / STATE)
-            _write(partial / MANIFEST, {"format": FORMAT, "files": files})
+            manifest = {"format": FORMAT, "files": files, "sha256": _digest(files)}
+            _write(partial / MANIFEST, manifest)
             sync(partial)
             os.replace(partial, final)
             sync(self.root)
@@ -219,6 +223,11 @@ def _best(root: Path) -> dict[str, Any]:
         return {}
     best: dict[str, Any] = json.loads((root / BEST).read_text())
     return best if (root / best["checkpoint"]).is_dir() else {}
+
+
+def _digest(files: Mapping[str, FileEntry]) -> str:
+    """Of the manifest's own list, so that a file cannot be dropped from it unseen."""
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 from pathlib import Path
@@ -196,4 +197,11 @@ def main() -> None:
         sys.exit(2)
     except StoppedError as error:
         print(f"qwenlong: stopped: {error}; {GOES_ON}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        told = f"{error.strerror}{where}; once there is room, `qwenlong resume` goes on with a run"
+        print(f"qwenlong: stopped: {told}", file=sys.stderr)
         sys.exit(1)

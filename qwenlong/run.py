@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from qwenlong.config import Config
 from qwenlong.experiment import save_config
@@ -64,6 +64,7 @@ class RunDir:
     def log(self, metrics: Mapping[str, Any]) -> None:
         with self.metrics.open("a") as file:
             file.write(json.dumps(metrics) + "\n")
+            _kept(file)
 
     def logged(self) -> list[dict[str, Any]]:
         if not self.metrics.is_file():
@@ -92,6 +93,7 @@ class RunDir:
         with (self.rollouts / f"{name}.jsonl").open("w") as file:
             for record in records:
                 file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            _kept(file)
 
     def rollout_files(self, phase: str) -> list[Path]:
         """A phase's, in the order of its steps."""
@@ -112,6 +114,12 @@ class RunDir:
         """The step of that checkpoint; 0 where there is none."""
         last = self.trainer_checkpoint(stage)
         return _trainer_step(last) if last else 0
+
+
+def _kept(file: IO[str]) -> None:
+    """On the disk before the checkpoint is: one must not outlast what was logged before it."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _trainer_step(checkpoint: Path) -> int:

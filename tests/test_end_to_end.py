@@ -240,6 +240,15 @@ def test_the_last_checkpoint_is_exported_as_the_policy(
     )
 
 
+def test_a_full_disk_is_one_line(whole: tuple[Path, str], start: Callable[..., Command]) -> None:
+    command = start("report", str(whole[0]), "--out", "/dev/full")
+    assert command.ended() == 1
+    assert command.output.read_text() == (
+        "qwenlong: stopped: No space left on device; once there is room, `qwenlong resume` goes on"
+        " with a run\n"
+    )
+
+
 def test_only_progress_is_printed_and_chatter_goes_to_files(whole: tuple[Path, str]) -> None:
     run, printed = whole
     assert "phase2" in printed and str(run / "report.html") in printed
