@@ -204,7 +204,10 @@ class Saver:
         best = _best(self.root).get("checkpoint")
         for old in whole[: -self.keep]:
             if old.name != best:
-                shutil.rmtree(old)
+                # Cut short, it is no checkpoint any more, and cleared away with the next.
+                doomed = old.with_name(f"{old.name}.partial")
+                os.replace(old, doomed)
+                shutil.rmtree(doomed)
 
 
 def _folders(root: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -16,7 +17,7 @@ from qwenlong.config import Config
 from qwenlong.experiment import load_config
 from qwenlong.learner.lora import add_adapters, merged_tensors
 from qwenlong.learner.storage import StoredTensors
-from qwenlong.model.policy import load_policy, save_policy, stretch
+from qwenlong.model.policy import load_policy, native_rope, save_policy, stretch
 from qwenlong.prepare import TINY
 from qwenlong.run import RunDir
 from qwenlong.types import InputError
@@ -29,18 +30,22 @@ def export(where: Path, out: Path, best: bool, say: Callable[[str], None]) -> Ch
         where: a checkpoint, or a run, whose last one is taken, or the best.
 
     Raises:
-        InputError: no such checkpoint, or it is not whole; ``out`` holds something.
+        InputError: no such checkpoint, or it is not whole; ``out`` holds something, or has no room.
     """
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise InputError(f"--out={out}: is there already; name a new folder")
     transformers_logging.disable_progress_bar()
     run, checkpoint = _found(where, best, say)
     config = load_config(run.config)
-    policy = config.policy.path
+    policy = str(run.initial_policy) if config.policy.path == TINY else config.policy.path
+    native_rope(policy, None)  # says so if there is no policy any more
     partial = out.with_name(f"{out.name}.partial")
     if partial.exists():
         shutil.rmtree(partial)
-    _write(checkpoint, config, str(run.initial_policy) if policy == TINY else policy, partial)
+    try:
+        _write(checkpoint, config, policy, partial)
+    except SafetensorError as error:
+        raise InputError(f"--out={out}: cannot be written ({error})") from None
     os.replace(partial, out)
     return checkpoint
 

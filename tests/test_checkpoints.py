@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import resource
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -31,6 +28,7 @@ from qwenlong.learner.actor import LearnerActor
 from qwenlong.learner.storage import Piece, StoredTensors, Written, write_pieces
 from qwenlong.run import RunDir
 from qwenlong.types import Batch, InputError, Rope, Row, StoppedError
+from tests.disks import small_disk, small_files
 
 NATIVE = Rope(theta=10_000.0, window=256)
 YARN = replace(NATIVE, factor=2.0)
@@ -298,31 +296,6 @@ def saver_of(actor: LearnerActor, root: Path) -> Saver:
     return Saver(root, 2, actor.save_state, lambda wait: [actor.saved(wait)])
 
 
-@contextmanager
-def small_disk(folder: Path, size: int) -> Iterator[None]:
-    """A file system of ``size`` bytes."""
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    done = subprocess.run(mount, capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"may not mount: {done.stderr}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-@contextmanager
-def small_files(size: int) -> Iterator[None]:
-    """No file may grow beyond ``size`` bytes, which every user may ask for."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def refused(saver: Saver, step: int) -> str:
     with pytest.raises(StoppedError) as error:
         commit(saver, step)
@@ -467,3 +440,17 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path, tiny_policy: Path) -
         == f"--out={run.root}: is there already; name a new folder"
     )
     assert not out.exists()
+
+
+def test_a_policy_that_has_no_room_or_no_origin_is_refused(
+    tmp_path: Path, tiny_policy: Path
+) -> None:
+    policy = shutil.copytree(tiny_policy, tmp_path / "policy")
+    run, out = trained_run(tmp_path, policy), tmp_path / "out"
+    with small_files(100_000), pytest.raises(InputError, match=r"--out=.*out: .*File too large"):
+        export(run.root, out, False, print)
+    export(run.root, out, False, print)
+    assert policy_in(out) == policy_in(run.policy) and not (tmp_path / "out.partial").exists()
+    shutil.rmtree(policy)
+    with pytest.raises(InputError, match=f"policy.path={policy}: no policy there"):
+        export(run.root, tmp_path / "again", False, print)
