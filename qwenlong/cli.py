@@ -1,7 +1,8 @@
-"""The command line: train, plan, resume, report, score, data."""
+"""The command line: train, plan, resume, export, report, score, data."""
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 from pathlib import Path
@@ -69,6 +70,24 @@ def resume(
     from qwenlong import launch
 
     launch.resume(run_dir, Console())
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A folder of a run's checkpoints/; or a run: its last one.")
+    ],
+    out: Annotated[Path, typer.Option(help="The folder that the policy is written to.")],
+    best: Annotated[
+        bool,
+        typer.Option("--best", help="Of a run, the most accurate at the longest context."),
+    ] = False,
+) -> None:
+    """Writes the policy of a checkpoint with its tokenizer and RoPE, as policy/ of a run is."""
+    from qwenlong import export as exporting
+
+    taken = exporting.export(checkpoint, out, best, lambda text: print(text, file=sys.stderr))
+    print(f"{out}: step {taken.step} of {taken.stage}")
 
 
 @app.command()
@@ -178,4 +197,11 @@ def main() -> None:
         sys.exit(2)
     except StoppedError as error:
         print(f"qwenlong: stopped: {error}; {GOES_ON}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        told = f"{error.strerror}{where}; once there is room, `qwenlong resume` goes on with a run"
+        print(f"qwenlong: stopped: {told}", file=sys.stderr)
         sys.exit(1)

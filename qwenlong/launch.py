@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers.utils import logging as transformers_logging
 
+from qwenlong.checkpoints import Checkpoint, last_checkpoint
 from qwenlong.config import Config, RlStage, SftStage
 from qwenlong.data import registry
 from qwenlong.experiment import load_config
@@ -24,7 +25,7 @@ from qwenlong.prepare import TINY, Prepared, prepare
 from qwenlong.progress import Progress, StagePlan
 from qwenlong.report.report import write_report
 from qwenlong.report.table import print_summary
-from qwenlong.run import Checkpoint, RunDir, refuse_taken
+from qwenlong.run import RunDir, refuse_taken
 from qwenlong.stage_checks import check_rope
 
 
@@ -64,7 +65,7 @@ def resume(root: Path, console: Console) -> None:
 
 def _rewound(run: RunDir, config: Config, console: Console) -> Checkpoint | None:
     """The checkpoint to go on from; what was logged after it is taken out."""
-    last = run.last_checkpoint()
+    last = last_checkpoint(run.checkpoints, teller(console))
     run.rewind(lambda line: _kept(run, config, line, last))
     where = f"step {last.step} of {last.stage}" if last else "the beginning"
     console.print(f"going on from {where}", highlight=False)

@@ -6,25 +6,13 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from qwenlong.config import Config
 from qwenlong.experiment import save_config
 from qwenlong.types import Group, InputError, Prompt, Rollout, Score
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A point from which the run can go on."""
-
-    folder: Path
-    stage: str
-    step: int
-    """Steps of the stage that are done; all of them for an SFT stage."""
-    version: int
-    curriculum: Mapping[str, Any]
 
 
 class RunDir:
@@ -76,6 +64,7 @@ class RunDir:
     def log(self, metrics: Mapping[str, Any]) -> None:
         with self.metrics.open("a") as file:
             file.write(json.dumps(metrics) + "\n")
+            _kept(file)
 
     def logged(self) -> list[dict[str, Any]]:
         if not self.metrics.is_file():
@@ -85,8 +74,17 @@ class RunDir:
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def rewind(self, keep: Callable[[Mapping[str, Any]], bool]) -> None:
-        """Takes out what was logged after the checkpoint that the run goes on from."""
-        kept = [json.dumps(line) + "\n" for line in self.logged() if keep(line)]
+        """Takes out what was logged after the checkpoint that the run goes on from.
+
+        So are evaluations of stages that lose a line; they were of later weights.
+        """
+        logged = self.logged()
+        kept = [json.dumps(line) + "\n" for line in logged if keep(line)]
+        undone = {line["stage"] for line in logged if not keep(line)}
+        summary = self.summary()
+        stages = [stage for stage in summary["stages"] if stage["name"] not in undone]
+        if stages != summary["stages"]:
+            self.write_summary({**summary, "stages": stages})
         partial = self.root / "metrics.jsonl.partial"
         partial.write_text("".join(kept))
         os.replace(partial, self.metrics)
@@ -95,41 +93,12 @@ class RunDir:
         with (self.rollouts / f"{name}.jsonl").open("w") as file:
             for record in records:
                 file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            _kept(file)
 
     def rollout_files(self, phase: str) -> list[Path]:
         """A phase's, in the order of its steps."""
         files = self.rollouts.glob(f"{phase}-*.jsonl")
         return sorted(file for file in files if file.stem.removeprefix(f"{phase}-").isdigit())
-
-    def save_checkpoint(
-        self,
-        stage: str,
-        step: int,
-        version: int,
-        curriculum: Mapping[str, Any],
-        write_state: Callable[[Path], None],
-        keep: int,
-    ) -> None:
-        """Writes beside, then renames: a folder of the final name is always whole."""
-        number = max((int(p.name.split("-")[0]) for p in self._checkpoints()), default=0) + 1
-        final = self.checkpoints / f"{number:04d}-{stage}-{step:05d}"
-        partial = self.checkpoints / f"{final.name}.partial"
-        if partial.exists():
-            shutil.rmtree(partial)
-        partial.mkdir()
-        write_state(partial)
-        state = {"stage": stage, "step": step, "version": version, "curriculum": dict(curriculum)}
-        (partial / "state.json").write_text(json.dumps(state))
-        os.replace(partial, final)
-        for old in self._checkpoints()[:-keep]:
-            shutil.rmtree(old)
-
-    def last_checkpoint(self) -> Checkpoint | None:
-        folders = self._checkpoints()
-        if not folders:
-            return None
-        state = json.loads((folders[-1] / "state.json").read_text())
-        return Checkpoint(folders[-1], **state)
 
     def trainer(self, stage: str) -> Path:
         """Where an SFT stage keeps its own checkpoints while it runs."""
@@ -146,8 +115,11 @@ class RunDir:
         last = self.trainer_checkpoint(stage)
         return _trainer_step(last) if last else 0
 
-    def _checkpoints(self) -> list[Path]:
-        return sorted(p for p in self.checkpoints.glob("[0-9]*-*") if p.suffix != ".partial")
+
+def _kept(file: IO[str]) -> None:
+    """On the disk before the checkpoint is: one must not outlast what was logged before it."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _trainer_step(checkpoint: Path) -> int:

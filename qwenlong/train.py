@@ -9,15 +9,18 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import ray
 
+from qwenlong.checkpoints import Checkpoint, Saver
 from qwenlong.cluster import Workers
 from qwenlong.config import RlStage, SftStage
 from qwenlong.curricula.curriculum import Curriculum
 from qwenlong.evaluate.evaluate import accuracies
 from qwenlong.judging import strict
+from qwenlong.learner.storage import Written
 from qwenlong.loggers import Log
 from qwenlong.metrics import Clock, phase_metrics, summarised
 from qwenlong.model.policy import chat_tokenizer
@@ -26,7 +29,7 @@ from qwenlong.prepare import Prepared
 from qwenlong.progress import Progress
 from qwenlong.rewards.hybrid import Rewards
 from qwenlong.rollout.collector import request_seeds
-from qwenlong.run import Checkpoint, RunDir, evaluation_records, group_records
+from qwenlong.run import RunDir, evaluation_records, group_records
 from qwenlong.stage_checks import UNTRAINED
 from qwenlong.steps import advantages_of, batch_of, scored
 from qwenlong.types import Group, Rope, Sampling
@@ -50,6 +53,17 @@ class Run:
     """State of the last phase's curriculum."""
     unjudged: bool = False
     """Whether the last step had responses without the judge's verdict."""
+    saver: Saver = field(init=False)
+
+    def __post_init__(self) -> None:
+        def start(folder: Path) -> None:
+            self.workers.learn("save_state", folder)
+
+        def saved(wait: bool) -> list[Written | None]:
+            return ray.get(self.workers.start_learning("saved", wait))
+
+        keep = self.prepared.config.checkpoint.keep
+        self.saver = Saver(self.directory.checkpoints, keep, start, saved)
 
 
 def train(run: Run, last: Checkpoint | None) -> None:
@@ -60,6 +74,7 @@ def train(run: Run, last: Checkpoint | None) -> None:
         run.workers.learn("restore_state", last.folder)
         publish(run, last.version)
         run.curriculum = last.curriculum
+        run.saver.last = last.folder.name
     assess(run, UNTRAINED, UNTRAINED)
     for position, (name, stage) in enumerate(stages.items()):
         resumed = last if last and name == last.stage else None
@@ -96,6 +111,7 @@ def phase(run: Run, name: str, stage: RlStage, resumed: Checkpoint | None) -> No
             clock.lap("rollout")
             curriculum.observe(scored(prompts, rollouts, run.rewards))
             clock.lap("score")
+        run.saver.confirm(wait=False)
         groups = curriculum.taken()
         advantages = curriculum.masked(advantages_of(groups, stage, config.learner))
         dropping = config.learner.drop_truncated
@@ -115,6 +131,7 @@ def phase(run: Run, name: str, stage: RlStage, resumed: Checkpoint | None) -> No
         if step % config.checkpoint.every == 0 or step == stage.steps or curriculum.reached:
             save(run, name, step)
         clock.lap("checkpoint")
+    run.saver.confirm()
     if curriculum.reached:
         run.progress.say(f"{name}: reached its target of {stage.target:g}")
 
@@ -158,6 +175,7 @@ def fine_tune(run: Run, name: str, stage: SftStage, resumed: Checkpoint | None) 
     ray.get(training)
     publish(run, run.version + 1)
     save(run, name, seen)
+    run.saver.confirm()
     if folder.exists():
         shutil.rmtree(folder)
 
@@ -182,6 +200,9 @@ def assess(run: Run, name: str, kind: str) -> None:
     run.directory.log_rollouts(f"{name}-eval", evaluation_records(name, evaluations))
     accuracy = accuracies(evaluations)
     seconds = clock.taken()["evaluation"]
+    if name != UNTRAINED:
+        longest_context = max(evaluations)
+        run.saver.remember(accuracy[str(longest_context)]["value"], longest_context)
     summary = summarised(summary, name, kind, accuracy, run.directory.logged(), seconds)
     run.directory.write_summary(summary)
     told = "  ".join(f"{context}: {at['value']:.3f}" for context, at in accuracy.items())
@@ -217,8 +238,4 @@ def report(run: Run, name: str, kind: str, step: int, metrics: dict[str, float])
 
 
 def save(run: Run, name: str, step: int) -> None:
-    def write(folder: object) -> None:
-        run.workers.learn("save_state", folder)
-
-    keep = run.prepared.config.checkpoint.keep
-    run.directory.save_checkpoint(name, step, run.version, run.curriculum, write, keep)
+    run.saver.begin(name, step, run.version, run.rope, run.curriculum)

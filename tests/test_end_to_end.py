@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 from collections.abc import Callable
 from itertools import accumulate
@@ -19,9 +20,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from qwenlong.config import TinyConfig
 from qwenlong.data.prompts import training_texts
+from qwenlong.learner.storage import StoredTensors
 from qwenlong.model.tiny import build_tiny
 from qwenlong.types import Example
 from tests.command import Command
+from tests.disks import small_disk
 from tests.judge_server import MODEL, Handler, honest, says, sends, serving, shown
 
 EXPERIMENT = """
@@ -106,8 +109,19 @@ def test_every_part_leaves_its_file(whole: tuple[Path, str]) -> None:
         "report.html", "logs",
     }  # fmt: skip
     assert not list(run.rglob("*.partial")) and not list(run.glob("checkpoints/trainer-*"))
-    checkpoints = sorted(path.name for path in (run / "checkpoints").iterdir())
-    assert checkpoints == ["0005-phase2-00002", "0006-phase2-00003"]
+    checkpoints = {path.name for path in (run / "checkpoints").iterdir()}
+    best = json.loads((run / "checkpoints" / "best.json").read_text())["checkpoint"]
+    assert checkpoints == {"0005-phase2-00002", "0006-phase2-00003", best, "best.json"}
+
+
+def test_the_best_checkpoint_is_of_the_most_accurate_stage(whole: tuple[Path, str]) -> None:
+    run, _ = whole
+    best = json.loads((run / "checkpoints" / "best.json").read_text())
+    stages = json.loads((run / "summary.json").read_text())["stages"][1:]
+    accuracy = [stage["accuracy"][CONTEXTS[-1]]["value"] for stage in stages]
+    first = stages[accuracy.index(max(accuracy))]["name"]
+    assert best["checkpoint"].split("-")[1] == first
+    assert (best["accuracy"], best["context"]) == (max(accuracy), int(CONTEXTS[-1]))
 
 
 def test_a_line_a_step_with_all_its_metrics(whole: tuple[Path, str]) -> None:
@@ -201,11 +215,40 @@ def test_the_policy_loads_with_its_yarn(whole: tuple[Path, str]) -> None:
     assert policy.config.rope_parameters["rope_type"] == "yarn"
     assert policy.config.rope_parameters["factor"] == 2.0
     assert policy.config.max_position_embeddings == 512
-    state = torch.load(run / "checkpoints/0006-phase2-00003/learner.pt", weights_only=True)
+    stored = StoredTensors(run / "checkpoints/0006-phase2-00003")
     for name, tensor in policy.state_dict().items():
-        assert name == "lm_head.weight" or torch.equal(tensor, state["model"][name])
+        assert name == "lm_head.weight" or torch.equal(tensor, stored.whole(f"model/{name}"))
     tokenizer = AutoTokenizer.from_pretrained(run / "policy")
     assert tokenizer.decode(tokenizer.encode("Who is it?")) == "Who is it?"
+
+
+def test_the_last_checkpoint_is_exported_as_the_policy(
+    whole: tuple[Path, str], start: Callable[..., Command]
+) -> None:
+    run, _ = whole
+    out = run.parent / "exported"
+    command = start("export", str(run), "--out", str(out))
+    assert command.ended() == 0, command.output.read_text()
+    assert command.output.read_text() == f"{out}: step 3 of phase2\n"
+    assert {path.name for path in out.iterdir()} == {
+        path.name for path in (run / "policy").iterdir()
+    }
+    for path in out.iterdir():
+        assert path.read_bytes() == (run / "policy" / path.name).read_bytes(), path.name
+    again = start("export", str(run / "checkpoints/0005-phase2-00002"), "--out", str(out))
+    assert again.ended() == 2
+    assert (
+        again.output.read_text() == f"qwenlong: --out={out}: is there already; name a new folder\n"
+    )
+
+
+def test_a_full_disk_is_one_line(whole: tuple[Path, str], start: Callable[..., Command]) -> None:
+    command = start("report", str(whole[0]), "--out", "/dev/full")
+    assert command.ended() == 1
+    assert command.output.read_text() == (
+        "qwenlong: stopped: No space left on device; once there is room, `qwenlong resume` goes on"
+        " with a run\n"
+    )
 
 
 def test_only_progress_is_printed_and_chatter_goes_to_files(whole: tuple[Path, str]) -> None:
@@ -237,25 +280,65 @@ def test_a_run_killed_and_interrupted_ends_as_if_it_had_not_been(
     assert resumed.ended() == 0, resumed.output.read_text()
     assert "going on from step 2 of phase2" in resumed.output.read_text()
 
+    assert_same(run, whole[0])
+
+
+def test_a_run_with_a_broken_checkpoint_and_a_full_disk_goes_on_from_the_one_before(
+    whole: tuple[Path, str], start: Callable[..., Command]
+) -> None:
+    checkpoint = whole[0] / "checkpoints" / "0005-phase2-00002"
+    size = sum(path.stat().st_size for path in checkpoint.iterdir())
+    own = sum(path.stat().st_size for path in whole[0].rglob("*") if path.is_file())
+    disk = whole[0].parent / "disk"
+    with small_disk(disk, own + 8 * size):
+        run = shutil.copytree(whole[0], disk / "run")
+        shutil.rmtree(run / "policy")
+        for name in ("phase2-00003", "phase2-eval"):
+            (run / "rollouts" / f"{name}.jsonl").unlink()
+        broken = run / "checkpoints" / "0006-phase2-00003"
+        with (broken / "learner-0-of-1.safetensors").open("r+b") as file:
+            file.truncate(1000)
+        filler = disk / "filler"
+        filler.write_bytes(bytes(shutil.disk_usage(disk).free - size // 2))
+
+        full = start("resume", str(run))
+        assert full.ended() == 1, full.output.read_text()
+        printed = full.output.read_text()
+        assert f"passed over: {broken}: learner-0-of-1.safetensors: has 1,000 bytes, not" in printed
+        assert "going on from step 2 of phase2" in printed and broken.exists()
+        assert "stopped: checkpoint 0007-phase2-00003 cannot be written (learner-0-of" in printed
+        assert "No space left on device" in printed and "Traceback" not in printed
+
+        filler.unlink()
+        resumed = start("resume", str(run))
+        assert resumed.ended() == 0, resumed.output.read_text()
+        assert "going on from step 2 of phase2" in resumed.output.read_text()
+        assert_same(run, whole[0])
+        assert (run / "checkpoints" / "0007-phase2-00003").exists()
+
+
+def assert_same(run: Path, whole: Path) -> None:
+    """To the bit, but for what is timing or memory."""
+
     def lasting(line: dict[str, Any]) -> dict[str, Any]:
         timing = re.compile(r"seconds|_per_s$|peak_memory")
         return {key: value for key, value in line.items() if not timing.search(key)}
 
-    ours, theirs = (list(map(lasting, lines(r / "metrics.jsonl"))) for r in (run, whole[0]))
+    ours, theirs = (list(map(lasting, lines(r / "metrics.jsonl"))) for r in (run, whole))
     assert ours == theirs
-    names = [sorted(path.name for path in (r / "rollouts").iterdir()) for r in (run, whole[0])]
+    names = [sorted(path.name for path in (r / "rollouts").iterdir()) for r in (run, whole)]
     assert names[0] == names[1]
     for name in names[0]:
-        assert (run / "rollouts" / name).read_text() == (whole[0] / "rollouts" / name).read_text()
+        assert (run / "rollouts" / name).read_text() == (whole / "rollouts" / name).read_text()
     assert [
         (stage["name"], stage["accuracy"])
         for stage in json.loads((run / "summary.json").read_text())["stages"]
     ] == [
         (stage["name"], stage["accuracy"])
-        for stage in json.loads((whole[0] / "summary.json").read_text())["stages"]
+        for stage in json.loads((whole / "summary.json").read_text())["stages"]
     ]
     for file in ("model.safetensors", "config.json", "tokenizer.json"):
-        assert (run / "policy" / file).read_bytes() == (whole[0] / "policy" / file).read_bytes()
+        assert (run / "policy" / file).read_bytes() == (whole / "policy" / file).read_bytes()
 
 
 PLAIN = ("stages.polish=null", "stages.phase1.refill=0", "stages.phase2.sampler={replay: 0.0}")

@@ -1,14 +1,14 @@
-"""The run directory: whole checkpoints or none, and no line that was never finished."""
+"""The run directory: no line that was never finished, none of what was undone."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from qwenlong.checkpoints import last_checkpoint
 from qwenlong.config import Config
 from qwenlong.experiment import load_config
 from qwenlong.run import RunDir, evaluation_records, group_records, refuse_taken
@@ -31,71 +31,14 @@ def run(config: Config) -> RunDir:
     return RunDir.create(config, None)
 
 
-def writes(text: str) -> Callable[[Path], None]:
-    def write(folder: Path) -> None:
-        (folder / "learner.pt").write_text(text)
-
-    return write
-
-
-def names(run: RunDir) -> list[str]:
-    return sorted(path.name for path in run.checkpoints.iterdir())
-
-
 def test_a_new_run_has_its_configuration_and_goes_on_from_nothing(
     run: RunDir, config: Config
 ) -> None:
     assert load_config(run.config) == config
     assert run.summary() == {"stages": [], "engine_learner_kl_max": 0.0}
     assert run.logged() == []
-    assert run.last_checkpoint() is None
+    assert last_checkpoint(run.checkpoints, print) is None
     assert RunDir.open(run.root).root == run.root
-
-
-def test_a_checkpoint_comes_back_as_it_was_saved(run: RunDir) -> None:
-    run.save_checkpoint("warm", 7, 1, {}, writes("w"), keep=2)
-    run.save_checkpoint("one", 2, 3, {"drawn": 11}, writes("state"), keep=2)
-    last = run.last_checkpoint()
-    assert last is not None
-    assert (last.stage, last.step, last.version, last.curriculum) == ("one", 2, 3, {"drawn": 11})
-    assert (last.folder / "learner.pt").read_text() == "state"
-
-
-def test_only_the_last_are_kept_past_the_tenth_too(run: RunDir) -> None:
-    for step in range(1, 13):
-        stage = "z" if step < 6 else "a"
-        run.save_checkpoint(stage, step, step, {}, writes(str(step)), keep=2)
-        last = run.last_checkpoint()
-        assert last is not None and last.step == step
-        assert len(names(run)) == min(step, 2)
-    assert names(run) == ["0011-a-00011", "0012-a-00012"]
-
-
-def test_a_checkpoint_that_was_cut_short_is_ignored_and_replaced(run: RunDir) -> None:
-    run.save_checkpoint("one", 1, 1, {}, writes("first"), keep=2)
-
-    def dies(folder: Path) -> None:
-        (folder / "junk").write_text("half")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run.save_checkpoint("one", 2, 2, {}, dies, keep=2)
-    assert names(run) == ["0001-one-00001", "0002-one-00002.partial"]
-    last = run.last_checkpoint()
-    assert last is not None and last.step == 1
-
-    run.save_checkpoint("one", 2, 2, {}, writes("second"), keep=2)
-    last = run.last_checkpoint()
-    assert last is not None and last.step == 2
-    assert sorted(path.name for path in last.folder.iterdir()) == ["learner.pt", "state.json"]
-    assert names(run) == ["0001-one-00001", "0002-one-00002"]
-
-
-def test_a_checkpoint_of_an_sft_trainer_is_not_the_runs(run: RunDir) -> None:
-    (run.checkpoints / "trainer-warm" / "checkpoint-10").mkdir(parents=True)
-    assert run.last_checkpoint() is None
-    run.save_checkpoint("warm", 7, 1, {}, writes("w"), keep=1)
-    assert names(run) == ["0001-warm-00007", "trainer-warm"]
 
 
 def lines(*steps: int) -> list[dict[str, Any]]:
@@ -121,6 +64,18 @@ def test_rewinding_takes_out_later_lines_only(run: RunDir) -> None:
     assert not list(run.root.glob("*.partial"))
     run.rewind(lambda line: False)
     assert run.logged() == []
+
+
+def test_rewinding_takes_out_evaluations_of_what_is_undone(run: RunDir) -> None:
+    for stage in ("warm", "one"):
+        for line in lines(1, 2):
+            run.log({**line, "stage": stage})
+    stages = [{"name": name} for name in ("untrained", "warm", "one")]
+    run.write_summary({"stages": stages, "engine_learner_kl_max": 0.5})
+    run.rewind(lambda line: True)
+    assert run.summary()["stages"] == stages
+    run.rewind(lambda line: (line["stage"], line["step"]) != ("one", 2))
+    assert run.summary() == {"stages": stages[:2], "engine_learner_kl_max": 0.5}
 
 
 def test_a_run_without_metrics_can_be_rewound(run: RunDir) -> None:

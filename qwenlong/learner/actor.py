@@ -6,6 +6,7 @@ import os
 import resource
 import socket
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -17,13 +18,14 @@ from qwenlong.learner.attention import SHARED_PROMPT
 from qwenlong.learner.learner import GrpoLearner
 from qwenlong.learner.sft import SftRow, fine_tune, sft_settings
 from qwenlong.learner.sharding import form_mesh, scale_gradients
+from qwenlong.learner.storage import StoredTensors, Written, write_pieces
 from qwenlong.types import Batch, Rope, StoredWeights
 
 
 class LearnerActor:
     """Made a Ray actor by ``cluster``; a plain class, so that it can be used without Ray.
 
-    All processes of a learner get the same calls; the first one answers and writes.
+    All processes of a learner get the same calls; the first one answers, and writes policies.
     """
 
     def __init__(self, path: str, dtype: str, config: LearnerConfig, seed: int) -> None:
@@ -31,6 +33,7 @@ class LearnerActor:
         self.path, self.dtype, self.config = path, dtype, config
         self.tokenizer = AutoTokenizer.from_pretrained(path)
         self.sft_logs: dict[str, list[dict[str, float]]] = {}
+        self.writer = ThreadPoolExecutor(1)
 
     def address(self) -> str:
         """Where this process can be met by the others: host and a free port."""
@@ -42,7 +45,7 @@ class LearnerActor:
     def join(self, rank: int, address: str) -> None:
         """Meets the other processes at the first one's address, and loads the policy."""
         config = self.config
-        self.first = rank == 0
+        self.rank, self.first = rank, rank == 0
         if config.processes > 1:
             host, _, port = address.rpartition(":")
             # By these names torch and TRL's trainer know their place, too.
@@ -103,12 +106,18 @@ class LearnerActor:
         return None
 
     def save_state(self, folder: Path) -> None:
-        state = self.learner.state(keep=self.first)
-        if self.first:
-            torch.save(state, folder / "learner.pt")
+        """Copies this process's share of the state to host memory; a thread writes it there."""
+        pieces, config = self.learner.state(), self.config
+        self.writing = self.writer.submit(write_pieces, folder, self.rank, config.processes, pieces)
+
+    def saved(self, wait: bool) -> Written | None:
+        """What came of it; None while the thread still writes, unless asked to ``wait``."""
+        if not wait and not self.writing.done():
+            return None
+        return self.writing.result()
 
     def restore_state(self, folder: Path) -> None:
-        self.learner.restore(torch.load(folder / "learner.pt", weights_only=True, mmap=True))
+        self.learner.restore(StoredTensors(folder))
 
     def save_policy(self, folder: Path) -> None:
         """Writes policy and tokenizer, loadable by transformers and vLLM, RoPE included."""

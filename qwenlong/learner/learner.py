@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
 
 from qwenlong.config import LearnerConfig
 from qwenlong.learner.attention import SHARED_PROMPT, backend_for
@@ -22,6 +22,7 @@ from qwenlong.learner.lora import add_adapters, holding, merged_tensors
 from qwenlong.learner.objectives import Responses, Totals, find_objective, objective_loss
 from qwenlong.learner.policy import PackedPolicy
 from qwenlong.learner.sharding import Shards, summed, whole
+from qwenlong.learner.storage import Piece, StoredTensors
 from qwenlong.model.policy import check_policy, hub_tensors, load_policy, save_policy, stretch
 from qwenlong.types import Batch, Rope, Row
 
@@ -267,57 +268,53 @@ class GrpoLearner:
         if write:
             save_policy(self.model, kept, self.dtype, folder)
 
-    def state(self, keep: bool = True) -> dict[str, Any]:
-        """All that a later ``restore`` needs, on any number of processes: whole tensors.
+    def state(self) -> dict[str, Piece]:
+        """Copies of what this process holds: with the others', all that ``restore`` needs.
 
-        Every process gathers; those that do not ``keep`` have a state without tensors.
+        What is not sharded is the first process's to keep, but for the random generator's state.
         """
-
-        def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            wholes = ((name, whole(each.detach())) for name, each in tensors.items())
-            return {name: each.cpu() for name, each in wholes if keep}
-
-        reference = self.reference_adapters
-        if self.reference:
-            reference = dict(self.reference.model.named_parameters())
-        return {
-            "model": gathered(self.parameters),
-            "optimizer": {
-                name: gathered(self.optimizer.state[each]) for name, each in self.parameters.items()
-            },
-            "reference": gathered(reference),
-            "random": torch.get_rng_state(),
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        _fill(self.parameters, state["model"])
+        tensors = {f"model/{name}": each for name, each in self.parameters.items()}
         for name, parameter in self.parameters.items():
-            if state["optimizer"][name]:
-                self.optimizer.state[parameter] = {
-                    key: _like(x, parameter) if x.dim() else x.clone()
-                    for key, x in state["optimizer"][name].items()
-                }
-        if state["reference"]:
+            for key, each in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer/{key}/{name}"] = each
+        tensors |= {f"reference/{name}": each for name, each in self._reference().items()}
+        rank = self.shards.rank
+        pieces = {
+            name: Piece.of(each)
+            for name, each in tensors.items()
+            if rank == 0 or isinstance(each, DTensor)
+        }
+        return {**pieces, f"random/{rank}": Piece.of(torch.get_rng_state())}
+
+    def restore(self, stored: StoredTensors) -> None:
+        """Takes what any number of processes have written of their ``state``.
+
+        Raises:
+            InputError: it is another policy's.
+        """
+        _fill(self.parameters, stored, "model")
+        self.optimizer.state.clear()
+        for full in stored.names("optimizer"):
+            key, name = full.split("/", 1)
+            parameter = self.parameters[name]
+            self.optimizer.state[parameter][key] = stored.like(f"optimizer/{full}", parameter)
+        if stored.names("reference"):
             self.keep_reference()
-            kept = self.reference_adapters
-            if self.reference:
-                kept = dict(self.reference.model.named_parameters())
-            _fill(kept, state["reference"])
-        torch.set_rng_state(state["random"])
+            _fill(self._reference(), stored, "reference")
+        rank = self.shards.rank
+        same = stored.processes == self.config.processes
+        torch.set_rng_state(stored.whole(f"random/{rank if same else 0}"))
+
+    def _reference(self) -> dict[str, Tensor]:
+        if self.reference:
+            return dict(self.reference.model.named_parameters())
+        return self.reference_adapters
 
 
-def _fill(parameters: Mapping[str, Tensor], whole_tensors: Mapping[str, Tensor]) -> None:
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(_like(whole_tensors[name], parameter))
-
-
-def _like(tensor: Tensor, parameter: Tensor) -> Tensor:
-    """A whole tensor, placed and sharded as the parameter is."""
-    tensor = tensor.to(parameter.device, copy=True)
-    if isinstance(parameter, DTensor):
-        return distribute_tensor(tensor, parameter.device_mesh, parameter.placements)
-    return tensor
+@torch.no_grad()
+def _fill(parameters: Mapping[str, Tensor], stored: StoredTensors, part: str) -> None:
+    for name, parameter in parameters.items():
+        parameter.copy_(stored.like(f"{part}/{name}", parameter))
 
 
 def engine_kl(stats: TokenStats, engine_logprobs_R: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from torch.distributed.fsdp import (
     fully_shard,
     register_fsdp_forward_method,
 )
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, Shard
 from transformers import PreTrainedModel
 
 from qwenlong.learner.attention import Attend
@@ -42,6 +42,10 @@ class Shards:
     @property
     def sequence_rank(self) -> int:
         return self.mesh.get_local_rank("sequence") if self.mesh else 0
+
+    @property
+    def rank(self) -> int:
+        return self.data_rank * self.sequence + self.sequence_rank
 
     @property
     def sequence_group(self) -> Any:
@@ -99,6 +103,20 @@ def scale_gradients(model: torch.nn.Module, divisor: float) -> None:
 def whole(tensor: Tensor) -> Tensor:
     """A sharded tensor, gathered; every process has to ask for it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def own_rows(tensor: Tensor) -> tuple[Tensor, int]:
+    """What this process holds of a tensor, and which row of the whole is its first.
+
+    FSDP2 deals rows out as ``torch.chunk`` does: the last processes may have fewer, or none.
+    """
+    if not isinstance(tensor, DTensor):
+        return tensor, 0
+    if tensor.placements != (Shard(0),):
+        raise ValueError(f"a tensor sharded by {tensor.placements}; must be by its rows")
+    mesh = tensor.device_mesh
+    share = math.ceil(len(tensor) / mesh.size())
+    return tensor.to_local(), min(mesh.get_local_rank() * share, len(tensor))
 
 
 def summed(values: dict[str, float], shards: Shards) -> dict[str, float]:

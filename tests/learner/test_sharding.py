@@ -17,9 +17,11 @@ import torch.multiprocessing as mp
 from qwenlong.config import LearnerConfig
 from qwenlong.learner.learner import GrpoLearner
 from qwenlong.learner.sharding import form_mesh, whole
+from qwenlong.learner.storage import StoredTensors, write_pieces
 from qwenlong.types import Batch, InputError, Row
 
 CONFIG = LearnerConfig(beta2=0.95, weight_decay=0.01, max_tokens=90)
+STATEFUL = replace(CONFIG, kl_coefficient=0.1)
 VOCABULARY = 97
 LENGTHS = [
     (40, (9, 3, 17, 5)), (23, (1, 0, 12, 1)), (1, (4, 2, 1, 3)),
@@ -121,18 +123,35 @@ def steps_on(
     return trained(learner)
 
 
-def saved_on(mesh: tuple[int, int], path: str, config: LearnerConfig) -> dict[str, Any]:
+def begun_on(mesh: tuple[int, int], path: str, config: LearnerConfig) -> GrpoLearner:
     learner = learner_on(mesh, path, config)
+    learner.keep_reference()
     learner.step(batch_of(3))
-    return learner.state()
+    return learner
+
+
+def saved_on(
+    mesh: tuple[int, int], path: str, config: LearnerConfig, folder: Path
+) -> dict[str, Any]:
+    """What a learner that saved its state there does next."""
+    learner = begun_on(mesh, path, config)
+    written = write_pieces(folder, learner.shards.rank, mesh[0] * mesh[1], learner.state())
+    assert not written.error
+    return trained(learner)
 
 
 def resumed_on(
-    mesh: tuple[int, int], path: str, config: LearnerConfig, state: dict[str, Any]
+    mesh: tuple[int, int], path: str, config: LearnerConfig, folder: Path
 ) -> dict[str, Any]:
     learner = learner_on(mesh, path, config)
-    learner.restore(state)
+    learner.restore(StoredTensors(folder))
     return trained(learner)
+
+
+def pieces_on(mesh: tuple[int, int], path: str, config: LearnerConfig) -> dict[str, int]:
+    """Rows of each tensor that the first process would write."""
+    pieces = begun_on(mesh, path, config).state()
+    return {name: len(each.tensor) for name, each in pieces.items() if each.shape}
 
 
 def joined_wrongly() -> str:
@@ -147,20 +166,24 @@ def joined_wrongly() -> str:
 def sharded(policies, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The results of all jobs; to start processes takes far longer than the jobs do."""
     tied, untied = policies["tied"], policies["untied"]
-    state = saved_on((1, 1), untied, CONFIG)
+    folders = {n: tmp_path_factory.mktemp(f"state-of-{n}") for n in (1, 2)}
+    results: dict[str, Any] = {"folders": folders}
+    results["saved 1"] = saved_on((1, 1), untied, STATEFUL, folders[1])
     two: dict[str, Job] = {
         "joined wrongly": (joined_wrongly,),
-        "saved": (saved_on, (2, 1), untied, CONFIG),
-        "resumed": (resumed_on, (1, 2), untied, CONFIG, state),
+        "saved 2": (saved_on, (2, 1), untied, STATEFUL, folders[2]),
+        "rows 2": (pieces_on, (2, 1), untied, STATEFUL),
+        "1 to 2": (resumed_on, (1, 2), untied, STATEFUL, folders[1]),
+        "2 to 2": (resumed_on, (2, 1), untied, STATEFUL, folders[2]),
     }
     four: dict[str, Job] = {
         name: (steps_on, (2, 2), policies[policy], replace(CONFIG, **changed), dtype)
         for name, (policy, dtype, changed) in OPTIONS.items()
     }
+    four["2 to 4"] = (resumed_on, (2, 2), untied, STATEFUL, folders[2])
     for mesh in MESHES:
         jobs = two if mesh[0] * mesh[1] == 2 else four
         jobs[str(mesh)] = (steps_on, mesh, tied, CONFIG)
-    results = {"state": state}
     for processes, some in ((2, two), (4, four)):
         results |= together(processes, some, tmp_path_factory.mktemp("sharded"))
     return results
@@ -190,11 +213,26 @@ def test_options_hold_on_several_processes(policies, sharded, name: str) -> None
 
 
 def test_a_state_goes_on_at_another_number_of_processes(policies, sharded) -> None:
-    def resumed(state: dict[str, Any]) -> dict[str, Any]:
-        return resumed_on((1, 1), policies["untied"], CONFIG, state)
+    """Weights, optimizer and reference; 97 rows of the vocabulary do not divide evenly."""
+    two_to_one = resumed_on((1, 1), policies["untied"], STATEFUL, sharded["folders"][2])
+    for name, resumed in (("2 to 1", two_to_one), *sharded.items()):
+        if " to " in name:
+            assert_same(sharded[f"saved {name[0]}"], resumed)
 
-    assert_same(resumed(sharded["state"]), sharded["resumed"])
-    assert_same(resumed(sharded["state"]), resumed(sharded["saved"]))
+
+def test_a_state_goes_on_to_the_bit_at_the_same_number(policies, sharded) -> None:
+    one_to_one = resumed_on((1, 1), policies["untied"], STATEFUL, sharded["folders"][1])
+    for resumed, saved in ((one_to_one, "saved 1"), (sharded["2 to 2"], "saved 2")):
+        assert resumed["metrics"] == sharded[saved]["metrics"]
+        for name, tensor in sharded[saved]["weights"].items():
+            assert torch.equal(resumed["weights"][name], tensor), name
+
+
+def test_every_process_writes_its_own_rows(policies, sharded) -> None:
+    whole = pieces_on((1, 1), policies["untied"], STATEFUL)
+    assert sharded["rows 2"].keys() == whole.keys()
+    for name, rows in sharded["rows 2"].items():
+        assert rows == (whole[name] if name == "random/0" else -(-whole[name] // 2)), name
 
 
 def test_sequence_ranks_must_divide_the_heads(policies) -> None:

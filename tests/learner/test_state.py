@@ -13,8 +13,9 @@ from transformers import AutoModelForCausalLM
 
 from qwenlong.config import LearnerConfig
 from qwenlong.learner.learner import GrpoLearner
+from qwenlong.learner.storage import StoredTensors, write_pieces
 from qwenlong.model.policy import load_policy
-from qwenlong.types import Rope
+from qwenlong.types import InputError, Rope
 
 CONFIG = LearnerConfig(beta2=0.95, max_grad_norm=0.5, lora_alpha=8.0)
 KINDS = {
@@ -101,6 +102,11 @@ def test_a_saved_bf16_policy_holds_the_rounded_weights(
 # State.
 
 
+def through(folder: Path, learner: GrpoLearner) -> StoredTensors:
+    assert not write_pieces(folder, 0, 1, learner.state()).error
+    return StoredTensors(folder)
+
+
 @pytest.mark.parametrize("policy", ["tied", "moe"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_next_step_after_a_restore_is_the_same_to_the_bit(
@@ -111,14 +117,13 @@ def test_the_next_step_after_a_restore_is_the_same_to_the_bit(
     learner.keep_reference()
     for seed in (1, 2):
         learner.step(batch_of(2, seed=seed))
-    torch.save(learner.state(), tmp_path / "learner.pt")
+    stored = through(tmp_path, learner)
     metrics = learner.step(batch_of(2, seed=3))
     drawn = torch.rand(3)
 
     torch.manual_seed(99)  # other adapters than the first learner's, until they are restored
     fresh = GrpoLearner(policies[policy], "float32", config)
-    state = torch.load(tmp_path / "learner.pt", weights_only=True)
-    fresh.restore(state)
+    fresh.restore(stored)
     again = fresh.step(batch_of(2, seed=3))
     assert torch.equal(drawn, torch.rand(3))
     for each in (metrics, again):
@@ -131,11 +136,20 @@ def test_the_next_step_after_a_restore_is_the_same_to_the_bit(
     if config.kl_coefficient:
         assert metrics["kl"] > 0
     if config.lora_rank:
-        assert all(".lora_" in name for name in state["model"])
+        assert all(".lora_" in name for name in stored.names("model"))
+    steps = [
+        stored.whole(f"optimizer/{name}")
+        for name in stored.names("optimizer")
+        if name.startswith("step/")
+    ]
+    assert len(steps) == len(stored.names("model")) and {x.item() for x in steps} == {6.0}
+    assert stored.whole("random/0").dtype == torch.uint8
 
 
 @pytest.mark.parametrize("kind", ["weights and a reference", "adapters and a reference"])
-def test_a_reference_is_restored_as_it_was_kept(policies, batch_of, kind: str) -> None:
+def test_a_reference_is_restored_as_it_was_kept(
+    policies, batch_of, tmp_path: Path, kind: str
+) -> None:
     """It is neither the policy on disk nor the one that the state was taken of."""
     learner = GrpoLearner(policies["tied"], "float32", KINDS[kind])
     learner.keep_reference()
@@ -143,21 +157,56 @@ def test_a_reference_is_restored_as_it_was_kept(policies, batch_of, kind: str) -
     learner.keep_reference()
     kept = {name: each.detach().clone() for name, each in learner.parameters.items()}
     learner.step(batch_of(seed=1))
-    state = learner.state()
+    stored = through(tmp_path, learner)
     fresh = GrpoLearner(policies["tied"], "float32", KINDS[kind])
-    fresh.restore(state)
+    fresh.restore(stored)
     held = fresh.reference_adapters
     if fresh.reference:
         held = dict(fresh.reference.model.named_parameters())
     assert held.keys() == kept.keys()
     for name, parameter in held.items():
         assert torch.equal(parameter, kept[name]), name
-        assert not torch.equal(parameter, state["model"][name]), name
+        assert not torch.equal(parameter, stored.whole(f"model/{name}")), name
 
 
-def test_a_process_that_does_not_keep_has_no_tensors(policies, batch_of) -> None:
+def test_a_state_is_a_copy(policies, batch_of) -> None:
+    """A thread writes it while the learner goes on."""
     learner = GrpoLearner(policies["tied"], "float32", KINDS["weights and a reference"])
     learner.keep_reference()
     learner.step(batch_of())
-    state = learner.state(keep=False)
-    assert not state["model"] and not state["reference"] and not any(state["optimizer"].values())
+    state = learner.state()
+    before = {name: each.tensor.clone() for name, each in state.items()}
+    learner.step(batch_of(seed=1))
+    torch.rand(1)
+    after = learner.state()
+    for name, tensor in before.items():
+        assert torch.equal(state[name].tensor, tensor), name
+        moved = not torch.equal(after[name].tensor, tensor)
+        assert moved is not name.startswith("reference/"), name
+
+
+def test_a_state_goes_back_over_a_learner_that_has_gone_on(
+    policies, batch_of, tmp_path: Path
+) -> None:
+    learner = GrpoLearner(policies["tied"], "float32", CONFIG)
+    stored = through(tmp_path, learner)
+    metrics = [learner.step(batch_of(seed=seed)) for seed in (0, 1)]
+    learner.restore(stored)
+    for seed in (0, 1):
+        again = learner.step(batch_of(seed=seed))
+        assert {**again, "learner_tokens_per_s": 0} == {**metrics[seed], "learner_tokens_per_s": 0}
+
+
+@pytest.mark.parametrize(
+    ("policy", "config", "why"),
+    [
+        ("untied", CONFIG, r"model/lm_head.weight is missing, and the policy's is \[97, 64\]"),
+        ("tied", KINDS["adapters"], r"model/\S+lora_A\S+ is missing, .*learner.lora_rank must be"),
+    ],
+)
+def test_another_policys_state_is_refused(
+    policies, tmp_path: Path, policy: str, config: LearnerConfig, why: str
+) -> None:
+    stored = through(tmp_path, GrpoLearner(policies["tied"], "float32", CONFIG))
+    with pytest.raises(InputError, match=why):
+        GrpoLearner(policies[policy], "float32", config).restore(stored)

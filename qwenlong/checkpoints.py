@@ -1,0 +1,250 @@
+"""Checkpoints: what a run can go on from, each of them whole or none.
+
+    0005-phase1-00010/                 number, stage, step
+        state.json                     where the run was, and its curriculum
+        learner-0-of-1.safetensors     one a process of the learner: see learner/storage.py
+        MANIFEST.json                  size and SHA-256 of these, written last
+    best.json                          the one with the best accuracy at the longest context
+
+A folder is written as ``….partial``, synced to the disk, then renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from qwenlong.learner.storage import FileEntry, Written, file_entry, sync
+from qwenlong.types import InputError, Rope, StoppedError
+
+FORMAT = 2
+"""1 had pickled tensors (learner.pt) and no manifest."""
+MANIFEST, STATE, BEST = "MANIFEST.json", "state.json", "best.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A point from which the run can go on."""
+
+    folder: Path
+    stage: str
+    step: int
+    """Steps of the stage that are done; all of them for an SFT stage."""
+    version: int
+    rope: Rope
+    """The stage's."""
+    curriculum: Mapping[str, Any]
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """
+    Raises:
+        InputError: it is not whole.
+    """
+    wrong = fault(folder)
+    if wrong:
+        raise InputError(f"{folder}: {wrong}")
+    state = json.loads((folder / STATE).read_text())
+    return Checkpoint(folder, **{**state, "rope": Rope(**state["rope"])})
+
+
+def fault(folder: Path, deep: bool = True) -> str | None:
+    """What is wrong with a checkpoint, and with which of its files; sizes alone if not ``deep``."""
+    if not (folder / MANIFEST).is_file():
+        if (folder / "learner.pt").is_file():
+            return f"learner.pt: of an earlier version's format 1; this one reads format {FORMAT}"
+        return f"{MANIFEST}: missing"
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        if manifest["format"] != FORMAT:
+            return f"{MANIFEST}: format {manifest['format']}; this version reads format {FORMAT}"
+        if manifest["sha256"] != _digest(manifest["files"]):
+            return f"{MANIFEST}: is not what was written"
+        for name, entry in manifest["files"].items():
+            path = folder / name
+            if not path.is_file():
+                return f"{name}: missing"
+            if path.stat().st_size != entry["bytes"]:
+                return f"{name}: has {path.stat().st_size:,} bytes, not {entry['bytes']:,}"
+            if deep and file_entry(path)["sha256"] != entry["sha256"]:
+                return f"{name}: is not what was written (its SHA-256 is another)"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{MANIFEST}: is not what was written"
+    except OSError as error:
+        return f"cannot be read ({error})"
+    return None
+
+
+def whole_checkpoints(root: Path, say: Callable[[str], None]) -> Iterator[Checkpoint]:
+    """The last first. Each is verified when its turn comes; ``say`` is told of a broken one."""
+    for folder in reversed(_folders(root)):
+        try:
+            yield read_checkpoint(folder)
+        except InputError as error:
+            say(f"passed over: {error}")
+
+
+def last_checkpoint(root: Path, say: Callable[[str], None]) -> Checkpoint | None:
+    """
+    Raises:
+        InputError: there are some, but none is whole. To begin anew would undo the run.
+    """
+    last = next(whole_checkpoints(root, say), None)
+    if last is None and _folders(root):
+        raise InputError(
+            f"{root}: no checkpoint is whole; put a copy there that is, or train anew with another"
+            " run_dir=…"
+        )
+    return last
+
+
+def best_checkpoint(root: Path) -> Checkpoint:
+    """
+    Raises:
+        InputError: no stage has been evaluated yet, or it is not whole.
+    """
+    name = _best(root).get("checkpoint")
+    if not name:
+        raise InputError(f"{root}: no {BEST}, for no stage of the run has been evaluated yet")
+    return read_checkpoint(root / name)
+
+
+class Saver:
+    """Writes a run's checkpoints while the run goes on, one at a time.
+
+    Args:
+        root: the run's ``checkpoints``. keep: how many of the last stay; the best does anyway.
+        start: has the learner copy its state and begin to write it into a folder.
+        saved: what each process of it wrote; None of one that still writes, unless told to wait.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        keep: int,
+        start: Callable[[Path], object],
+        saved: Callable[[bool], Sequence[Written | None]],
+    ) -> None:
+        self.root, self.keep, self.start, self.saved = root, keep, start, saved
+        self.pending: Path | None = None
+        self.last: str | None = None
+        """Name of the last one that is whole, which the run could go on from."""
+
+    def begin(
+        self, stage: str, step: int, version: int, rope: Rope, curriculum: Mapping[str, Any]
+    ) -> None:
+        """
+        Raises:
+            StoppedError: there is no room, for this one or for the one before.
+        """
+        self.confirm()
+        for scrap in self.root.glob("[0-9]*.partial"):
+            shutil.rmtree(scrap)
+        number = max(map(_number, _folders(self.root)), default=0) + 1
+        partial = self.root / f"{number:04d}-{stage}-{step:05d}.partial"
+        state = {"stage": stage, "step": step, "version": version, "rope": asdict(rope)}
+        with _told(partial.stem):
+            partial.mkdir()
+            _write(partial / STATE, {**state, "curriculum": dict(curriculum)})
+        self.start(partial)
+        self.pending = partial
+
+    def confirm(self, wait: bool = True) -> None:
+        """Makes what was begun a checkpoint, if it is written; nothing where nothing was begun.
+
+        Raises:
+            StoppedError: it could not be written.
+        """
+        if not self.pending:
+            return
+        written = self.saved(wait)
+        if any(each is None for each in written):
+            return
+        partial, self.pending = self.pending, None
+        final = partial.with_suffix("")
+        files: dict[str, FileEntry] = {}
+        for each in filter(None, written):
+            if each.error:
+                raise StoppedError(_cannot(final.name, each.error))
+            files |= each.files
+        with _told(final.name):
+            files[STATE] = file_entry(partial / STATE)
+            manifest = {"format": FORMAT, "files": files, "sha256": _digest(files)}
+            _write(partial / MANIFEST, manifest)
+            sync(partial)
+            os.replace(partial, final)
+            sync(self.root)
+        self.last = final.name
+        self._prune()
+
+    def remember(self, accuracy: float, context: int) -> None:
+        """Notes the last one as the best if it is.
+
+        Args:
+            accuracy: strict, of its policy at ``context`` tokens, the longest.
+        """
+        if not self.last or accuracy <= _best(self.root).get("accuracy", -1.0):
+            return
+        partial = self.root / f"{BEST}.partial"
+        with _told(BEST):
+            _write(partial, {"checkpoint": self.last, "accuracy": accuracy, "context": context})
+            os.replace(partial, self.root / BEST)
+        self._prune()
+
+    def _prune(self) -> None:
+        """Leaves the last and the best, and whatever is broken, for that is the user's to judge."""
+        whole = [each for each in _folders(self.root) if not fault(each, deep=False)]
+        best = _best(self.root).get("checkpoint")
+        for old in whole[: -self.keep]:
+            if old.name != best:
+                # Cut short, it is no checkpoint any more, and cleared away with the next.
+                doomed = old.with_name(f"{old.name}.partial")
+                os.replace(old, doomed)
+                shutil.rmtree(doomed)
+
+
+def _folders(root: Path) -> list[Path]:
+    """All that look like checkpoints, in the order of their numbers."""
+    found = [path for path in root.glob("[0-9]*-*") if path.suffix != ".partial"]
+    return sorted((path for path in found if path.is_dir()), key=_number)
+
+
+def _number(folder: Path) -> int:
+    return int(folder.name.split("-")[0])
+
+
+def _best(root: Path) -> dict[str, Any]:
+    """What is noted of the best; of no use if it is not there any more."""
+    if not (root / BEST).is_file():
+        return {}
+    best: dict[str, Any] = json.loads((root / BEST).read_text())
+    return best if (root / best["checkpoint"]).is_dir() else {}
+
+
+def _digest(files: Mapping[str, FileEntry]) -> str:
+    """Of the manifest's own list, so that a file cannot be dropped from it unseen."""
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content))
+    sync(path)
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoppedError(_cannot(name, str(error))) from None
+
+
+def _cannot(name: str, why: str) -> str:
+    return f"checkpoint {name} cannot be written ({why}); the one before it is as it was"

@@ -1,0 +1,81 @@
+"""A policy out of a checkpoint, as a run leaves it in ``policy/``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from qwenlong.checkpoints import Checkpoint, best_checkpoint, last_checkpoint, read_checkpoint
+from qwenlong.config import Config
+from qwenlong.experiment import load_config
+from qwenlong.learner.lora import add_adapters, merged_tensors
+from qwenlong.learner.storage import StoredTensors
+from qwenlong.model.policy import load_policy, native_rope, save_policy, stretch
+from qwenlong.prepare import TINY
+from qwenlong.run import RunDir
+from qwenlong.types import InputError
+
+
+def export(where: Path, out: Path, best: bool, say: Callable[[str], None]) -> Checkpoint:
+    """Writes policy and tokenizer, the RoPE of the checkpoint's stage included, to ``out``.
+
+    Args:
+        where: a checkpoint, or a run, whose last one is taken, or the best.
+
+    Raises:
+        InputError: no such checkpoint, or it is not whole; ``out`` holds something, or has no room.
+    """
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise InputError(f"--out={out}: is there already; name a new folder")
+    transformers_logging.disable_progress_bar()
+    run, checkpoint = _found(where, best, say)
+    config = load_config(run.config)
+    policy = str(run.initial_policy) if config.policy.path == TINY else config.policy.path
+    native_rope(policy, None)  # says so if there is no policy any more
+    partial = out.with_name(f"{out.name}.partial")
+    if partial.exists():
+        shutil.rmtree(partial)
+    try:
+        _write(checkpoint, config, policy, partial)
+    except SafetensorError as error:
+        raise InputError(f"--out={out}: cannot be written ({error})") from None
+    os.replace(partial, out)
+    return checkpoint
+
+
+def _found(where: Path, best: bool, say: Callable[[str], None]) -> tuple[RunDir, Checkpoint]:
+    if (where / "config.yaml").is_file():
+        run = RunDir.open(where)
+        last = best_checkpoint(run.checkpoints) if best else last_checkpoint(run.checkpoints, say)
+        if not last:
+            raise InputError(f"{where}: has no checkpoint yet")
+        return run, last
+    if not where.is_dir():
+        raise InputError(f"{where}: no such checkpoint or run")
+    if best:
+        raise InputError(f"--best: goes with a run, and {where} is none")
+    # Its run says which policy it was trained from, and how.
+    return RunDir.open(where.resolve().parent.parent), read_checkpoint(where)
+
+
+@torch.no_grad()
+def _write(checkpoint: Checkpoint, config: Config, policy: str, folder: Path) -> None:
+    dtype, learner = getattr(torch, config.policy.dtype), config.learner
+    masters = "float32" if dtype == torch.bfloat16 else config.policy.dtype
+    model = load_policy(policy, masters)
+    if learner.lora_rank:
+        add_adapters(model, learner.lora_rank, learner.lora_alpha)
+    stored = StoredTensors(checkpoint.folder)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parameter.copy_(stored.like(f"model/{name}", parameter))
+    stretch(model, checkpoint.rope)
+    save_policy(model, merged_tensors(model), dtype, folder)
+    AutoTokenizer.from_pretrained(policy).save_pretrained(folder)
