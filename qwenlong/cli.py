@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from qwenlong import signals
 from qwenlong.types import InputError, StoppedError
 
 app = typer.Typer(
@@ -188,8 +188,7 @@ def data_check(
 
 
 def main() -> None:
-    # A polite kill should take everything down as Ctrl-C does.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signals.listen()
     try:
         app()
     except InputError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +14,11 @@ import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from qwenlong import signals
 from qwenlong.config import Config, EngineConfig
+from qwenlong.crews import Engines, Learners
 from qwenlong.judging import JudgePolicy
+from qwenlong.supervision import Place, RayLostError, Watch
 from qwenlong.types import InputError, Prompt, Rollout, Rope, Sampling
 
 PLACEMENT_TIMEOUT_S = 600
@@ -24,23 +26,30 @@ PLACEMENT_TIMEOUT_S = 600
 
 @dataclass(frozen=True)
 class Workers:
-    """The actors of a run: the learner's processes, the rollout actors, a judge's engines."""
+    """The actors of a run: the learner's processes, the rollout actors, a judge's engines.
 
-    learners: Sequence[Any]
-    rollout: Sequence[Any]
-    judge: Sequence[Any] = ()
+    Whatever waits for the learner raises LearnerLostError if one of its processes has died.
+    """
+
+    learners: Learners
+    rollout: Engines
+    judge: Engines | None = None
 
     @property
-    def all(self) -> list[Any]:
-        return [*self.learners, *self.rollout, *self.judge]
+    def engines(self) -> list[Engines]:
+        return [self.rollout, *([self.judge] if self.judge else [])]
+
+    @property
+    def actors(self) -> list[Any]:
+        return [*self.learners.actors, *(actor for each in self.engines for actor in each.actors)]
 
     def start_learning(self, method: str, *args: Any) -> list[Any]:
         """Calls all of the learner's processes, which work as one."""
-        return [getattr(learner, method).remote(*args) for learner in self.learners]
+        return self.learners.ask(method, *args)
 
     def learn(self, method: str, *args: Any) -> Any:
         """The answer of the learner's first process, once all are done."""
-        return ray.get(self.start_learning(method, *args))[0]
+        return self.learners.answers(self.start_learning(method, *args))[0]
 
     def collect(
         self, prompts: Sequence[Prompt], sampling: Sampling, seeds: Sequence[int]
@@ -50,17 +59,20 @@ class Workers:
         return collect(self.rollout, prompts, sampling, seeds)
 
     def publish(self, version: int) -> None:
-        """Gives the learner's weights to every rollout actor: one copy in the object store."""
-        weights, *others = self.start_learning("weights")
-        ray.get([actor.load.remote(weights, version) for actor in self.rollout] + others)
+        """Gives the learner's weights to every rollout actor."""
+        self.rollout.load(version)
 
     def stretch(self, rope: Rope) -> None:
         """One RoPE for learner and engines."""
-        ray.get([actor.stretch.remote(rope) for actor in (*self.learners, *self.rollout)])
+        learning = self.start_learning("stretch", rope)
+        self.rollout.stretch(rope)
+        self.learners.answers(learning)
 
     def peak_memory_gb(self) -> float:
         """The sum over all actors, in GiB."""
-        return float(sum(ray.get([actor.peak_memory_gb.remote() for actor in self.all])))
+        asked = self.start_learning("peak_memory_gb")
+        held = [gb for each in self.engines for gb in each.ask("peak_memory_gb", [()] * len(each))]
+        return float(sum([*held, *self.learners.answers(asked)]))
 
 
 @contextmanager
@@ -72,12 +84,15 @@ def start_ray(config: Config) -> Iterator[Any]:
     Raises:
         InputError: no such cluster, or one that is too small.
     """
-    with signals_deferred():
+    with signals.deferred(ray.shutdown):
         _join_ray(config)
     group = None
     try:
         group = _reserve(config)
         yield group
+    except RayLostError:
+        group = None
+        raise
     finally:
         if group is not None:
             remove_placement_group(group)
@@ -93,6 +108,7 @@ def start_workers(
     longest: int,
     logs: Path,
     judge: JudgePolicy | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[Workers]:
     """Starts all actors, and ends them however the block ends.
 
@@ -100,39 +116,23 @@ def start_workers(
         rope: the most stretched RoPE of the run. longest: the longest row, in tokens.
         logs: folder for what the actors print.
         judge: what a judge's engines serve, if the run has them.
+        watch: counts restarts, over several calls if they have the same.
     """
-    workers = _create(config, policy, rope, longest, logs, group, judge)
+    watch = watch or Watch(config.failures, print)
+    workers = _create(config, policy, rope, longest, logs, group, judge, watch)
+    lost = False
     try:
-        address = ray.get(workers.learners[0].address.remote())
-        starting = [
-            learner.join.remote(rank, address) for rank, learner in enumerate(workers.learners)
-        ]
-        engines = (*workers.rollout, *workers.judge)
-        ray.get(starting + [actor.peak_memory_gb.remote() for actor in engines])
+        workers.learners.begin()
+        for engines in workers.engines:
+            engines.begin()
         yield workers
+    except RayLostError:
+        lost = True
+        raise
     finally:
         # Also on a cluster that outlives the run.
-        for actor in workers.all:
+        for actor in [] if lost else workers.actors:
             ray.kill(actor)
-
-
-@contextmanager
-def signals_deferred() -> Iterator[None]:
-    """Lets Ray start whole before Ctrl-C is heard: half started, it would leave processes."""
-    pending: list[int] = []
-    before = {
-        number: signal.signal(number, lambda caught, _: pending.append(caught))
-        for number in (signal.SIGINT, signal.SIGTERM)
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if pending:
-        ray.shutdown()
-        signal.raise_signal(pending[0])
 
 
 def _join_ray(config: Config) -> None:
@@ -193,41 +193,39 @@ def _create(
     logs: Path,
     group: Any,
     judge: JudgePolicy | None,
+    watch: Watch,
 ) -> Workers:
     from qwenlong.learner.actor import LearnerActor
     from qwenlong.rollout.actor import RolloutActor
 
     cores = os.cpu_count() or 1
     dtype, learner = config.policy.dtype, config.learner
-    learners = [
-        _remote(
-            LearnerActor,
-            logs / f"learner-{i}.log",
-            _options(group, i, learner.cpus, learner.gpus),
-            learner.threads or max(1, cores // learner.processes),
-            # One to fine-tune, one to be asked how far it is.
-            concurrency=2,
-        ).remote(policy, dtype, learner, config.seed)
-        for i in range(learner.processes)
-    ]
 
-    def engines(name: str, engine: EngineConfig, first: int, *model: Any) -> list[Any]:
+    def place(cls: type, name: str, bundle: int, own: Any, share: int, *args: Any) -> Place:
+        """One that takes 1/``share`` of the cores, unless its configuration ``own`` says."""
+        log, threads = logs / f"{name}.log", own.threads or max(1, cores // share)
+        # One to fine-tune, one to be asked how far it is.
+        concurrency = 2 if cls is LearnerActor else 1
+        options = _options(group, bundle, own.cpus, own.gpus)
+        actor = _remote(cls, log, options, threads, concurrency)
+        return Place(name, log, bundle, lambda: actor.remote(*args, own, config.seed))
+
+    def engines(name: str, own: EngineConfig, first: int, *model: Any) -> list[Place]:
         return [
-            _remote(
-                RolloutActor,
-                logs / f"{name}-{i}.log",
-                _options(group, first + i, engine.cpus, engine.gpus),
-                engine.threads or max(1, cores // engine.actors),
-            ).remote(*model, engine, config.seed)
-            for i in range(engine.actors)
+            place(RolloutActor, f"{name}-{i}", first + i, own, own.actors, *model)
+            for i in range(own.actors)
         ]
 
-    rollout = engines("rollout", config.rollout, learner.processes, policy, dtype, rope, longest)
+    n = learner.processes
+    learning = [place(LearnerActor, f"learner-{i}", i, learner, n, policy, dtype) for i in range(n)]
+    learners = Learners(learning, group, watch)
+    rollout = engines("rollout", config.rollout, n, policy, dtype, rope, longest)
+    collecting = Engines(rollout, group, watch, learners.weights)
     if not judge:
-        return Workers(learners, rollout)
-    first = learner.processes + config.rollout.actors
-    own = (judge.path, dtype, judge.rope, judge.longest)
-    return Workers(learners, rollout, engines("judge", config.rewards.judge.engine, first, *own))
+        return Workers(learners, collecting)
+    serves = (judge.path, dtype, judge.rope, judge.longest)
+    judging = engines("judge", config.rewards.judge.engine, n + len(rollout), *serves)
+    return Workers(learners, collecting, Engines(judging, group, watch))
 
 
 def _options(group: Any, bundle: int, cpus: float, gpus: float) -> dict[str, Any]:
@@ -251,6 +249,11 @@ def _remote(
                 os.dup2(file.fileno(), 1)
                 os.dup2(file.fileno(), 2)
             super().__init__(*args)
+
+        def where(self) -> str:
+            """Its node, for people to read; also a sign of life."""
+            context = ray.get_runtime_context()
+            return f"{ray.util.get_node_ip_address()} ({context.get_node_id()[:8]})"
 
     Logged.__name__ = Logged.__qualname__ = cls.__name__
     variables = {

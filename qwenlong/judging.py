@@ -19,6 +19,7 @@ from qwenlong.types import Example, InputError, Prompt, Rope, Sampling, StoppedE
 
 if TYPE_CHECKING:
     from qwenlong.rewards.judge.calls import HttpJudge
+    from qwenlong.rollout.collector import Actors
 
 
 LONGEST_CASE = 8_192
@@ -85,7 +86,7 @@ def open_rewards(
     config: Config,
     policy: JudgePolicy | None,
     root: Path,
-    engines: Sequence[Any],
+    engines: Actors | None,
     say: Callable[[str], None],
 ) -> Iterator[Rewards]:
     """The rewards of a run whose directory is ``root``.
@@ -107,7 +108,7 @@ def open_rewards(
         own = stack.enter_context(closing(Store(root / "judge.sqlite")))
         store = stack.enter_context(closing(_shared(judge.cache))) if judge.cache else own
         complete: Complete
-        if policy:
+        if policy and engines:
             complete = _engines(judge, policy, engines)
             _probe(complete, config, say, StoppedError)
         else:
@@ -145,7 +146,7 @@ def _endpoint(config: JudgeConfig) -> HttpJudge:
         raise InputError(f"rewards.judge.{error}") from None
 
 
-def _engines(config: JudgeConfig, policy: JudgePolicy, actors: Sequence[Any]) -> Conversing:
+def _engines(config: JudgeConfig, policy: JudgePolicy, actors: Actors) -> Conversing:
     template = config.extra.get("chat_template_kwargs", {})
     tokenizer = chat_tokenizer(policy.path, key="rewards.judge.model")
     return Conversing(actors, tokenizer, policy.longest, config, template)
@@ -155,7 +156,7 @@ def _engines(config: JudgeConfig, policy: JudgePolicy, actors: Sequence[Any]) ->
 class Conversing:
     """Answers many conversations at once, greedily, by rollout actors that serve a judge."""
 
-    actors: Sequence[Any]
+    actors: Actors
     tokenizer: Any
     longest: int
     """Prompt and reply, in tokens."""

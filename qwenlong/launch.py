@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from transformers.utils import logging as transformers_logging
 
+from qwenlong import signals
 from qwenlong.checkpoints import Checkpoint, last_checkpoint
 from qwenlong.config import Config, RlStage, SftStage
 from qwenlong.data import registry
 from qwenlong.experiment import load_config
 from qwenlong.judging import check_judge, open_rewards
+from qwenlong.lock import only_one
 from qwenlong.loggers import check_loggers, open_loggers
 from qwenlong.model.policy import native_rope
 from qwenlong.prepare import TINY, Prepared, prepare
@@ -27,6 +30,10 @@ from qwenlong.report.report import write_report
 from qwenlong.report.table import print_summary
 from qwenlong.run import RunDir, refuse_taken
 from qwenlong.stage_checks import check_rope
+from qwenlong.types import StoppedError
+
+if TYPE_CHECKING:
+    from qwenlong.supervision import Watch
 
 
 def train_new(config: Config, console: Console) -> None:
@@ -39,36 +46,38 @@ def train_new(config: Config, console: Console) -> None:
             prepared = prepare(config, Path(scratch))
         check_judge(config, teller(console))
         group = _ray(prepared, stack, console)
+        stack.enter_context(only_one(Path(config.run_dir)))
         built = Path(prepared.policy) if config.policy.path == TINY else None
         run = RunDir.create(config, built)
         if built:
             prepared = replace(prepared, policy=str(run.initial_policy))
         _run(prepared, run, None, group, console)
-    _finish(run, console)
+        _finish(run, console)
 
 
 def resume(root: Path, console: Console) -> None:
     transformers_logging.disable_progress_bar()
     run = RunDir.open(root)
-    config = replace(load_config(run.config), run_dir=str(root))
-    if config.policy.path == TINY:
-        config = replace(config, policy=replace(config.policy, path=str(run.initial_policy)))
-    with tempfile.TemporaryDirectory() as scratch, console.status("reading data"):
-        prepared = prepare(config, Path(scratch))
     with ExitStack() as stack:
+        stack.enter_context(only_one(root))
+        config = replace(load_config(run.config), run_dir=str(root))
+        if config.policy.path == TINY:
+            config = replace(config, policy=replace(config.policy, path=str(run.initial_policy)))
+        with tempfile.TemporaryDirectory() as scratch, console.status("reading data"):
+            prepared = prepare(config, Path(scratch))
         check_judge(config, teller(console))
         group = _ray(prepared, stack, console)
-        last = _rewound(run, config, console)
+        last = _rewound(run, config, teller(console))
         _run(prepared, run, last, group, console)
-    _finish(run, console)
+        _finish(run, console)
 
 
-def _rewound(run: RunDir, config: Config, console: Console) -> Checkpoint | None:
+def _rewound(run: RunDir, config: Config, say: Callable[[str], None]) -> Checkpoint | None:
     """The checkpoint to go on from; what was logged after it is taken out."""
-    last = last_checkpoint(run.checkpoints, teller(console))
+    last = last_checkpoint(run.checkpoints, say)
     run.rewind(lambda line: _kept(run, config, line, last))
     where = f"step {last.step} of {last.stage}" if last else "the beginning"
-    console.print(f"going on from {where}", highlight=False)
+    say(f"going on from {where}")
     return last
 
 
@@ -83,6 +92,11 @@ def _kept(run: RunDir, config: Config, line: Mapping[str, Any], last: Checkpoint
 
 def _ray(prepared: Prepared, stack: ExitStack, console: Console) -> Any:
     """Ray with what the run needs reserved, before anything is written; ``stack`` ends it."""
+    # Ray reads both when it is imported. A Ray of the run's own listens on the loopback alone.
+    if not prepared.config.ray.address:
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    # What Ray prints of a death is many lines; the run says it in one.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
     # Ray takes seconds to import; bad input should not wait for it.
     from qwenlong.cluster import start_ray
 
@@ -95,18 +109,43 @@ def _ray(prepared: Prepared, stack: ExitStack, console: Console) -> Any:
 def _run(
     prepared: Prepared, directory: RunDir, last: Checkpoint | None, group: Any, console: Console
 ) -> None:
+    from qwenlong.supervision import LearnerLostError, Watch, last_words
+
+    config = prepared.config
+    plan = {name: StagePlan(prepared.steps(name), prepared.tokens(name)) for name in config.stages}
+    with Progress(plan, console) as progress:
+        watch = Watch(config.failures, progress.say)
+        while True:
+            try:
+                _attempt(prepared, directory, last, group, progress, watch)
+                break
+            except LearnerLostError as lost:
+                if config.failures.learner == "stop":
+                    raise StoppedError(f"{lost}; {last_words(lost.place.log)}") from None
+                watch.restarting(lost.place, lost.node, lost.why, "all actors are")
+            last = _rewound(directory, config, progress.say)
+    signals.check()
+
+
+def _attempt(
+    prepared: Prepared,
+    directory: RunDir,
+    last: Checkpoint | None,
+    group: Any,
+    progress: Progress,
+    watch: Watch,
+) -> None:
+    """Trains to the end, unless the learner is lost."""
     from qwenlong.cluster import start_workers
     from qwenlong.train import Run, train
 
     config = prepared.config
-    plan = {name: StagePlan(prepared.steps(name), prepared.tokens(name)) for name in config.stages}
     with ExitStack() as stack:
         log = open_loggers(config, directory, stack)
-        progress = stack.enter_context(Progress(plan, console))
         rope, longest = prepared.ropes[-1], prepared.longest_row
         policy, judge, logs = prepared.policy, prepared.judge, directory.logs
         workers = stack.enter_context(
-            start_workers(config, group, policy, rope, longest, logs, judge)
+            start_workers(config, group, policy, rope, longest, logs, judge, watch)
         )
         rewards = stack.enter_context(
             open_rewards(config, judge, directory.root, workers.judge, progress.say)

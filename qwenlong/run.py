@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
+from qwenlong import lock
 from qwenlong.config import Config
 from qwenlong.experiment import save_config
 from qwenlong.types import Group, InputError, Prompt, Rollout, Score
@@ -130,7 +131,7 @@ def refuse_taken(root: Path) -> None:
     file = next((path for path in (root, *root.parents) if path.is_file()), None)
     if file:
         raise InputError(f"run_dir={root}: {file} is a file; name a new folder")
-    if root.is_dir() and any(root.iterdir()):
+    if root.is_dir() and any(path.name != lock.NAME for path in root.iterdir()):
         raise InputError(
             f"run_dir={root}: is not empty; go on with `qwenlong resume {root}`, or name another"
             " with run_dir=…"

@@ -164,15 +164,14 @@ def fine_tune(run: Run, name: str, stage: SftStage, resumed: Checkpoint | None) 
     begun = run.directory.trainer_checkpoint(name)
     seed = run.prepared.config.seed
     training = run.workers.start_learning("sft", name, rows, stage, run.rope, folder, begun, seed)
-    seen, running = 0, training
-    while running:
-        _, running = ray.wait(training, num_returns=len(training), timeout=POLL_S)
+    seen, done = 0, False
+    while not done:
+        done = run.workers.learners.done(training, POLL_S)
         memory = {"peak_memory_gb": run.workers.peak_memory_gb()}
-        for logged in ray.get(run.workers.learners[0].sft_progress.remote(name, seen)):
+        for logged in run.workers.learn("sft_progress", name, seen):
             seen += 1
             logged |= memory
             report(run, name, "sft", int(logged.pop("step")), logged)
-    ray.get(training)
     publish(run, run.version + 1)
     save(run, name, seen)
     run.saver.confirm()

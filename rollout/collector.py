@@ -1,18 +1,30 @@
-"""Sends prompts to the rollout actors and puts their answers back in order."""
+"""Shares prompts out among the rollout actors and puts their answers back in order."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
-
-import ray
+from typing import Protocol
 
 from qwenlong.types import Prompt, Rollout, Sampling
 
+Request = tuple[Sequence[Prompt], Sampling, Sequence[int]]
+
+
+class Actors(Protocol):
+    """Rollout actors, as ``supervision`` keeps them."""
+
+    def __len__(self) -> int: ...
+
+    def generate(
+        self, requests: Sequence[Request], timeout_s: float | None = None
+    ) -> list[list[tuple[Rollout, ...]]]:
+        """The answer of each actor to its own request, whoever fails meanwhile."""
+        ...
+
 
 def collect(
-    actors: Sequence[Any],
+    actors: Actors,
     prompts: Sequence[Prompt],
     sampling: Sampling,
     seeds: Sequence[int],
@@ -23,12 +35,11 @@ def collect(
     ``seeds`` has one integer a prompt: which actor serves a prompt does not change its rollouts.
     """
     shares = balanced([len(prompt.ids) for prompt in prompts], len(actors))
-    pending = [
-        actor.generate.remote([prompts[i] for i in share], sampling, [seeds[i] for i in share])
-        for actor, share in zip(actors, shares, strict=True)
+    requests = [
+        ([prompts[i] for i in share], sampling, [seeds[i] for i in share]) for share in shares
     ]
     collected: dict[int, tuple[Rollout, ...]] = {}
-    for share, rollouts in zip(shares, ray.get(pending, timeout=timeout_s), strict=True):
+    for share, rollouts in zip(shares, actors.generate(requests, timeout_s), strict=True):
         collected.update(zip(share, rollouts, strict=True))
     return [collected[i] for i in range(len(prompts))]
 

@@ -43,7 +43,7 @@ class Command:
                 zombie = "State:\tZ" in (process / "status").read_text()
                 if ours and not zombie:
                     name = (process / "cmdline").read_text().replace("\0", " ")
-                    found.append(f"{process.name} {name[:100]}")
+                    found.append(f"{process.name} {name[:300]}")
             except OSError:
                 continue
         return found

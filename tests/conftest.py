@@ -21,6 +21,7 @@ from qwenlong.data.prompts import training_texts
 from qwenlong.model.tiny import build_tiny
 from qwenlong.types import Example
 from tests.command import Command
+from tests.small import write_experiment
 
 WINDOW = 256
 TINY = TinyConfig(layers=2, hidden=64, intermediate=128, heads=2, kv_heads=1)
@@ -68,7 +69,7 @@ def tokenizer(tiny_policy: Path) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(tiny_policy)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Command]]:
     commands: list[Command] = []
 
@@ -79,3 +80,17 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Co
     yield start
     for command in commands:
         command.clean_up()
+
+
+@pytest.fixture(scope="session")
+def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_experiment(tmp_path_factory.mktemp("experiment"))
+
+
+@pytest.fixture(scope="session")
+def whole(experiment: Path, start: Callable[..., Command]) -> tuple[Path, str]:
+    """A run that nothing disturbed, and what it printed."""
+    run = experiment.parent / "whole"
+    command = start("train", str(experiment), f"run_dir={run}")
+    assert command.ended() == 0, command.output.read_text()
+    return run, command.output.read_text()

@@ -11,7 +11,6 @@ import signal
 from collections.abc import Callable
 from itertools import accumulate
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
@@ -26,29 +25,8 @@ from qwenlong.types import Example
 from tests.command import Command
 from tests.disks import small_disk
 from tests.judge_server import MODEL, Handler, honest, says, sends, serving, shown
+from tests.small import assert_same, lines
 
-EXPERIMENT = """
-policy:
-  path: tiny
-  dtype: float32
-  window: 256
-  tiny: {layers: 2, hidden: 64, intermediate: 128, heads: 2, kv_heads: 1}
-data:
-  sft: [{source: jsonl, path: sft.jsonl}]
-  train: [{source: jsonl, path: train.jsonl}]
-  held_out: [{source: jsonl, path: held_out.jsonl}]
-stages:
-  sft: {kind: sft, context: 200, batch: 16, epochs: 4, learning_rate: 3e-3}
-  phase1:
-    {kind: rl, context: 200, response: 32, steps: 3, batch: 32, mini_batch: 16, group: 8,
-     learning_rate: 1e-3, refill: 2, sampler: {balance: [length], rest_solved: 1}}
-  polish: {kind: sft, context: 480, yarn_factor: 2, own_rollouts: 2, batch: 4, epochs: 1}
-  phase2: {kind: rl, context: 480, yarn_factor: 2, sampler: {replay: 0.25}}
-rollout: {temperature: 1.0, top_p: 0.95}
-learner: {importance_cap: 2, entropy_high: 0.2, entropy_low: 0.1}
-evaluation: {examples: 8}
-checkpoint: {every: 2}
-"""
 STAGES = ["untrained", "sft", "phase1", "polish", "phase2"]
 CONTEXTS = ["200", "480"]
 METRICS = {
@@ -60,45 +38,6 @@ METRICS = {
 }  # fmt: skip
 
 pytestmark = pytest.mark.timeout(600)
-
-
-def write_experiment(folder: Path) -> Path:
-    """Which of two names is right cannot be known: rewards vary, and the policy has to learn."""
-    rng = Random(0)
-    words = [f"{a}{b}" for a in "bdfgklmnprst" for b in ("ara", "elo", "imu", "ono", "uri")]
-    for name, examples, longest in (("sft", 400, 120), ("train", 80, 400), ("held_out", 40, 400)):
-        lines = [
-            {
-                "id": f"{name}-{i}",
-                "question": "Who is it?",
-                "context": " ".join(rng.choices(words, k=rng.randint(20, longest))),
-                "answer": rng.choice(["bara", "delo"]),
-                "reasoning": "It is written.",
-            }
-            for i in range(examples)
-        ]
-        (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(x)}\n" for x in lines))
-    path = folder / "small.yaml"
-    path.write_text(EXPERIMENT)
-    return path
-
-
-@pytest.fixture(scope="module")
-def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_experiment(tmp_path_factory.mktemp("experiment"))
-
-
-@pytest.fixture(scope="module")
-def whole(experiment: Path, start: Callable[..., Command]) -> tuple[Path, str]:
-    """A run that nothing disturbed, and what it printed."""
-    run = experiment.parent / "whole"
-    command = start("train", str(experiment), f"run_dir={run}")
-    assert command.ended() == 0, command.output.read_text()
-    return run, command.output.read_text()
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().rstrip("\n").split("\n")]
 
 
 def test_every_part_leaves_its_file(whole: tuple[Path, str]) -> None:
@@ -315,30 +254,6 @@ def test_a_run_with_a_broken_checkpoint_and_a_full_disk_goes_on_from_the_one_bef
         assert "going on from step 2 of phase2" in resumed.output.read_text()
         assert_same(run, whole[0])
         assert (run / "checkpoints" / "0007-phase2-00003").exists()
-
-
-def assert_same(run: Path, whole: Path) -> None:
-    """To the bit, but for what is timing or memory."""
-
-    def lasting(line: dict[str, Any]) -> dict[str, Any]:
-        timing = re.compile(r"seconds|_per_s$|peak_memory")
-        return {key: value for key, value in line.items() if not timing.search(key)}
-
-    ours, theirs = (list(map(lasting, lines(r / "metrics.jsonl"))) for r in (run, whole))
-    assert ours == theirs
-    names = [sorted(path.name for path in (r / "rollouts").iterdir()) for r in (run, whole)]
-    assert names[0] == names[1]
-    for name in names[0]:
-        assert (run / "rollouts" / name).read_text() == (whole / "rollouts" / name).read_text()
-    assert [
-        (stage["name"], stage["accuracy"])
-        for stage in json.loads((run / "summary.json").read_text())["stages"]
-    ] == [
-        (stage["name"], stage["accuracy"])
-        for stage in json.loads((whole / "summary.json").read_text())["stages"]
-    ]
-    for file in ("model.safetensors", "config.json", "tokenizer.json"):
-        assert (run / "policy" / file).read_bytes() == (whole / "policy" / file).read_bytes()
 
 
 PLAIN = ("stages.polish=null", "stages.phase1.refill=0", "stages.phase2.sampler={replay: 0.0}")

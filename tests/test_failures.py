@@ -1,0 +1,72 @@
+"""A run whose actors, learner or Ray die or hang ends as the run that nothing disturbed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.command import Command
+from tests.small import assert_same
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def strike(command: Command, process: str, number: int) -> None:
+    """Sends a signal to a process of the command, as soon as there is one of that title."""
+    found: list[str] = []
+
+    def there() -> bool:
+        found[:] = [line for line in command.left() if re.search(process, line.split(" ", 1)[1])]
+        return bool(found)
+
+    command.wait_for(there)
+    os.kill(int(found[0].split()[0]), number)
+
+
+def logged(run: Path, stage: str, step: int) -> Callable[[], bool]:
+    def is_logged() -> bool:
+        told = (run / "metrics.jsonl").read_text() if (run / "metrics.jsonl").exists() else ""
+        whole = (json.loads(line) for line in told.split("\n")[:-1])
+        return any((line["stage"], line["step"]) == (stage, step) for line in whole)
+
+    return is_logged
+
+
+def test_whoever_dies_or_hangs_the_run_ends_the_same(
+    whole: tuple[Path, str], experiment: Path, start: Callable[..., Command]
+) -> None:
+    run = experiment.parent / "disturbed"
+    bounds = "failures={restarts: 9, period_s: 600, timeout_s: 10}"
+    begun = start("train", str(experiment), f"run_dir={run}", bounds)
+    begun.wait_for(logged(run, "phase1", 1))
+    strike(begun, "^ray::RolloutActor.generate", signal.SIGKILL)
+    begun.wait_for(logged(run, "phase1", 2))
+    strike(begun, r"^\S+/raylet ", signal.SIGKILL)
+    assert begun.ended() == 1
+    told = begun.output.read_text().strip().splitlines()
+    assert told[-1].startswith("qwenlong: stopped: Ray's raylet has died; `qwenlong resume`")
+    killed = re.compile(r"rollout-0 on \S+ \(\w+\) died; it is started anew, 1 of 9 restarts")
+    assert sum(bool(killed.match(line)) for line in told) == 1
+    assert not re.search(r"Traceback|worker died|Raylet is terminated", begun.output.read_text())
+
+    resumed = start("resume", str(run))
+    resumed.wait_for(lambda: "going on from" in resumed.output.read_text())
+    second = start("resume", str(run))
+    assert second.ended() == 2
+    holder = f"process {resumed.process.pid} on "
+    assert second.output.read_text().startswith(f"qwenlong: run_dir={run}: {holder}")
+    resumed.wait_for(logged(run, "phase2", 1))
+    strike(resumed, "^ray::LearnerActor.step", signal.SIGKILL)
+    resumed.wait_for(logged(run, "phase2", 2))
+    strike(resumed, "^ray::RolloutActor.generate", signal.SIGSTOP)
+    assert resumed.ended() == 0, resumed.output.read_text()
+    said = resumed.output.read_text()
+    assert re.search(r"learner-0 on .* died; all actors are started anew, 1 of 9", said)
+    assert re.search(r"rollout-0 on .* gave no answer within 10 s; it is started anew", said)
+    assert_same(run, whole[0])
