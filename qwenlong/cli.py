@@ -1,4 +1,4 @@
-"""The command line: train, plan, resume, report, score, data."""
+"""The command line: train, plan, resume, replay, report, score, data."""
 
 from __future__ import annotations
 
@@ -69,6 +69,24 @@ def resume(
     from qwenlong import launch
 
     launch.resume(run_dir, Console())
+
+
+@app.command()
+def replay(
+    run_dir: Annotated[Path, typer.Argument(help="The directory of a run.")],
+    step: Annotated[int, typer.Option(help="A step of RL, from 1.")],
+    stage: Annotated[
+        str | None, typer.Option(help="The phase it is of, where there are several.")
+    ] = None,
+) -> None:
+    """Makes a step's rollouts again and compares them with those kept; writes nothing into the run.
+
+    The exit code is 1 if they differ.
+    """
+    from qwenlong import launch
+
+    if not launch.replay(run_dir, stage, step, Console()):
+        raise typer.Exit(1)
 
 
 @app.command()

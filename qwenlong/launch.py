@@ -17,11 +17,13 @@ from transformers.utils import logging as transformers_logging
 from qwenlong.config import Config, RlStage, SftStage
 from qwenlong.data import registry
 from qwenlong.experiment import load_config
+from qwenlong.guards import Guards
 from qwenlong.judging import check_judge, open_rewards
 from qwenlong.loggers import check_loggers, open_loggers
 from qwenlong.model.policy import native_rope
 from qwenlong.prepare import TINY, Prepared, prepare
 from qwenlong.progress import Progress, StagePlan
+from qwenlong.replay import beside, checkpoint_before, compare, from_where, target, told
 from qwenlong.report.report import write_report
 from qwenlong.report.table import print_summary
 from qwenlong.run import Checkpoint, RunDir, refuse_taken
@@ -49,9 +51,7 @@ def train_new(config: Config, console: Console) -> None:
 def resume(root: Path, console: Console) -> None:
     transformers_logging.disable_progress_bar()
     run = RunDir.open(root)
-    config = replace(load_config(run.config), run_dir=str(root))
-    if config.policy.path == TINY:
-        config = replace(config, policy=replace(config.policy, path=str(run.initial_policy)))
+    config = _config(run, root)
     with tempfile.TemporaryDirectory() as scratch, console.status("reading data"):
         prepared = prepare(config, Path(scratch))
     with ExitStack() as stack:
@@ -60,6 +60,42 @@ def resume(root: Path, console: Console) -> None:
         last = _rewound(run, config, console)
         _run(prepared, run, last, group, console)
     _finish(run, console)
+
+
+def replay(root: Path, stage: str | None, step: int, console: Console) -> bool:
+    """Makes a step's rollouts again, beside the run, and says whether they are those it has.
+
+    Raises:
+        InputError: the run has no such step.
+    """
+    transformers_logging.disable_progress_bar()
+    run = RunDir.open(root)
+    config = replace(_config(run, root), loggers=[])
+    until = target(config, run, stage, step)
+    last = checkpoint_before(config, run, *until)
+    say = teller(console)
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
+        with console.status("reading data"):
+            prepared = prepare(config, Path(scratch))
+        check_judge(config, say)
+        again = beside(run, Path(scratch) / "again")
+        group = _ray(prepared, stack, console)
+        say(from_where(last, *until))
+        _run(prepared, again, last, group, console, until)
+        between = [line for line in again.logged() if line["kind"] == "rl"]
+        made = [*((line["stage"], line["step"]) for line in between), until]
+        steps = [compare(run, again, *at) for at in made]
+    for compared in steps:
+        say(told(compared))
+    return not any(compared.first for compared in steps)
+
+
+def _config(run: RunDir, root: Path) -> Config:
+    """The run's own, as it goes on."""
+    config = replace(load_config(run.config), run_dir=str(root))
+    if config.policy.path == TINY:
+        config = replace(config, policy=replace(config.policy, path=str(run.initial_policy)))
+    return config
 
 
 def _rewound(run: RunDir, config: Config, console: Console) -> Checkpoint | None:
@@ -92,7 +128,12 @@ def _ray(prepared: Prepared, stack: ExitStack, console: Console) -> Any:
 
 
 def _run(
-    prepared: Prepared, directory: RunDir, last: Checkpoint | None, group: Any, console: Console
+    prepared: Prepared,
+    directory: RunDir,
+    last: Checkpoint | None,
+    group: Any,
+    console: Console,
+    until: tuple[str, int] | None = None,
 ) -> None:
     from qwenlong.cluster import start_workers
     from qwenlong.train import Run, train
@@ -110,7 +151,9 @@ def _run(
         rewards = stack.enter_context(
             open_rewards(config, judge, directory.root, workers.judge, progress.say)
         )
-        train(Run(prepared, directory, workers, progress, log, rewards, prepared.rope), last)
+        guards, rope = Guards(config.guards, directory.logged()), prepared.rope
+        parts = (prepared, directory, workers, progress, log, rewards, guards, rope)
+        train(Run(*parts, until=until), last)
 
 
 def teller(console: Console) -> Callable[[str], None]:

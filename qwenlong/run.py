@@ -35,6 +35,7 @@ class RunDir:
         self.root = root = root.resolve()
         self.metrics = root / "metrics.jsonl"
         self.rollouts = root / "rollouts"
+        self.draws = root / "draws"
         self.checkpoints = root / "checkpoints"
         self.policy = root / "policy"
         self.initial_policy = root / "initial_policy"
@@ -50,7 +51,7 @@ class RunDir:
         """
         refuse_taken(Path(config.run_dir))
         run = cls(Path(config.run_dir))
-        for folder in (run.rollouts, run.checkpoints, run.logs):
+        for folder in (run.rollouts, run.draws, run.checkpoints, run.logs):
             folder.mkdir(parents=True, exist_ok=True)
         if built_policy:
             shutil.move(built_policy, run.initial_policy)
@@ -96,6 +97,18 @@ class RunDir:
             for record in records:
                 file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
+    def log_draws(
+        self, stage: str, step: int, version: int, draws: Iterable[tuple[list[Prompt], list[int]]]
+    ) -> None:
+        """What a step's rollouts came from: its draws' prompts and seeds, the weights' version."""
+        told = [
+            {"ids": [prompt.example.id for prompt in prompts], "seeds": seeds}
+            for prompts, seeds in draws
+        ]
+        self.draws.mkdir(exist_ok=True)  # of a run that was begun before there were any
+        line = json.dumps({"stage": stage, "step": step, "version": version, "draws": told})
+        (self.draws / f"{stage}-{step:05d}.json").write_text(f"{line}\n")
+
     def rollout_files(self, phase: str) -> list[Path]:
         """A phase's, in the order of its steps."""
         files = self.rollouts.glob(f"{phase}-*.jsonl")
@@ -125,11 +138,17 @@ class RunDir:
             shutil.rmtree(old)
 
     def last_checkpoint(self) -> Checkpoint | None:
-        folders = self._checkpoints()
-        if not folders:
-            return None
-        state = json.loads((folders[-1] / "state.json").read_text())
-        return Checkpoint(folders[-1], **state)
+        return next(reversed(self.all_checkpoints()), None)
+
+    def all_checkpoints(self) -> list[Checkpoint]:
+        """Those that are kept, the oldest first."""
+        return [
+            Checkpoint(folder, **json.loads((folder / "state.json").read_text()))
+            for folder in self._checkpoints()
+        ]
+
+    def newest_checkpoint(self) -> Path | None:
+        return max(self._checkpoints(), default=None)
 
     def trainer(self, stage: str) -> Path:
         """Where an SFT stage keeps its own checkpoints while it runs."""
