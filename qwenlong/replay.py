@@ -59,7 +59,7 @@ def from_where(last: Checkpoint | None, stage: str, step: int) -> str:
     """What will be done, in one line."""
     told = f"step {step} of {stage} is made again"
     if last and (last.stage, last.step) == (stage, step - 1):
-        return f"{told} from the checkpoint just before it"
+        return f"{told} from the checkpoint just before"
     start = f"step {last.step} of {last.stage}" if last else "the beginning"
     nearest = "the nearest checkpoint before it" if last else "for no checkpoint precedes it"
     return f"{told} from {start}, {nearest}; all steps between are trained again"
