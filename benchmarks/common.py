@@ -86,8 +86,8 @@ class Ours(GrpoLearner):
         limit = max(map(len, row.responses))
         self.batch = Batch((row,), mini_batch=1, learning_rate=0.0, response_limit=limit)
 
-    def _update(self) -> float:
-        return 0.0
+    def _update(self, *_: Any) -> tuple[float, bool]:
+        return 0.0, True
 
     def gradients(self) -> None:
         self.step(self.batch)

@@ -210,6 +210,11 @@ class Saver:
                 shutil.rmtree(doomed)
 
 
+def newest_folder(root: Path) -> Path | None:
+    """Whole or not."""
+    return next(reversed(_folders(root)), None)
+
+
 def _folders(root: Path) -> list[Path]:
     """All that look like checkpoints, in the order of their numbers."""
     found = [path for path in root.glob("[0-9]*-*") if path.suffix != ".partial"]

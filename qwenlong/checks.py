@@ -105,7 +105,10 @@ def _check_values(config: Config) -> None:
 
 
 def _check_reliability(config: Config) -> None:
-    failures, guards = config.failures, config.guards
+    failures, guards, rollout = config.failures, config.guards, config.rollout
+    on_gpu = rollout.gpus > 0 or not rollout.batch_invariant
+    right = "needs GPUs (rollout.gpus is 0), and is of no use without"
+    require(on_gpu, "rollout.batch_invariant", rollout.batch_invariant, right)
     known = f"must be one of {', '.join(ON_FAILURE)}"
     require(failures.learner in ON_FAILURE, "failures.learner", failures.learner, known)
     require(failures.restarts >= 0, "failures.restarts", failures.restarts, "must be at least 0")

@@ -1,4 +1,4 @@
-"""The command line: train, plan, resume, export, report, score, data."""
+"""The command line: train, plan, resume, replay, export, report, score, data."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def train(
     from qwenlong import launch
 
     if dry_run:
-        launch.describe(config, Console())
+        from qwenlong.describe import describe
+
+        describe(config, Console())
     else:
         launch.train_new(config, Console())
 
@@ -88,6 +90,24 @@ def export(
 
     taken = exporting.export(checkpoint, out, best, lambda text: print(text, file=sys.stderr))
     print(f"{out}: step {taken.step} of {taken.stage}")
+
+
+@app.command()
+def replay(
+    run_dir: Annotated[Path, typer.Argument(help="The directory of a run.")],
+    step: Annotated[int, typer.Option(help="A step of RL, from 1.")],
+    stage: Annotated[
+        str | None, typer.Option(help="The phase it is of, where there are several.")
+    ] = None,
+) -> None:
+    """Makes a step's rollouts again and compares them with those kept; writes nothing into the run.
+
+    The exit code is 1 if they differ.
+    """
+    from qwenlong import launch
+
+    if not launch.replay(run_dir, stage, step, Console()):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -207,7 +207,7 @@ class EngineConfig:
 @dataclass(frozen=True)
 class RolloutConfig(EngineConfig):
     batch_invariant: bool = False
-    """vLLM's batch-invariant kernels on GPUs: slower, and the same tokens in any company."""
+    """vLLM's batch-invariant kernels, on GPUs: slower, and the same tokens in any company."""
     temperature: float = 0.7
     top_p: float = 0.95
 
@@ -353,24 +353,29 @@ class FailuresConfig:
 
 @dataclass(frozen=True)
 class GuardsConfig:
-    """What follows when a run goes wrong: warn, skip (the step's update is left out) or stop."""
+    """What follows when a run goes wrong: warn, stop, or, of the first two, skip.
+
+    Warn goes on as if nothing were; skip leaves the optimizer update out; stop does, too, and ends
+    the run after the step's metrics, to be gone on with from its last checkpoint.
+    """
 
     non_finite: str = "stop"
-    """Loss or gradient is not a number, or infinite."""
+    """Loss or gradient of an update is not a number, or infinite, in SFT too."""
     engine_kl: str = "warn"
-    """Engine and learner differ by more than the next key, in nats a token."""
+    """Engine and learner differ by more than the next key over a step, in nats a token; all of
+    its updates are left out then."""
     engine_kl_above: float = 0.1
     entropy: str = "warn"
-    """Entropy of a step is below the next key, in nats a token."""
+    """Entropy of a step is below the next key, in nats a token; never at 0."""
     entropy_below: float = 0.0
     reward: str = "warn"
-    """No reward at all in as many steps in a row as the next key says."""
+    """No reward at all in as many RL steps in a row as the next key says."""
     reward_zero_steps: int = 20
     disk: str = "stop"
-    """Less room than the next key, or than a checkpoint takes, where the run is kept."""
+    """Less GiB free than the next key, or than the last checkpoint takes, where the run is kept."""
     disk_gb: float = 1.0
     memory: str = "warn"
-    """The machine has less memory left than the next key."""
+    """Less GiB left than the next key, of the driver's machine or of its container."""
     memory_gb: float = 0.5
 
 

@@ -10,26 +10,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 from transformers.utils import logging as transformers_logging
 
 from qwenlong import signals
 from qwenlong.checkpoints import Checkpoint, last_checkpoint
-from qwenlong.config import Config, RlStage, SftStage
-from qwenlong.data import registry
+from qwenlong.config import Config
 from qwenlong.experiment import load_config
+from qwenlong.guards import Guards
 from qwenlong.judging import check_judge, open_rewards
 from qwenlong.lock import only_one
 from qwenlong.loggers import check_loggers, open_loggers
-from qwenlong.model.policy import native_rope
 from qwenlong.prepare import TINY, Prepared, prepare
-from qwenlong.progress import Progress, StagePlan
+from qwenlong.progress import Progress, StagePlan, teller
+from qwenlong.replay import beside, checkpoint_before, compare, from_where, target, told
 from qwenlong.report.report import write_report
 from qwenlong.report.table import print_summary
 from qwenlong.run import RunDir, refuse_taken
-from qwenlong.stage_checks import check_rope
 from qwenlong.types import StoppedError
 
 if TYPE_CHECKING:
@@ -60,9 +57,7 @@ def resume(root: Path, console: Console) -> None:
     run = RunDir.open(root)
     with ExitStack() as stack:
         stack.enter_context(only_one(root))
-        config = replace(load_config(run.config), run_dir=str(root))
-        if config.policy.path == TINY:
-            config = replace(config, policy=replace(config.policy, path=str(run.initial_policy)))
+        config = _config(run, root)
         with tempfile.TemporaryDirectory() as scratch, console.status("reading data"):
             prepared = prepare(config, Path(scratch))
         check_judge(config, teller(console))
@@ -70,6 +65,42 @@ def resume(root: Path, console: Console) -> None:
         last = _rewound(run, config, teller(console))
         _run(prepared, run, last, group, console)
         _finish(run, console)
+
+
+def replay(root: Path, stage: str | None, step: int, console: Console) -> bool:
+    """Makes a step's rollouts again, beside the run, and says whether they are those it has.
+
+    Raises:
+        InputError: the run has no such step.
+    """
+    transformers_logging.disable_progress_bar()
+    run = RunDir.open(root)
+    config = replace(_config(run, root), loggers=[])
+    until = target(config, run, stage, step)
+    say = teller(console)
+    last = checkpoint_before(config, run, *until, say)
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
+        with console.status("reading data"):
+            prepared = prepare(config, Path(scratch))
+        check_judge(config, say)
+        again = beside(run, Path(scratch) / "again")
+        group = _ray(prepared, stack, console)
+        say(from_where(last, *until))
+        _run(prepared, again, last, group, console, until)
+        between = [line for line in again.logged() if line["kind"] == "rl"]
+        made = [*((line["stage"], line["step"]) for line in between), until]
+        steps = [compare(run, again, *at) for at in made]
+    for compared in steps:
+        say(told(compared))
+    return not any(compared.first for compared in steps)
+
+
+def _config(run: RunDir, root: Path) -> Config:
+    """The run's own, as it goes on."""
+    config = replace(load_config(run.config), run_dir=str(root))
+    if config.policy.path == TINY:
+        config = replace(config, policy=replace(config.policy, path=str(run.initial_policy)))
+    return config
 
 
 def _rewound(run: RunDir, config: Config, say: Callable[[str], None]) -> Checkpoint | None:
@@ -107,7 +138,12 @@ def _ray(prepared: Prepared, stack: ExitStack, console: Console) -> Any:
 
 
 def _run(
-    prepared: Prepared, directory: RunDir, last: Checkpoint | None, group: Any, console: Console
+    prepared: Prepared,
+    directory: RunDir,
+    last: Checkpoint | None,
+    group: Any,
+    console: Console,
+    until: tuple[str, int] | None = None,
 ) -> None:
     from qwenlong.supervision import LearnerLostError, Watch, last_words
 
@@ -117,7 +153,7 @@ def _run(
         watch = Watch(config.failures, progress.say)
         while True:
             try:
-                _attempt(prepared, directory, last, group, progress, watch)
+                _attempt(prepared, directory, last, group, progress, watch, until)
                 break
             except LearnerLostError as lost:
                 if config.failures.learner == "stop":
@@ -134,6 +170,7 @@ def _attempt(
     group: Any,
     progress: Progress,
     watch: Watch,
+    until: tuple[str, int] | None,
 ) -> None:
     """Trains to the end, unless the learner is lost."""
     from qwenlong.cluster import start_workers
@@ -150,11 +187,9 @@ def _attempt(
         rewards = stack.enter_context(
             open_rewards(config, judge, directory.root, workers.judge, progress.say)
         )
-        train(Run(prepared, directory, workers, progress, log, rewards, prepared.rope), last)
-
-
-def teller(console: Console) -> Callable[[str], None]:
-    return lambda text: console.print(text, highlight=False, soft_wrap=True)
+        guards, rope = Guards(config.guards, directory.logged()), prepared.rope
+        parts = (prepared, directory, workers, progress, log, rewards, guards, rope)
+        train(Run(*parts, until=until), last)
 
 
 def _finish(run: RunDir, console: Console) -> None:
@@ -162,67 +197,3 @@ def _finish(run: RunDir, console: Console) -> None:
     report = write_report([run.root], run.report)
     console.print(f"policy  {run.policy}", highlight=False, soft_wrap=True)
     console.print(f"report  {report}", highlight=False, soft_wrap=True)
-
-
-def describe(config: Config, console: Console) -> None:
-    """Prints the resolved stages and what each needs at most; reads neither data nor weights."""
-    window = config.policy.window
-    if window is None and config.policy.path != TINY:
-        window = native_rope(config.policy.path, None).window
-    if window is not None:
-        check_rope(config, window)
-    rows = [_needs(stage) for stage in config.stages.values()]
-    table = Table(title=f"{config.policy.path}, native window {window} tokens", box=SIMPLE)
-    table.add_column("stage")
-    for name in config.stages:
-        table.add_column(name, justify="right")
-    for need in dict.fromkeys(need for row in rows for need in row):
-        table.add_row(need, *(row.get(need, "") for row in rows))
-    console.print(table)
-    console.print(
-        f"a learner of {config.learner.data_ranks} x {config.learner.sequence_ranks} processes;"
-        f" {config.rollout.actors} rollout actors of {config.rollout.tensor_parallel_size} ranks;"
-        f" evaluation at {', '.join(f'{context:,}' for context in config.contexts)} tokens",
-        highlight=False,
-    )
-    judge = config.rewards.judge
-    for reward in config.rewards.by_source:
-        rule = reward.rule or "each example's own kind"
-        by = f"{reward.combine} of {rule} and {judge.model}" if reward.combine != "rule" else rule
-        teller(console)(f"rewards of {reward.source}: {by}")
-    for key in ("sft", "train", "held_out"):
-        for i, source in enumerate(getattr(config.data, key)):
-            with registry.under(f"data.{key}.{i}"):
-                registry.known(source)
-            missing = [path for path in (source.path, source.corpus) if path]
-            missing = [path for path in missing if not Path(path).exists()]
-            there = f"  (not there: {', '.join(missing)})" if missing else ""
-            teller(console)(f"data.{key}: {source.source}{there}")
-
-
-def _needs(stage: SftStage | RlStage) -> dict[str, str]:
-    """What a stage is, and the most that a step of it can take; lengths in tokens."""
-    if isinstance(stage, SftStage):
-        return {
-            "kind": "SFT",
-            "longest row": f"{stage.context:,}",
-            "RoPE": "native",
-            "rows an update": f"{stage.batch}",
-            "learning rate": f"{stage.learning_rate:g}",
-            "epochs": f"{stage.epochs:g}",
-            "tokens a step, at most": f"{stage.batch * stage.context:,}",
-        }
-    prompts = stage.batch // stage.group
-    return {
-        "kind": "GRPO",
-        "longest row": f"{stage.context + stage.response:,}",
-        "context": f"{stage.context:,}",
-        "response": f"{stage.response:,}",
-        "RoPE": "native" if stage.yarn_factor == 1 else f"YaRN {stage.yarn_factor:g}",
-        "prompts a step": f"{prompts}",
-        "rollouts a prompt": f"{stage.group}",
-        "updates a step": f"{stage.batch // (stage.mini_batch or stage.batch)}",
-        "learning rate": f"{stage.learning_rate:g}",
-        "steps": f"{stage.steps}",
-        "tokens a step, at most": f"{prompts * stage.context + stage.batch * stage.response:,}",
-    }

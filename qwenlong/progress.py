@@ -164,3 +164,8 @@ def clock_time(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def teller(console: Console) -> Callable[[str], None]:
+    """Prints a line as it is."""
+    return lambda text: console.print(text, highlight=False, soft_wrap=True)

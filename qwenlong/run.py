@@ -24,6 +24,7 @@ class RunDir:
         self.root = root = root.resolve()
         self.metrics = root / "metrics.jsonl"
         self.rollouts = root / "rollouts"
+        self.draws = root / "draws"
         self.checkpoints = root / "checkpoints"
         self.policy = root / "policy"
         self.initial_policy = root / "initial_policy"
@@ -39,7 +40,7 @@ class RunDir:
         """
         refuse_taken(Path(config.run_dir))
         run = cls(Path(config.run_dir))
-        for folder in (run.rollouts, run.checkpoints, run.logs):
+        for folder in (run.rollouts, run.draws, run.checkpoints, run.logs):
             folder.mkdir(parents=True, exist_ok=True)
         if built_policy:
             shutil.move(built_policy, run.initial_policy)
@@ -95,6 +96,18 @@ class RunDir:
             for record in records:
                 file.write(json.dumps(record, ensure_ascii=False) + "\n")
             _kept(file)
+
+    def log_draws(
+        self, stage: str, step: int, version: int, draws: Iterable[tuple[list[Prompt], list[int]]]
+    ) -> None:
+        """What a step's rollouts came from: its draws' prompts and seeds, the weights' version."""
+        told = [
+            {"ids": [prompt.example.id for prompt in prompts], "seeds": seeds}
+            for prompts, seeds in draws
+        ]
+        self.draws.mkdir(exist_ok=True)  # of a run that was begun before there were any
+        line = json.dumps({"stage": stage, "step": step, "version": version, "draws": told})
+        (self.draws / f"{stage}-{step:05d}.json").write_text(f"{line}\n")
 
     def rollout_files(self, phase: str) -> list[Path]:
         """A phase's, in the order of its steps."""

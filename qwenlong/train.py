@@ -7,18 +7,19 @@ asynchrony: rollouts are always of the learner's own weights, and learner and en
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import ray
 
-from qwenlong.checkpoints import Checkpoint, Saver
+from qwenlong.checkpoints import Checkpoint, Saver, newest_folder
 from qwenlong.cluster import Workers
 from qwenlong.config import RlStage, SftStage
 from qwenlong.curricula.curriculum import Curriculum
 from qwenlong.evaluate.evaluate import accuracies
+from qwenlong.guards import BY_EXAMPLES, Breach, Guards, concerned, folder_bytes, line
 from qwenlong.judging import strict
 from qwenlong.learner.storage import Written
 from qwenlong.loggers import Log
@@ -31,8 +32,8 @@ from qwenlong.rewards.hybrid import Rewards
 from qwenlong.rollout.collector import request_seeds
 from qwenlong.run import RunDir, evaluation_records, group_records
 from qwenlong.stage_checks import UNTRAINED
-from qwenlong.steps import advantages_of, batch_of, scored
-from qwenlong.types import Group, Rope, Sampling
+from qwenlong.steps import Advantages, advantages_of, batch_of, scored
+from qwenlong.types import Group, Prompt, Rope, Sampling, StoppedError
 
 POLL_S = 0.5
 
@@ -47,12 +48,16 @@ class Run:
     progress: Progress
     log: Log
     rewards: Rewards
+    guards: Guards
     rope: Rope
     version: int = 0
     curriculum: Mapping[str, Any] = field(default_factory=dict)
     """State of the last phase's curriculum."""
     unjudged: bool = False
     """Whether the last step had responses without the judge's verdict."""
+    until: tuple[str, int] | None = None
+    """Phase and step whose rollouts are the end of it, when steps are made again: nothing is
+    evaluated or saved then."""
     saver: Saver = field(init=False)
 
     def __post_init__(self) -> None:
@@ -85,6 +90,8 @@ def train(run: Run, last: Checkpoint | None) -> None:
             fine_tune(run, name, stage, resumed)
         else:
             phase(run, name, stage, resumed)
+        if run.until and run.until[0] == name:
+            return
         assess(run, name, stage.kind)
     run.workers.stretch(run.rope)
     run.workers.learn("save_policy", run.directory.policy)
@@ -103,30 +110,21 @@ def phase(run: Run, name: str, stage: RlStage, resumed: Checkpoint | None) -> No
     for step in range(resumed.step + 1 if resumed else 1, stage.steps + 1):
         if curriculum.reached:
             break
-        curriculum.begin(run.version)
-        while prompts := curriculum.draw():
-            sampled = len(curriculum.sampled)
-            seeds = request_seeds(prompts, config.seed, name, step, first=sampled)
-            rollouts = run.workers.collect(prompts, sampling, seeds)
-            clock.lap("rollout")
-            curriculum.observe(scored(prompts, rollouts, run.rewards))
-            clock.lap("score")
-        run.saver.confirm(wait=False)
-        groups = curriculum.taken()
-        advantages = curriculum.masked(advantages_of(groups, stage, config.learner))
+        groups, advantages = sample(run, name, step, curriculum, sampling, clock)
+        if run.until == (name, step):
+            return
         dropping = config.learner.drop_truncated
         batch = batch_of(groups, advantages, stage, sampling, run.version, dropping)
-        learned = run.workers.learn("step", batch)
+        learned = run.workers.learn("step", replace(batch, limits=run.guards.limits))
         clock.lap("learn")
         publish(run, run.version + 1)
         clock.lap("load")
-        records = group_records(name, step, groups, advantages, curriculum.set_aside(groups))
-        run.directory.log_rollouts(f"{name}-{step:05d}", records)
         metrics = phase_metrics(
             curriculum.sampled, learned, clock.taken(), run.workers.peak_memory_gb()
         )
         metrics |= judge_metrics(run, f"step {step} of {name}", groups)
         report(run, name, "rl", step, metrics | curriculum.metrics())
+        guard(run, name, step, metrics, groups)
         run.curriculum = curriculum.state()
         if step % config.checkpoint.every == 0 or step == stage.steps or curriculum.reached:
             save(run, name, step)
@@ -134,6 +132,70 @@ def phase(run: Run, name: str, stage: RlStage, resumed: Checkpoint | None) -> No
     run.saver.confirm()
     if curriculum.reached:
         run.progress.say(f"{name}: reached its target of {stage.target:g}")
+
+
+def sample(
+    run: Run, name: str, step: int, curriculum: Curriculum, sampling: Sampling, clock: Clock
+) -> tuple[list[Group], list[Advantages]]:
+    """The groups that a step trains on, with their advantages; what was sampled is written."""
+    config = run.prepared.config
+    curriculum.begin(run.version)
+    draws: list[tuple[list[Prompt], list[int]]] = []
+    while prompts := curriculum.draw():
+        sampled = len(curriculum.sampled)
+        seeds = request_seeds(prompts, config.seed, name, step, first=sampled)
+        draws.append((prompts, seeds))
+        rollouts = run.workers.collect(prompts, sampling, seeds)
+        clock.lap("rollout")
+        curriculum.observe(scored(prompts, rollouts, run.rewards))
+        clock.lap("score")
+    run.saver.confirm(wait=False)
+    groups = curriculum.taken()
+    stage = config.stages[name]
+    advantages = curriculum.masked(advantages_of(groups, stage, config.learner))
+    heed(run, f"step {step} of {name}", run.guards.of_disk(run.directory.root))
+    records = group_records(name, step, groups, advantages, curriculum.set_aside(groups))
+    run.directory.log_rollouts(f"{name}-{step:05d}", records)
+    run.directory.log_draws(name, step, run.version, draws)
+    return groups, advantages
+
+
+def guard(
+    run: Run, name: str, step: int, metrics: Mapping[str, float], groups: Sequence[Group]
+) -> None:
+    """Says what is wrong with a step, once its metrics are logged.
+
+    Raises:
+        StoppedError: the run is not to go on.
+    """
+    where = f"step {step} of {name}"
+    ids = [group.prompt.example.id for group in groups]
+    breaches = run.guards.of_step(metrics)
+    figures = {}
+    if any(breach.guard in BY_EXAMPLES for breach in breaches):
+        of_rows = run.workers.learn("row_figures")
+        figures = {key: concerned(key, of_rows, ids) for key in BY_EXAMPLES}
+    heed(run, where, breaches, figures, int(metrics["updates_left_out"]))
+    heed(run, where, run.guards.of_memory())
+
+
+def heed(
+    run: Run,
+    where: str,
+    breaches: Sequence[Breach],
+    examples: Mapping[str, str] | None = None,
+    left_out: int = 0,
+) -> None:
+    """
+    Raises:
+        StoppedError: one of them stops the run.
+    """
+    for breach in sorted(breaches, key=lambda breach: breach.action == "stop"):
+        concerns = breach.guard in BY_EXAMPLES
+        told = (examples or {}).get(breach.guard, ""), left_out if concerns else 0
+        if breach.action == "stop":
+            raise StoppedError(line(breach, where, *told))
+        run.progress.say(line(breach, where, *told))
 
 
 def curriculum_of(run: Run, name: str, stage: RlStage, resumed: Checkpoint | None) -> Curriculum:
@@ -162,8 +224,9 @@ def fine_tune(run: Run, name: str, stage: SftStage, resumed: Checkpoint | None) 
         rows = [*rows, *own]
     folder = run.directory.trainer(name)
     begun = run.directory.trainer_checkpoint(name)
-    seed = run.prepared.config.seed
-    training = run.workers.start_learning("sft", name, rows, stage, run.rope, folder, begun, seed)
+    config = run.prepared.config
+    told = (stage, run.rope, folder, begun, config.seed, config.guards.non_finite)
+    training = run.workers.start_learning("sft", name, rows, *told)
     seen, done = 0, False
     while not done:
         done = run.workers.learners.done(training, POLL_S)
@@ -171,7 +234,9 @@ def fine_tune(run: Run, name: str, stage: SftStage, resumed: Checkpoint | None) 
         for logged in run.workers.learn("sft_progress", name, seen):
             seen += 1
             logged |= memory
-            report(run, name, "sft", int(logged.pop("step")), logged)
+            step = int(logged.pop("step"))
+            report(run, name, "sft", step, logged)
+            heed(run, f"step {step} of {name}", run.guards.of_update(logged))
     publish(run, run.version + 1)
     save(run, name, seen)
     run.saver.confirm()
@@ -181,6 +246,8 @@ def fine_tune(run: Run, name: str, stage: SftStage, resumed: Checkpoint | None) 
 
 def assess(run: Run, name: str, kind: str) -> None:
     """Evaluates the policy at every context, unless that was done before the run was resumed."""
+    if run.until:
+        return
     summary = run.directory.summary()
     if name in [stage["name"] for stage in summary["stages"]]:
         return
@@ -196,6 +263,7 @@ def assess(run: Run, name: str, kind: str) -> None:
         answers = run.workers.collect(prompts, sampling, seeds)
         evaluations[context] = scored(prompts, answers, strict(run.prepared.config))
     clock.lap("evaluation")
+    heed(run, f"the evaluation of {name}", run.guards.of_disk(run.directory.root))
     run.directory.log_rollouts(f"{name}-eval", evaluation_records(name, evaluations))
     accuracy = accuracies(evaluations)
     seconds = clock.taken()["evaluation"]
@@ -237,4 +305,8 @@ def report(run: Run, name: str, kind: str, step: int, metrics: dict[str, float])
 
 
 def save(run: Run, name: str, step: int) -> None:
+    if run.until:
+        return
+    size = folder_bytes(newest_folder(run.directory.checkpoints))
+    heed(run, f"step {step} of {name}", run.guards.of_disk(run.directory.root, size))
     run.saver.begin(name, step, run.version, run.rope, run.curriculum)

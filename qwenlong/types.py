@@ -164,6 +164,16 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What holds the optimizer back: an update beyond them is left out. None by default."""
+
+    finite: bool = False
+    """Loss and gradient norm of the update are to be finite."""
+    engine_kl: float = math.inf
+    """Of the whole batch, before its first update: nats a token between engine and learner."""
+
+
+@dataclass(frozen=True)
 class Batch:
     """What the learner takes for one step, and how its responses were sampled.
 
@@ -177,6 +187,17 @@ class Batch:
     """Longest response that could be sampled, in tokens."""
     temperature: float = 1.0
     top_p: float = 1.0
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True)
+class RowFigures:
+    """What a batch's row was to the learner."""
+
+    engine_kl: float
+    """Nats a token between engine and learner; 0 for stale and for empty rows."""
+    finite: bool
+    """Whether all its log-probabilities are numbers, the engine's and the learner's."""
 
 
 @dataclass(frozen=True)
@@ -231,6 +252,10 @@ class Learner(Protocol):
     """Holds the trained weights and their optimizer."""
 
     def step(self, batch: Batch) -> dict[str, float]: ...
+
+    def row_figures(self) -> list[RowFigures]:
+        """Of the last step's rows, in their order."""
+        ...
 
     def stretch(self, rope: Rope) -> None: ...
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qwenlong.config import EngineConfig
+from qwenlong.config import EngineConfig, RolloutConfig
 from qwenlong.types import Prompt, Rollout, Rope, Sampling
 
 
@@ -25,6 +25,8 @@ class VllmEngine:
         self, path: str, dtype: str, rope: Rope, longest: int, config: EngineConfig, seed: int
     ) -> None:
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        if isinstance(config, RolloutConfig) and config.batch_invariant:
+            os.environ["VLLM_BATCH_INVARIANT"] = "1"  # its tensor-parallel workers inherit it
         single = config.tensor_parallel_size == 1
         # One process: no second one to start, feed and take down.
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")

@@ -256,6 +256,54 @@ def test_a_run_with_a_broken_checkpoint_and_a_full_disk_goes_on_from_the_one_bef
         assert (run / "checkpoints" / "0007-phase2-00003").exists()
 
 
+def test_a_step_made_again_is_the_same(
+    whole: tuple[Path, str], start: Callable[..., Command]
+) -> None:
+    """From the beginning: SFT, a phase, SFT on own rollouts, and the next phase's first step."""
+    run, _ = whole
+    files = [path for path in run.rglob("*") if path.is_file()]
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in files}
+    command = start("replay", str(run), "--stage", "phase2", "--step", "1")
+    assert command.ended() == 0, command.output.read_text()
+    printed = command.output.read_text()
+    assert "step 1 of phase2 is made again from the beginning, for no checkpoint" in printed
+    for stage, step in (("phase1", 1), ("phase1", 2), ("phase1", 3), ("phase2", 1)):
+        kept = len(lines(run / "rollouts" / f"{stage}-{step:05d}.jsonl"))
+        assert f"step {step} of {stage}: all {kept} rollouts are equal" in printed
+    files = [path for path in run.rglob("*") if path.is_file()]
+    assert {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in files} == before
+
+
+def test_a_run_that_blows_up_stops_and_goes_on_once_it_is_mended(
+    experiment: Path, start: Callable[..., Command]
+) -> None:
+    run = experiment.parent / "blown_up"
+    command = start(
+        "train", str(experiment), f"run_dir={run}", "stages.phase1.learning_rate=1e30",
+        "guards.entropy_below=100", "evaluation.examples=2", *PLAIN, "stages.phase2=null",
+    )  # fmt: skip
+    assert command.ended() == 1, command.output.read_text()
+    printed = command.output.read_text()
+    assert "step 1 of phase1: guards.entropy=warn: entropy is" in printed
+    told = printed.rstrip().split("\n")[-1]
+    assert told.startswith("qwenlong: stopped: step 2 of phase1: guards.non_finite=stop: loss is")
+    assert re.search(r"; examples train-\d+, train-\d+, train-\d+ and 1 more of 4; ", told)
+    assert "2 updates left out, weights and optimizer are as before it" in told
+    assert "Traceback" not in printed
+    (stopped,) = [line for line in lines(run / "metrics.jsonl") if line["step"] == 2][-1:]
+    assert stopped["stage"] == "phase1" and not math.isfinite(stopped["loss"])
+    config = (run / "config.yaml").read_text()
+    assert "learning_rate: 1.0e+30" in config
+    (run / "config.yaml").write_text(
+        config.replace("learning_rate: 1.0e+30", "learning_rate: 1e-3")
+    )
+    resumed = start("resume", str(run))
+    assert resumed.ended() == 0, resumed.output.read_text()
+    rl = [line for line in lines(run / "metrics.jsonl") if line["kind"] == "rl"]
+    assert [line["step"] for line in rl] == [1, 2, 3]
+    assert all(math.isfinite(line["loss"]) and not line["updates_left_out"] for line in rl)
+
+
 PLAIN = ("stages.polish=null", "stages.phase1.refill=0", "stages.phase2.sampler={replay: 0.0}")
 """The experiment without its curriculum."""
 REWARDS = "rewards.by_source=[{source: '*', combine: judge}]"

@@ -19,7 +19,7 @@ from qwenlong.learner.learner import GrpoLearner
 from qwenlong.learner.sft import SftRow, fine_tune, sft_settings
 from qwenlong.learner.sharding import form_mesh, scale_gradients
 from qwenlong.learner.storage import StoredTensors, Written, write_pieces
-from qwenlong.types import Batch, Rope, StoredWeights
+from qwenlong.types import Batch, Rope, RowFigures, StoredWeights
 
 
 class LearnerActor:
@@ -61,6 +61,9 @@ class LearnerActor:
     def step(self, batch: Batch) -> dict[str, float]:
         return {**self.learner.step(batch), "peak_memory_gb": self.peak_memory_gb()}
 
+    def row_figures(self) -> list[RowFigures]:
+        return self.learner.row_figures()
+
     def sft(
         self,
         name: str,
@@ -70,6 +73,7 @@ class LearnerActor:
         folder: Path,
         resume_from: Path | None,
         seed: int,
+        non_finite: str,
     ) -> None:
         """Fine-tunes the policy; ``folder`` holds the trainer's own checkpoints meanwhile."""
         log = self.sft_logs.setdefault(name, [])
@@ -82,7 +86,7 @@ class LearnerActor:
         # The cache would keep copies of weights that FSDP2 has freed.
         torch.set_autocast_cache_enabled(False)
         settings = sft_settings(stage, self.config, rows, folder, bf16, seed)
-        fine_tune(model, self.tokenizer, rows, settings, resume_from, log.append)
+        fine_tune(model, self.tokenizer, rows, settings, resume_from, log.append, non_finite)
         scale_gradients(model, 1.0)
         model.set_attn_implementation(SHARED_PROMPT)
         model.config.use_cache = use_cache  # the trainer switches it off for good

@@ -15,6 +15,7 @@ from torch.distributed.tensor import DTensor
 
 from qwenlong.config import LearnerConfig
 from qwenlong.learner.attention import SHARED_PROMPT, backend_for
+from qwenlong.learner.gaps import Gaps
 from qwenlong.learner.layout import MicroBatch, check_batch, packed
 from qwenlong.learner.linear import take_onednn
 from qwenlong.learner.logprobs import TokenStats
@@ -24,7 +25,7 @@ from qwenlong.learner.policy import PackedPolicy
 from qwenlong.learner.sharding import Shards, summed, whole
 from qwenlong.learner.storage import Piece, StoredTensors
 from qwenlong.model.policy import check_policy, hub_tensors, load_policy, save_policy, stretch
-from qwenlong.types import Batch, Rope, Row
+from qwenlong.types import Batch, Rope, Row, RowFigures
 
 MEANS = {"clipped": "clip_share", "masked": "masked_share", "truncated": "truncated_weight_share"}
 """What a sum over tokens is called when it is divided by them."""
@@ -73,6 +74,7 @@ class GrpoLearner:
             betas=(config.beta1, config.beta2),
             weight_decay=config.weight_decay,
         )
+        self.gaps = Gaps(())
 
     @property
     def model(self) -> Any:
@@ -99,6 +101,8 @@ class GrpoLearner:
         """Trains once on every row, ``batch.mini_batch`` rows an optimizer update.
 
         An update whose rows have no gradient at all, all their groups being flat, moves nothing.
+        One beyond ``batch.limits`` is left out on all processes alike, and counted: weights and
+        optimizer stay as they were before it.
 
         Returns:
             Means over the step's response tokens (nats), the KL's over those it is taken off, and
@@ -116,16 +120,31 @@ class GrpoLearner:
             for first in range(0, len(batch.rows), batch.mini_batch)
         ]
         works = [self._works(rows) for rows in updates]
+        self.gaps = Gaps(batch.rows)
         before = [[self._before(work, batch, len(updates)) for work in each] for each in works]
+        # One update alone has no forward pass before its own.
+        apart = len(updates) > 1 and self._apart(batch)
         sums: dict[str, float] = {}
-        norms = []
+        norms, left_out = [], 0
         for rows, each, befores in zip(updates, works, before, strict=True):
             totals = self._totals(rows, batch)
+            loss = 0.0
             for work, (old, reference) in zip(each, befores, strict=True):
-                for name, value in self._backward(work, batch, totals, old, reference).items():
+                figures = self._backward(work, batch, totals, old, reference)
+                loss += figures["loss"] * work.counts
+                for name, value in figures.items():
                     sums[name] = sums.get(name, 0.0) + value * work.counts
-            norms.append(self._update())
-        return _summary(summed(sums, self.shards), norms, batch, time.perf_counter() - started)
+            if len(updates) == 1:
+                apart = self._apart(batch)
+            norm, moved = self._update(batch, loss, apart)
+            norms.append(norm)
+            left_out += not moved
+        seconds = time.perf_counter() - started
+        return _summary(summed(sums, self.shards), norms, left_out, batch, seconds)
+
+    def row_figures(self) -> list[RowFigures]:
+        """Of the last step's rows; every process has to be asked."""
+        return self.gaps.of_rows(self.shards)
 
     def _works(self, rows: Sequence[Row]) -> list[Work]:
         """This data rank's share of an update's micro-batches; every rank has as many.
@@ -167,6 +186,9 @@ class GrpoLearner:
         stats, reference = None, None
         if updates > 1:
             stats = self.policy(work.pieces, batch.temperature, batch.top_p)
+            if work.counts:
+                gap = engine_kl(stats, _engine_logprobs(work, stats))
+                self.gaps.note(work.pieces, gap, first=True)
         if self.config.kl_coefficient and work.trained:
             reference = self._reference_logprobs(work, batch)
         return stats, reference
@@ -192,13 +214,16 @@ class GrpoLearner:
             stats = self.policy(work.pieces, batch.temperature, batch.top_p)
         start = old or stats
         lengths = [len(ids) for piece in work.pieces for ids in piece.responses]
-        engine = [x for piece in work.pieces for each in piece.logprobs for x in each]
-        engine_logprobs = stats.logprobs.new_tensor(engine)
+        engine_logprobs = _engine_logprobs(work, stats)
         fresh = [
             not piece.row.stale for piece in work.pieces for ids in piece.responses for _ in ids
         ]
         # Another version of the policy differs from the engine's for a good reason.
-        kl = engine_kl(start, engine_logprobs)[torch.tensor(fresh, dtype=torch.bool)]
+        gap = engine_kl(start, engine_logprobs)
+        kl = gap[torch.tensor(fresh, dtype=torch.bool)]
+        if work.counts:
+            now = gap if old is None else engine_kl(stats, engine_logprobs)
+            self.gaps.note(work.pieces, now, first=old is None)
         config = self.config
         loss, metrics = objective_loss(
             self.objective,
@@ -225,19 +250,33 @@ class GrpoLearner:
         return {
             **metrics,
             "loss": loss.item(),
-            "tokens": len(engine),
-            "trained_tokens": len(engine) * work.trained,
+            "tokens": len(fresh),
+            "trained_tokens": len(fresh) * work.trained,
             "entropy": start.entropy.sum().item(),
             "fresh_tokens": sum(fresh),
             "engine_learner_kl": kl.sum().item(),
         }
 
-    def _update(self) -> float:
-        """One optimizer step; returns the norm of the gradient before it is clipped."""
+    def _apart(self, batch: Batch) -> bool:
+        """Whether engine and learner are further apart than the batch may have them."""
+        limit = batch.limits.engine_kl
+        return math.isfinite(limit) and self.gaps.mean(self.shards) > limit
+
+    def _update(self, batch: Batch, loss: float, apart: bool) -> tuple[float, bool]:
+        """One optimizer step, unless it is to be left out.
+
+        Returns:
+            The norm of the gradient before it is clipped, and whether the optimizer moved.
+        """
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.max_grad_norm)
-        self.optimizer.step()
+        norm_now, moves = whole(norm).item(), not apart
+        if batch.limits.finite:
+            of_all = summed({"loss": loss}, self.shards)["loss"]
+            moves = moves and math.isfinite(norm_now) and math.isfinite(of_all)
+        if moves:
+            self.optimizer.step()
         self.optimizer.zero_grad()
-        return whole(norm).item()
+        return norm_now, moves
 
     def stretch(self, rope: Rope) -> None:
         for policy in filter(None, (self.policy, self.reference)):
@@ -317,6 +356,12 @@ def _fill(parameters: Mapping[str, Tensor], stored: StoredTensors, part: str) ->
         parameter.copy_(stored.like(f"{part}/{name}", parameter))
 
 
+def _engine_logprobs(work: Work, stats: TokenStats) -> Tensor:
+    """[R], as long as the log-probabilities of ``stats``."""
+    each = [x for piece in work.pieces for each in piece.logprobs for x in each]
+    return stats.logprobs.new_tensor(each)
+
+
 def engine_kl(stats: TokenStats, engine_logprobs_R: Tensor) -> Tensor:
     """KL between engine and learner, estimated at each sampled token [R], in nats.
 
@@ -330,7 +375,7 @@ def engine_kl(stats: TokenStats, engine_logprobs_R: Tensor) -> Tensor:
 
 
 def _summary(
-    sums: dict[str, float], norms: list[float], batch: Batch, seconds: float
+    sums: dict[str, float], norms: list[float], left_out: int, batch: Batch, seconds: float
 ) -> dict[str, float]:
     tokens = max(sums.pop("tokens"), 1)
     trained_tokens = max(sums.pop("trained_tokens"), 1)
@@ -345,5 +390,6 @@ def _summary(
         "loss": loss,
         **summary,
         "grad_norm": math.fsum(norms) / len(norms),
+        "updates_left_out": left_out,
         "learner_tokens_per_s": row_tokens / seconds,
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch.distributed as dist
+from torch.distributed.tensor import DTensor
 
 from qwenlong.config import LearnerConfig, SftStage
 
@@ -29,12 +30,15 @@ def fine_tune(
     settings: SFTConfig,
     resume_from: Path | None,
     on_log: Callable[[dict[str, float]], None],
+    non_finite: str,
 ) -> None:
     """Trains ``model`` in place on the answers' tokens (mean negative log-likelihood a token).
 
     Args:
         resume_from: a checkpoint of the trainer's own to go on from.
         on_log: called after every update with ``step`` and metrics.
+        non_finite: what an update whose gradient is not finite leads to. skip leaves it out; stop
+            ends the training there, too, with weights as before it.
     """
     from datasets import Dataset
     from trl import SFTTrainer
@@ -52,7 +56,7 @@ def fine_tune(
         args=settings,
         train_dataset=dataset,
         processing_class=tokenizer,
-        callbacks=[_reporter(on_log)],
+        callbacks=[_reporter(on_log), _guard(non_finite)],
     )
     trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
 
@@ -96,6 +100,7 @@ def sft_settings(
         max_length=None,
         completion_only_loss=True,
         logging_steps=1,
+        logging_nan_inf_filter=False,  # the trainer would log the mean of the steps before instead
         # The trainer saves from its first process alone, which does not hold sharded weights.
         save_strategy="steps" if processes == 1 else "no",
         save_steps=stage.checkpoint_every,
@@ -107,6 +112,37 @@ def sft_settings(
         seed=seed,
         dataloader_pin_memory=False,
     )
+
+
+def _guard(non_finite: str) -> TrainerCallback:
+    import torch
+    from transformers import TrainerCallback
+
+    class Guard(TrainerCallback):
+        """Leaves updates out whose gradient is not finite; the loss' own is not, then, either."""
+
+        left_out = False
+
+        def on_pre_optimizer_step(
+            self, args: Any, state: Any, control: Any, model: Any = None, **_: Any
+        ) -> None:
+            if non_finite == "warn":
+                return
+            grads = [each.grad for each in model.parameters() if each.grad is not None]
+            own = [each.to_local() if isinstance(each, DTensor) else each for each in grads]
+            odd = torch.stack([(~torch.isfinite(each)).any() for each in own]).any().float()
+            if dist.is_initialized():
+                dist.all_reduce(odd, dist.ReduceOp.MAX)
+            self.left_out = bool(odd)
+            if self.left_out:
+                model.zero_grad()  # the optimizer passes over what has no gradient
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if self.left_out and non_finite == "stop":
+                control.should_training_stop = True
+                control.should_save = False
+
+    return Guard()
 
 
 def _reporter(on_log: Callable[[dict[str, float]], None]) -> TrainerCallback:

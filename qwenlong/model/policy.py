@@ -27,7 +27,7 @@ def check_policy(path: str, sequence_ranks: int) -> None:
         InputError: another architecture, whose attention may have more to it; a sliding window;
             query heads that cannot be shared by so many processes.
     """
-    config = AutoConfig.from_pretrained(path)
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     if config.model_type not in ARCHITECTURES:
         raise InputError(
             f"policy.path={path}: a {config.model_type}; must be one of {', '.join(ARCHITECTURES)}"
@@ -44,7 +44,7 @@ def check_policy(path: str, sequence_ranks: int) -> None:
 def native_rope(path: str, window: int | None, key: str = "policy.path") -> Rope:
     """The RoPE that a policy was trained with; ``window`` overrides its configuration's."""
     try:
-        config = AutoConfig.from_pretrained(path)
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise InputError(
             f"{key}={path}: no policy there ({' '.join(str(error).split())[:200]})"
@@ -62,7 +62,7 @@ def chat_tokenizer(path: str, key: str = "policy.path") -> PreTrainedTokenizerBa
         InputError: there is none, or it has no chat template. ``key``: of ``path``.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError) as error:
         why = " ".join(str(error).split("http")[0].split())[:120]
         raise InputError(
@@ -78,7 +78,10 @@ def chat_tokenizer(path: str, key: str = "policy.path") -> PreTrainedTokenizerBa
 def load_policy(path: str, dtype: str, attention: str = "sdpa") -> PreTrainedModel:
     """``attention`` names an entry of transformers' attention registry."""
     return AutoModelForCausalLM.from_pretrained(
-        path, dtype=getattr(torch, dtype), attn_implementation=attention
+        path,
+        dtype=getattr(torch, dtype),
+        attn_implementation=attention,
+        trust_remote_code=False,
     )
 
 

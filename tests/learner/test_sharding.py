@@ -71,13 +71,13 @@ def trained(learner: GrpoLearner) -> dict[str, Any]:
     gradients: dict[str, torch.Tensor] = {}
     update = learner._update
 
-    def kept() -> float:
+    def kept(*args: Any) -> tuple[float, bool]:
         if not gradients:
             for name, parameter in learner.parameters.items():
                 gradients[name] = whole(parameter.grad).clone()
-        return update()
+        return update(*args)
 
-    learner._update = kept  # type: ignore[method-assign]
+    learner._update = kept  # type: ignore[assignment, method-assign]
     metrics = [learner.step(batch_of(0)), learner.step(batch_of(1, 3)), learner.step(batch_of(2))]
     for each in metrics:
         each.pop("learner_tokens_per_s")

@@ -31,10 +31,10 @@ class Watched(GrpoLearner):
 
     gradients = 0
 
-    def _update(self) -> float:
+    def _update(self, *args: Any) -> tuple[float, bool]:
         grads = [p.grad for p in self.parameters.values() if p.grad is not None]
         self.gradients = sum(grad.nbytes for grad in grads)
-        return super()._update()
+        return super()._update(*args)
 
 
 def build(folder: str, point: dict[str, Any]) -> None:
@@ -110,7 +110,8 @@ def sft(point: dict[str, Any]) -> dict[str, float]:
             half = length // 2
             row = (tuple(range(half)), tuple(range(length - half)))
             stage = SftStage(context=length, batch=rows)
-            actor.sft(name, [row] * rows, stage, Rope(1e4, 8192), Path(folder) / name, None, 0)
+            trainer = Path(folder) / name
+            actor.sft(name, [row] * rows, stage, Rope(1e4, 8192), trainer, None, 0, "stop")
 
         trained("small", 32)
         return {"added": memory_of(lambda: trained("whole", context))["added"] * 1e6}
