@@ -212,7 +212,8 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        print(f"qwenlong: {error}", file=sys.stderr)
+        # Of an actor's, Ray's wrapper would print where it was raised, too.
+        print(f"qwenlong: {getattr(error, 'cause', error)}", file=sys.stderr)
         sys.exit(2)
     except StoppedError as error:
         print(f"qwenlong: stopped: {error}; {GOES_ON}", file=sys.stderr)
