@@ -32,7 +32,7 @@ class Seen:
 
 
 class History:
-    """The last group of every example that was trained on. ``step`` counts the run's RL steps."""
+    """The last group of every example that was sampled. ``step`` counts the run's RL steps."""
 
     def __init__(self) -> None:
         self.step = 0

@@ -33,6 +33,8 @@ ACTIONS = {
     "memory": ("warn", "stop"),
 }
 """Of each guard; what is known too late, or of many steps, leaves no update to skip."""
+HEAD = 32
+"""Widths of an attention head that vLLM has kernels for on the CPU are multiples of it."""
 LOGGERS = ("tensorboard", "trackio", "wandb")
 
 
@@ -90,6 +92,9 @@ def _check_values(config: Config) -> None:
         *((f"policy.tiny.{name}", n) for name, n in vars(config.policy.tiny).items()),
     ):
         require(amount > 0, key, amount, "must be above 0")
+    tiny = config.policy.tiny
+    right = f"must be a multiple of {HEAD} for each of its {tiny.heads} heads, as vLLM asks for"
+    require(tiny.hidden % (HEAD * tiny.heads) == 0, "policy.tiny.hidden", tiny.hidden, right)
     require(learner.gpus >= 0, "learner.gpus", learner.gpus, "must be at least 0")
     for key, top_p in (("rollout", rollout.top_p), ("evaluation", evaluation.top_p)):
         require(0 < top_p <= 1, f"{key}.top_p", top_p, "must be above 0 and at most 1")

@@ -58,7 +58,8 @@ def _needs(stage: SftStage | RlStage) -> dict[str, str]:
         return {
             "kind": "SFT",
             "longest row": f"{stage.context:,}",
-            "RoPE": "native",
+            "RoPE": _rope(stage),
+            "learns from": _learns_from(stage),
             "rows an update": f"{stage.batch}",
             "learning rate": f"{stage.learning_rate:g}",
             "epochs": f"{stage.epochs:g}",
@@ -70,11 +71,34 @@ def _needs(stage: SftStage | RlStage) -> dict[str, str]:
         "longest row": f"{stage.context + stage.response:,}",
         "context": f"{stage.context:,}",
         "response": f"{stage.response:,}",
-        "RoPE": "native" if stage.yarn_factor == 1 else f"YaRN {stage.yarn_factor:g}",
+        "RoPE": _rope(stage),
+        "draws": _draws(stage),
         "prompts a step": f"{prompts}",
         "rollouts a prompt": f"{stage.group}",
         "updates a step": f"{stage.batch // (stage.mini_batch or stage.batch)}",
         "learning rate": f"{stage.learning_rate:g}",
         "steps": f"{stage.steps}",
+        "refilled": f"{stage.refill} times" if stage.refill else "no",
         "tokens a step, at most": f"{prompts * stage.context + stage.batch * stage.response:,}",
     }
+
+
+def _rope(stage: SftStage | RlStage) -> str:
+    return "native" if stage.yarn_factor == 1 else f"YaRN {stage.yarn_factor:g}"
+
+
+def _learns_from(stage: SftStage) -> str:
+    own = [f"{stage.own_rollouts} own rollouts a prompt"] if stage.own_rollouts else []
+    return ", ".join([*stage.sources, *own]) or "data.sft"
+
+
+def _draws(stage: RlStage) -> str:
+    """Where a phase's prompts come from, as far as it is not each once an epoch."""
+    sampler = stage.sampler
+    parts = [
+        "up to its context" if stage.lengths == "up_to" else "its own lengths",
+        ", ".join(f"{source} {share:g}" for source, share in stage.mix.items()),
+        f"equally by {', '.join(sampler.balance)}" if sampler.balance else "",
+        f"{sampler.replay:.0%} of earlier phases" if sampler.replay else "",
+    ]
+    return "; ".join(part for part in parts if part)

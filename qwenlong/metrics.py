@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from statistics import fmean, pstdev
@@ -82,7 +83,8 @@ def summarised(
         "evaluation_seconds": evaluation_seconds,
         "accuracy": accuracy,
     }
-    kl = [line["engine_learner_kl"] for line in logged if "engine_learner_kl" in line]
+    kl = [line.get("engine_learner_kl", 0.0) for line in logged]
+    kl = [each for each in kl if not math.isnan(each)]
     memory = [line["peak_memory_gb"] for line in logged if "peak_memory_gb" in line]
     return {
         **summary,

@@ -6,8 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 
-from transformers import PreTrainedTokenizerBase
-
 from qwenlong.config import RlStage
 from qwenlong.learner.sft import SftRow
 from qwenlong.prepare import Prepared
@@ -18,31 +16,26 @@ STOPPED = "stop"
 """Finish reason of a response that the policy ended itself."""
 
 
-def right_rollouts(
-    prepared: Prepared, directory: RunDir, name: str, tokenizer: PreTrainedTokenizerBase
-) -> list[SftRow]:
+def right_rollouts(prepared: Prepared, directory: RunDir, name: str) -> list[SftRow]:
     """Rows of the phases before stage ``name``, the latest responses first.
 
-    Only responses with a reward of 1 that ended by themselves, each text once, at most
-    ``own_rollouts`` a prompt, within the stage's context.
+    Only responses with a reward of 1 that ended by themselves, in the very tokens that were
+    sampled, each once, at most ``own_rollouts`` a prompt, within the stage's context.
 
     Raises:
         StoppedError: fewer than a batch of them.
     """
     stage = prepared.config.stages[name]
-    end = (tokenizer.eos_token_id,)
     kept: Counter[str] = Counter()
     rows: list[SftRow] = []
-    seen: set[tuple[str, str]] = set()
-    for prompt_ids, example, text in _right(prepared, directory, name):
-        if kept[example] == stage.own_rollouts or (example, text) in seen:
+    seen: set[tuple[str, tuple[int, ...]]] = set()
+    for prompt_ids, example, response_ids in _right(prepared, directory, name):
+        if kept[example] == stage.own_rollouts or (example, response_ids) in seen:
             continue
-        seen.add((example, text))
-        ids = tokenizer.encode(text.removesuffix(str(tokenizer.eos_token)))
-        row = (prompt_ids, (*ids, *end))
-        if len(row[0]) + len(row[1]) <= stage.context:
+        seen.add((example, response_ids))
+        if len(prompt_ids) + len(response_ids) <= stage.context:
             kept[example] += 1
-            rows.append(row)
+            rows.append((prompt_ids, response_ids))
     have = len(rows) + len(prepared.sft_rows[name])
     if have < stage.batch:
         raise StoppedError(
@@ -55,8 +48,8 @@ def right_rollouts(
 
 def _right(
     prepared: Prepared, directory: RunDir, name: str
-) -> Iterator[tuple[tuple[int, ...], str, str]]:
-    """Prompt, example and text of every right rollout, the latest step first."""
+) -> Iterator[tuple[tuple[int, ...], str, tuple[int, ...]]]:
+    """Prompt, example and response of every right rollout, the latest step first."""
     stages = prepared.config.stages
     before = list(stages)[: list(stages).index(name)]
     prompts = {
@@ -70,4 +63,4 @@ def _right(
                 record = json.loads(line)
                 right = record["score"]["value"] == 1.0
                 if right and record["finish_reason"] == STOPPED:
-                    yield prompts[record["id"]], record["id"], record["response"]
+                    yield prompts[record["id"]], record["id"], tuple(record["response_ids"])

@@ -213,9 +213,10 @@ def _phase_prompts(
             _check_pass_rates(band)
         for source in phase.mix:
             if source not in {prompt.example.source for prompt in band}:
+                there = ", ".join(sorted({prompt.example.source for prompt in band}))
                 raise InputError(
                     f"stages.{name}.mix.{source}={phase.mix[source]}: no example of the phase's"
-                    f" lengths is of that source"
+                    f" lengths is of that source; they are of {there}"
                 )
         bands[name] = [p for p in band if not phase.mix or p.example.source in phase.mix]
     return bands
@@ -242,6 +243,7 @@ def _held_out(config: Config, renderer: Renderer, notes: list[str]) -> dict[int,
             raise InputError(
                 f"evaluation.contexts={config.contexts}: no example of data.held_out has more"
                 f" than {lower} and at most {context} tokens"
+                + ("" if config.evaluation.contexts else " (those of the stages, for none are set)")
             )
         bands[context] = band[: config.evaluation.examples]
     return bands

@@ -162,12 +162,12 @@ def group_records(
     for group, of_group in zip(groups, advantages, strict=True):
         of_judged = iter(of_group)
         for rollout, score in zip(group.rollouts, group.scores, strict=True):
-            record = _record(stage, group.prompt, rollout, score)
+            record = _trained(stage, group.prompt, rollout, score)
             advantage = next(of_judged) if score.judged else None
             yield {**record, "step": step, "advantage": advantage}
     for group in set_aside:
         for rollout, score in zip(group.rollouts, group.scores, strict=True):
-            record = _record(stage, group.prompt, rollout, score)
+            record = _trained(stage, group.prompt, rollout, score)
             yield {**record, "step": step, "advantage": None}
 
 
@@ -179,6 +179,11 @@ def evaluation_records(
             for rollout, score in zip(group.rollouts, group.scores, strict=True):
                 record = _record(stage, group.prompt, rollout, score)
                 yield {**record, "step": None, "advantage": None, "context": context}
+
+
+def _trained(stage: str, prompt: Prompt, rollout: Rollout, score: Score) -> dict[str, Any]:
+    """With the tokens, for a text does not tell how it was cut."""
+    return {**_record(stage, prompt, rollout, score), "response_ids": list(rollout.response_ids)}
 
 
 def _record(stage: str, prompt: Prompt, rollout: Rollout, score: Score) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from qwenlong.config import Config, RlStage, SftStage
+from qwenlong.curricula.curriculum import TARGET_STEPS
 from qwenlong.types import InputError, require
 
 LENGTHS = ("band", "up_to")
@@ -108,6 +109,9 @@ def _check_curriculum(config: Config, phases: list[tuple[str, RlStage]]) -> None
         target = phase.target
         right = "must be above 0 and at most 1"
         require(target is None or 0 < target <= 1, f"{key}.target", target, right)
+        right = f"needs at least {TARGET_STEPS} steps, over which the reward is averaged"
+        fits = target is None or phase.steps >= TARGET_STEPS
+        require(fits, f"{key}.target", target, right)
         require(phase.refill >= 0, f"{key}.refill", phase.refill, "must be at least 0")
         right = "must be 0 or 1: what waits comes first, so nothing waits for longer"
         require(phase.staleness in (0, 1), f"{key}.staleness", phase.staleness, right)

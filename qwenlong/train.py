@@ -1,7 +1,8 @@
 """The run, as the paper has it: warm-up SFT, then GRPO in phases of growing context.
 
-Left out on purpose: no critic, no reference policy and no KL penalty (QwenLong-L1 has none), no
-asynchrony: rollouts are always of the learner's own weights, and learner and engines take turns.
+Left out on purpose: no critic; no KL penalty unless it is asked for (QwenLong-L1 has none); no
+asynchrony: rollouts are of the learner's own weights, and learner and engines take turns. Only
+groups that dynamic sampling had too many of are of the weights before, and are marked so.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from qwenlong.judging import strict
 from qwenlong.learner.storage import Written
 from qwenlong.loggers import Log
 from qwenlong.metrics import Clock, phase_metrics, summarised
-from qwenlong.model.policy import chat_tokenizer
 from qwenlong.own_rollouts import right_rollouts
 from qwenlong.prepare import Prepared
 from qwenlong.progress import Progress
@@ -219,8 +219,9 @@ def fine_tune(run: Run, name: str, stage: SftStage, resumed: Checkpoint | None) 
         return
     rows = run.prepared.sft_rows[name]
     if stage.own_rollouts:
-        own = right_rollouts(run.prepared, run.directory, name, chat_tokenizer(run.prepared.policy))
-        run.progress.say(f"{name}: learns from {len(own):,} rollouts of its own")
+        own = right_rollouts(run.prepared, run.directory, name)
+        beside = f", beside {len(rows):,} rows of data.sft" if rows else ""
+        run.progress.say(f"{name}: learns from {len(own):,} rollouts of its own{beside}")
         rows = [*rows, *own]
     folder = run.directory.trainer(name)
     begun = run.directory.trainer_checkpoint(name)

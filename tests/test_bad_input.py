@@ -147,6 +147,16 @@ BAD = {
         ["data.held_out.0", "longer than 30 tokens", "over_long=drop"],
     ),
     "rollouts without temperature": (["rollout.temperature=0"], ["rollout.temperature=0"]),
+    "a guard of many steps that skips one": (
+        ["guards.reward=skip"], ["guards.reward=skip", "warn, stop"],
+    ),
+    "an action there is none of": (
+        ["guards.non_finite=ignore"], ["guards.non_finite=ignore", "warn, skip, stop"],
+    ),
+    "a bound below nothing": (["guards.disk_gb=-1"], ["guards.disk_gb=-1"]),
+    "batch invariance on the CPU": (
+        ["rollout.batch_invariant=true"], ["rollout.batch_invariant=True", "GPUs"],
+    ),
     "top-p beyond 1": (["rollout.top_p=3"], ["rollout.top_p=3"]),
     "unknown objective": (["learner.objective=grop"], ["learner.objective=grop", "grpo?"]),
     "unknown attention": (["learner.attention=fast"], ["learner.attention=fast", "flex"]),

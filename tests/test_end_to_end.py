@@ -274,34 +274,38 @@ def test_a_step_made_again_is_the_same(
     assert {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in files} == before
 
 
-def test_a_run_that_blows_up_stops_and_goes_on_once_it_is_mended(
+def test_a_guard_stops_a_run_which_goes_on_once_it_is_mended(
     experiment: Path, start: Callable[..., Command]
 ) -> None:
-    run = experiment.parent / "blown_up"
+    """Engine and learner are never quite the same, and a policy that knows nothing earns none."""
+    run = experiment.parent / "guarded"
     command = start(
-        "train", str(experiment), f"run_dir={run}", "stages.phase1.learning_rate=1e30",
-        "guards.entropy_below=100", "evaluation.examples=2", *PLAIN, "stages.phase2=null",
+        "train", str(experiment), f"run_dir={run}", "stages.sft=null", *PLAIN, "stages.phase2=null",
+        "stages.phase1.steps=2", "evaluation.examples=2", "guards.engine_kl=stop",
+        "guards.engine_kl_above=0", "guards.entropy_below=100", "guards.reward_zero_steps=2",
     )  # fmt: skip
     assert command.ended() == 1, command.output.read_text()
     printed = command.output.read_text()
     assert "step 1 of phase1: guards.entropy=warn: entropy is" in printed
     told = printed.rstrip().split("\n")[-1]
-    assert told.startswith("qwenlong: stopped: step 2 of phase1: guards.non_finite=stop: loss is")
-    assert re.search(r"; examples train-\d+, train-\d+, train-\d+ and 1 more of 4; ", told)
-    assert "2 updates left out, weights and optimizer are as before it" in told
-    assert "Traceback" not in printed
-    (stopped,) = [line for line in lines(run / "metrics.jsonl") if line["step"] == 2][-1:]
-    assert stopped["stage"] == "phase1" and not math.isfinite(stopped["loss"])
-    config = (run / "config.yaml").read_text()
-    assert "learning_rate: 1.0e+30" in config
-    (run / "config.yaml").write_text(
-        config.replace("learning_rate: 1.0e+30", "learning_rate: 1e-3")
+    begin = "qwenlong: stopped: step 1 of phase1: guards.engine_kl=stop: engine and learner differ"
+    assert told.startswith(begin) and "Traceback" not in printed
+    named = (
+        r"most in examples train-\d+ \(\S+\), train-\d+ \(\S+\), train-\d+ \(\S+\); 2 updates left"
     )
+    assert re.search(named, told), told
+    (stopped,) = lines(run / "metrics.jsonl")
+    assert stopped["updates_left_out"] == 2 and stopped["engine_learner_kl"] > 0
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("engine_kl: stop", "engine_kl: warn"))
     resumed = start("resume", str(run))
     assert resumed.ended() == 0, resumed.output.read_text()
-    rl = [line for line in lines(run / "metrics.jsonl") if line["kind"] == "rl"]
-    assert [line["step"] for line in rl] == [1, 2, 3]
-    assert all(math.isfinite(line["loss"]) and not line["updates_left_out"] for line in rl)
+    printed = resumed.output.read_text()
+    assert printed.count("guards.engine_kl=warn: engine and learner differ by") == 2
+    assert "step 2 of phase1: guards.reward=warn: no reward in 2 steps in a row" in printed
+    again = lines(run / "metrics.jsonl")
+    assert [line["updates_left_out"] for line in again] == [0, 0]
+    assert again[0]["loss"] == stopped["loss"]
 
 
 PLAIN = ("stages.polish=null", "stages.phase1.refill=0", "stages.phase2.sampler={replay: 0.0}")

@@ -47,7 +47,8 @@ def native_rope(path: str, window: int | None, key: str = "policy.path") -> Rope
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{key}={path}: no policy there ({' '.join(str(error).split())[:200]})"
+            f"{key}={path}: no policy there: neither a folder, seen from the working directory, nor"
+            f" a name on the hub that can be reached ({' '.join(str(error).split())[:120]})"
         ) from None
     rope = getattr(config, "rope_parameters", None)
     if not rope or rope.get("rope_type", "default") not in ("default", "yarn"):

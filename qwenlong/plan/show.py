@@ -113,7 +113,8 @@ def _assumptions(config: Config, chosen: Plan) -> list[str]:
     unit = "hours" if chosen.card.is_cpu else "GPU-hours"
     lines = [
         f"{evaluation:,.3g} {unit} of evaluation; {total:,.3g} in all that is known",
-        "every prompt is as long as its context, every response as its limit: upper bounds",
+        "every prompt is as long as its context, every response as its limit: upper bounds, of a"
+        " step without refilling",
         f"speed: {TRAINING:.0%} of the arithmetic in training, {PREFILL:.0%} in prefill,"
         f" {DECODE:.0%} of the bandwidth in decoding; scoring, a judge's calls, loading of weights"
         " and traffic between cards are not counted",

@@ -18,7 +18,7 @@ from qwenlong.config import LearnerConfig
 from qwenlong.learner.learner import GrpoLearner
 from qwenlong.learner.sharding import form_mesh, whole
 from qwenlong.learner.storage import StoredTensors, write_pieces
-from qwenlong.types import Batch, InputError, Row
+from qwenlong.types import Batch, InputError, Limits, Row
 
 CONFIG = LearnerConfig(beta2=0.95, weight_decay=0.01, max_tokens=90)
 STATEFUL = replace(CONFIG, kl_coefficient=0.1)
@@ -43,6 +43,7 @@ OPTIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 """Policy, dtype and what is not as in CONFIG."""
 TOLERANCES = {"float32": 1e-5, "bfloat16": 0.02}
+LIMITS = {"not finite": Limits(finite=True), "apart": Limits(engine_kl=1e-3)}
 Job = tuple[Any, ...]
 """A function and its arguments."""
 
@@ -154,6 +155,25 @@ def pieces_on(mesh: tuple[int, int], path: str, config: LearnerConfig) -> dict[s
     return {name: len(each.tensor) for name, each in pieces.items() if each.shape}
 
 
+def left_out_on(mesh: tuple[int, int], path: str, limits: Limits) -> dict[str, Any]:
+    """A step whose fifth row alone has a token with an embedding that overflowed."""
+    batch = replace(batch_of(0), limits=limits)
+    tokens = [{*row.prompt_ids, *(x for ids in row.responses for x in ids)} for row in batch.rows]
+    [own, *_] = sorted({*batch.rows[4].prompt_ids}.difference(*tokens[:4], tokens[5]))
+    learner = learner_on(mesh, path, CONFIG)
+    state = learner.state()
+    if limits.finite:
+        state["model"]["model.embed_tokens.weight"][own] = torch.inf
+        learner.restore(state)
+    metrics = learner.step(batch)
+    after = learner.state()["model"]
+    return {
+        "left_out": metrics["updates_left_out"],
+        "same": all(torch.equal(each, after[name]) for name, each in state["model"].items()),
+        "rows": learner.row_figures(),
+    }
+
+
 def joined_wrongly() -> str:
     with pytest.raises(ValueError, match=r"learner.data_ranks=3") as error:
         form_mesh(3, 1, "cpu")
@@ -181,6 +201,9 @@ def sharded(policies, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
         for name, (policy, dtype, changed) in OPTIONS.items()
     }
     four["2 to 4"] = (resumed_on, (2, 2), untied, STATEFUL, folders[2])
+    for jobs, mesh in ((two, (2, 1)), (four, (2, 2))):
+        for name, limits in LIMITS.items():
+            jobs[f"{name} on {mesh}"] = (left_out_on, mesh, untied, limits)
     for mesh in MESHES:
         jobs = two if mesh[0] * mesh[1] == 2 else four
         jobs[str(mesh)] = (steps_on, mesh, tied, CONFIG)
@@ -210,6 +233,24 @@ def test_options_hold_on_several_processes(policies, sharded, name: str) -> None
     policy, dtype, changed = OPTIONS[name]
     alone = steps_on((1, 1), policies[policy], replace(CONFIG, **changed), dtype)
     assert_same(alone, sharded[name], TOLERANCES[dtype])
+
+
+@pytest.mark.parametrize("mesh", [(2, 1), (2, 2)])
+def test_all_processes_leave_out_what_one_of_them_cannot_compute(
+    policies, sharded, mesh: tuple[int, int]
+) -> None:
+    for name, limits in LIMITS.items():
+        alone = left_out_on((1, 1), policies["untied"], limits)
+        shared = sharded[f"{name} on {mesh}"]
+        assert (
+            (shared["left_out"], shared["same"]) == (alone["left_out"], alone["same"]) == (1, True)
+        )
+        for ours, theirs in zip(shared["rows"], alone["rows"], strict=True):
+            assert ours.finite == theirs.finite
+            close = pytest.approx(theirs.engine_kl, rel=1e-3, nan_ok=True)
+            assert ours.engine_kl == close
+    rows = sharded[f"not finite on {mesh}"]["rows"]
+    assert [row.finite for row in rows] == [i != 4 for i in range(6)]
 
 
 def test_a_state_goes_on_at_another_number_of_processes(policies, sharded) -> None:
