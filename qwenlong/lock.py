@@ -18,7 +18,8 @@ NAME = "lock"
 def only_one(root: Path) -> Iterator[None]:
     """Holds the directory of a run; the kernel frees it when its holder dies, however it does.
 
-    A lock of POSIX's kind: held by this process alone, not by those it starts, also over NFS.
+    A lock of POSIX's kind: not handed on to processes that it starts, and known over NFS. It would
+    be lost if this process opened and closed the file elsewhere.
 
     Raises:
         InputError: another process holds it.

@@ -84,8 +84,7 @@ class Watch:
         limit = min(timeout_s, SLICE_S)
         # Weights are waited for where they lie; the driver has no use for a copy.
         ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=limit, fetch_local=False)
-        if len(ready) < len(asked):
-            self._check_ray()
+        self._check_ray()  # before its actors are missed, which go with it
         return list(ready)
 
     def restarting(self, place: Place, node: str, why: str, what: str) -> None:

@@ -60,6 +60,8 @@ class VllmEngine:
     ) -> list[tuple[Rollout, ...]]:
         from vllm import SamplingParams
 
+        # Answers must not depend on what was asked before: a new engine gives the same.
+        self._drop_caches()
         params = [
             SamplingParams(
                 n=sampling.n,

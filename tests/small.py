@@ -69,8 +69,8 @@ def assert_same(run: Path, undisturbed: Path) -> None:
     names = [sorted(path.name for path in (r / "rollouts").iterdir()) for r in (run, undisturbed)]
     assert names[0] == names[1]
     for name in names[0]:
-        texts = [(r / "rollouts" / name).read_text() for r in (run, undisturbed)]
-        assert texts[0] == texts[1], name
+        told, once = ((r / "rollouts" / name).read_text() for r in (run, undisturbed))
+        assert told == once, name
     accuracies = [
         [
             (stage["name"], stage["accuracy"])

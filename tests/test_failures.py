@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ray.cluster_utils import Cluster
 
 from tests.command import Command
-from tests.small import assert_same
+from tests.small import assert_same, lines
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -70,3 +71,33 @@ def test_whoever_dies_or_hangs_the_run_ends_the_same(
     assert re.search(r"learner-0 on .* died; all actors are started anew, 1 of 9", said)
     assert re.search(r"rollout-0 on .* gave no answer within 10 s; it is started anew", said)
     assert_same(run, whole[0])
+
+
+def test_a_node_that_leaves_a_cluster_does_not_end_the_run(
+    experiment: Path, start: Callable[..., Command]
+) -> None:
+    """What was on it waits for room, and is started anew on the node that comes instead."""
+    run = experiment.parent / "cluster"
+    small = {"num_cpus": 1, "object_store_memory": 200 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args={**small, "num_cpus": 2})
+    try:
+        leaving = cluster.add_node(**small)
+        command = start(
+            "train", str(experiment), f"run_dir={run}", f"ray.address={cluster.address}",
+            "rollout.actors=2", "rollout.kv_cache_gb=0.2", "evaluation.examples=2",
+            "stages.sft.epochs=1", "stages.phase1.refill=0", "stages.polish=null",
+            "stages.phase2=null",
+        )  # fmt: skip
+        command.wait_for(logged(run, "phase1", 1))
+        cluster.remove_node(leaving, allow_graceful=False)
+        command.wait_for(lambda: "no node of the cluster has room" in command.output.read_text())
+        cluster.add_node(**small)
+        assert command.ended() == 0, command.output.read_text()
+    finally:
+        cluster.shutdown()
+    told = command.output.read_text()
+    assert re.search(r"(learner-0|rollout-[01]) on .* died.*; (it is|all actors are) started", told)
+    assert re.search(r": no node of the cluster has room; needed 1 CPUs, 0 GPUs, free 0 CPUs", told)
+    steps = [line for line in lines(run / "metrics.jsonl") if line["kind"] == "rl"]
+    assert [line["step"] for line in steps] == [1, 2, 3]
+    assert all(line["engine_learner_kl"] < 1e-5 for line in steps)
