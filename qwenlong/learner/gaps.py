@@ -21,7 +21,7 @@ class Gaps:
 
     def note(self, pieces: MicroBatch, kl_R: Tensor, first: bool) -> None:
         """Each token's KL, in nats. ``first``: by the weights that the batch began with."""
-        self._noted.append((pieces, kl_R.detach(), first))  # nothing of the graph is kept
+        self._noted.append((pieces, kl_R, first))
 
     def mean(self, shards: Shards) -> float:
         """Nats a token, over all rows that are not stale; every process has to ask."""
