@@ -53,8 +53,8 @@ findings: $(INSTALLED)
 	.venv/bin/qwenlong report $(SMALL)/*-seed* --findings docs/findings.md
 
 # These take both cores; the others are run two files at once.
-HEAVY := tests/test_end_to_end.py tests/test_mix.py tests/rollout tests/learner tests/model \
-    tests/plan/test_measured.py
+HEAVY := tests/test_end_to_end.py tests/test_failures.py tests/test_crews.py tests/test_mix.py \
+    tests/rollout tests/learner tests/model tests/plan/test_measured.py
 
 test: $(INSTALLED)
 	@status=0

@@ -6,6 +6,7 @@ new actor gets RoPE and weights before it is asked. So what is asked again comes
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ from qwenlong.supervision import (
 )
 from qwenlong.types import Rope
 
+FATE_S = 60.0
+"""Ray takes up to half of it to miss a node."""
 PING_S = 10.0
 """A process of the learner that lives answers that it does within this time."""
 
@@ -174,7 +177,7 @@ class Engines:
                     answers[i] = outcome
                     del asked[i]
                     continue
-                self._replace(i, outcome.why)
+                self._replace(i, self._fate(i, outcome).why)
                 if method == "generate":
                     self._catch_up(i)
                 asked[i] = self._send(i, method, requests[i])
@@ -210,9 +213,22 @@ class Engines:
                 failed = next((o for o in outcomes.values() if isinstance(o, Failure)), None)
                 asked = {key: ref for key, ref in asked.items() if key not in outcomes}
             if failed:
-                self._replace(i, failed.why)
+                self._replace(i, self._fate(i, failed).why)
             else:
                 self._behind.discard(i)
+
+    def _fate(self, i: int, failure: Failure) -> Failure:
+        """Waits, if need be, until Ray knows whether it is the whole node that has left."""
+        end = self._watch.clock() + FATE_S
+        while failure.unclear and self._watch.clock() < end:
+            time.sleep(SLICE_S / 4)
+            ref = self.actors[i].where.remote()
+            if self._watch.wait([ref]):
+                told = outcome_of(ref)
+                if not isinstance(told, Failure):
+                    break
+                failure = told
+        return failure
 
     def _replace(self, i: int, why: str) -> None:
         place = self._places[i]

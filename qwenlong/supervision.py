@@ -30,6 +30,9 @@ START_S = 600.0
 """An actor may take so long to start, and longer where failures.timeout_s is."""
 
 
+WITH_NODE = "died with its node"
+
+
 @dataclass(frozen=True)
 class Place:
     """Where an actor of the run belongs, and how it is started there."""
@@ -47,6 +50,8 @@ class Failure:
     why: str
     at_start: bool = False
     """The actor's own start raised."""
+    unclear: bool = False
+    """It cannot be reached, and Ray does not know yet whether it is dead."""
 
 
 class LearnerLostError(RuntimeError):
@@ -72,6 +77,8 @@ class Watch:
     ) -> None:
         self.failures, self.say, self.clock = failures, say, clock
         self._restarts: deque[float] = deque()
+        self._gone: set[str] = set()
+        """Nodes that have left."""
         self._daemons: Mapping[str, tuple[str, int]] = {}
 
     def wait(self, asked: Sequence[Any], timeout_s: float = SLICE_S) -> list[Any]:
@@ -88,11 +95,15 @@ class Watch:
         return list(ready)
 
     def restarting(self, place: Place, node: str, why: str, what: str) -> None:
-        """Says that ``what`` is started anew, and counts it.
+        """Says that ``what`` is started anew, and counts it; a node's leaving counts once.
 
         Raises:
             StoppedError: it is one too many.
         """
+        if why == WITH_NODE and node in self._gone:
+            self.say(f"{place.name} on {node} {why}, too; {what} started anew")
+            return
+        self._gone |= {node} if why == WITH_NODE else set()
         bounds, now = self.failures, self.clock()
         while self._restarts and now - self._restarts[0] > bounds.period_s:
             self._restarts.popleft()
@@ -167,8 +178,8 @@ def failure_of(error: RayError) -> Failure:
     if isinstance(error, OutOfMemoryError):
         return Failure("was killed by Ray, for its node has no memory left")
     if isinstance(error, ActorUnavailableError):
-        return Failure("cannot be reached")
-    return Failure("died with its node" if "its node has died" in told else "died")
+        return Failure("cannot be reached", unclear=True)
+    return Failure(WITH_NODE if "its node has died" in told else "died")
 
 
 def last_words(log: Path, lines: int = 3) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -77,6 +78,8 @@ def group() -> Iterator[Any]:
         learner=LearnerConfig(cpus=1),
         ray=RayConfig(object_store_gb=0.2),
     )
+    # By value: else each actor would import this file and, with it, torch.
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     with start_ray(config) as group:
         yield group
 

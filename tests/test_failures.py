@@ -97,6 +97,7 @@ def test_a_node_that_leaves_a_cluster_does_not_end_the_run(
         cluster.shutdown()
     told = command.output.read_text()
     assert re.search(r"(learner-0|rollout-[01]) on .* died.*; (it is|all actors are) started", told)
+    assert len(re.findall(r"\d+ of 5 restarts", told)) == 1
     assert re.search(r": no node of the cluster has room; needed 1 CPUs, 0 GPUs, free 0 CPUs", told)
     steps = [line for line in lines(run / "metrics.jsonl") if line["kind"] == "rl"]
     assert [line["step"] for line in steps] == [1, 2, 3]

@@ -13,7 +13,7 @@ import pytest
 from qwenlong import signals
 from qwenlong.config import FailuresConfig
 from qwenlong.lock import only_one
-from qwenlong.supervision import Place, Watch, last_words
+from qwenlong.supervision import WITH_NODE, Place, Watch, last_words
 from qwenlong.types import InputError, StoppedError
 from tests.command import ROOT
 
@@ -46,6 +46,17 @@ def test_restarts_are_counted_within_the_period(tmp_path: Path) -> None:
         "rollout-1 on 10.0.0.7 (0a1b2c3d) died, and failures.restarts allows 2 restarts within"
         f" 60 s; {log} ends: loading | CUDA error | out of memory"
     )
+
+
+def test_a_node_that_leaves_counts_once_however_many_were_on_it() -> None:
+    said = list[str]()
+    watch = Watch(FailuresConfig(restarts=2), said.append)
+    for node in ("a", "a", "b", "a", "b"):
+        place = Place(f"rollout-{len(said)}", Path("log"), len(said), lambda: None)
+        watch.restarting(place, node, WITH_NODE, "it is")
+    assert said[1] == "rollout-1 on a died with its node, too; it is started anew"
+    with pytest.raises(StoppedError):
+        watch.restarting(place, "c", WITH_NODE, "it is")
 
 
 def test_no_restart_at_all_may_be_allowed() -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from qwenlong.config import LearnerConfig, RolloutConfig
+from qwenlong.config import EngineConfig, LearnerConfig, RolloutConfig
 from qwenlong.data.prompts import Renderer
 from qwenlong.learner.layout import Piece
 from qwenlong.learner.learner import GrpoLearner, engine_kl
@@ -230,3 +230,16 @@ def test_greedy_is_the_likeliest_token_of_the_learner(pair: Pair) -> None:
         model.set_attn_implementation("qwenlong_shared_prompt")
         chosen = logits.gather(-1, torch.tensor(rollout.response_ids)[:, None])[:, 0]
         assert (logits.max(-1).values - chosen).max() < 1e-3
+
+
+def test_batch_invariance_is_asked_of_vllm_where_it_is_wanted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from vllm.envs import environment_variables
+
+    monkeypatch.setenv("VLLM_BATCH_INVARIANT", "0")
+    for config in (EngineConfig(), RolloutConfig(), RolloutConfig(batch_invariant=True)):
+        with pytest.raises(OSError, match="none"):  # there is no policy
+            VllmEngine(str(tmp_path / "none"), "float32", Rope(1e4, 64), 64, config, 0)
+        wanted = config == RolloutConfig(batch_invariant=True)
+        assert environment_variables["VLLM_BATCH_INVARIANT"]() is wanted
