@@ -149,6 +149,7 @@ def _join_ray(config: Config) -> None:
         return
     store = config.ray.object_store_gb
     ray.init(
+        address="local",  # whatever cluster else was started on this machine
         num_cpus=max(os.cpu_count() or 1, math.ceil(sum(_each(config, "cpus")))),
         object_store_memory=int(store * 2**30) if store else None,
         include_dashboard=False,
