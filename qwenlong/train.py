@@ -194,6 +194,7 @@ def heed(
         concerns = breach.guard in BY_EXAMPLES
         told = (examples or {}).get(breach.guard, ""), left_out if concerns else 0
         if breach.action == "stop":
+            run.saver.confirm()  # what is under way is what the run goes on from
             raise StoppedError(line(breach, where, *told))
         run.progress.say(line(breach, where, *told))
 

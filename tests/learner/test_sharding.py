@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from torch.distributed.tensor import distribute_tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from qwenlong.config import LearnerConfig
 from qwenlong.learner.learner import GrpoLearner
@@ -170,8 +170,10 @@ def left_out_on(mesh: tuple[int, int], path: str, limits: Limits) -> dict[str, A
         embedding = learner.parameters["model.embed_tokens.weight"]
         changed = whole(embedding.detach()).clone()
         changed[own] = torch.inf
+        if isinstance(embedding, DTensor):
+            changed = distribute_tensor(changed, embedding.device_mesh, embedding.placements)
         with torch.no_grad():
-            embedding.copy_(distribute_tensor(changed, embedding.device_mesh, embedding.placements))
+            embedding.copy_(changed)
     before = weights()
     metrics = learner.step(batch)
     return {
