@@ -232,6 +232,9 @@ def test_a_run_with_a_broken_checkpoint_and_a_full_disk_goes_on_from_the_one_bef
     with small_disk(disk, own + 8 * size):
         run = shutil.copytree(whole[0], disk / "run")
         shutil.rmtree(run / "policy")
+        # Its guard would see to the disk first.
+        config = run / "config.yaml"
+        config.write_text(config.read_text().replace("disk: stop", "disk: warn"))
         for name in ("phase2-00003", "phase2-eval"):
             (run / "rollouts" / f"{name}.jsonl").unlink()
         broken = run / "checkpoints" / "0006-phase2-00003"
@@ -259,14 +262,16 @@ def test_a_run_with_a_broken_checkpoint_and_a_full_disk_goes_on_from_the_one_bef
 def test_a_step_made_again_is_the_same(
     whole: tuple[Path, str], start: Callable[..., Command]
 ) -> None:
-    """From the beginning: SFT, a phase, SFT on own rollouts, and the next phase's first step."""
+    """From far before: a phase, SFT on own rollouts, and the next phase's first step."""
     run, _ = whole
     files = [path for path in run.rglob("*") if path.is_file()]
     before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in files}
     command = start("replay", str(run), "--stage", "phase2", "--step", "1")
     assert command.ended() == 0, command.output.read_text()
     printed = command.output.read_text()
-    assert "step 1 of phase2 is made again from the beginning, for no checkpoint" in printed
+    # The best checkpoint, or none, stands before phase2.
+    assert "step 1 of phase2 is made again from " in printed
+    assert "all steps between are trained again" in printed
     for stage, step in (("phase1", 1), ("phase1", 2), ("phase1", 3), ("phase2", 1)):
         kept = len(lines(run / "rollouts" / f"{stage}-{step:05d}.jsonl"))
         assert f"step {step} of {stage}: all {kept} rollouts are equal" in printed
