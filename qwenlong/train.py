@@ -96,7 +96,7 @@ def phase(run: Run, name: str, stage: RlStage, resumed: Checkpoint | None) -> No
             clock.lap("rollout")
             curriculum.observe(scored(prompts, rollouts, run.rewards))
             clock.lap("score")
-        groups = curriculum.taken()
+        groups = curriculum.close()
         advantages = curriculum.masked(advantages_of(groups, stage, config.learner))
         dropping = config.learner.drop_truncated
         batch = batch_of(groups, advantages, stage, sampling, run.version, dropping)
