@@ -15,7 +15,6 @@ import sys
 import tempfile
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -39,29 +38,14 @@ from benchmarks.common import (
     write_result,
 )
 from qwenlong.config import LearnerConfig
+from qwenlong.plan.shape import KNOWN, Shape
 
 PROMPTS = "8192,32768,131072"
 RESPONSE, GROUP = 512, 8
 VOCABULARY = 151_936
 
 
-@dataclass(frozen=True)
-class Shape:
-    """What a Qwen3 is made of; every head has 128 dimensions and the head is tied."""
-
-    layers: int
-    hidden: int
-    intermediate: int
-    heads: int
-    kv_heads: int = 8
-    head_dim: int = 128
-
-
-SHAPES = {
-    "0.6B": Shape(28, 1024, 3072, 16),
-    "1.7B": Shape(28, 2048, 6144, 16),
-    "4B": Shape(36, 2560, 9728, 32),
-}
+SHAPES = {size: KNOWN[f"Qwen3-{size}"] for size in ("0.6B", "1.7B", "4B")}
 PEAK_TFLOPS = {
     "H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "H200 NVL": 835, "H200": 989, "GH200": 989,
     "A100": 312, "L40S": 362, "L4": 121, "RTX 4090": 165, "RTX 3090": 71,

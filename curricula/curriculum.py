@@ -62,13 +62,13 @@ class Curriculum:
         self.gate.admit(groups)
         self.sampled += groups
 
-    def taken(self) -> list[Group]:
+    def close(self) -> list[Group]:
         """The groups that the step trains on; reward and entropy are of all that it sampled."""
         rewards = [reward for group in self.sampled for reward in group.rewards]
         self.rewards = [*self.rewards, fmean(rewards)][-TARGET_STEPS:]
         if self.entropy:
             self.entropy.observe(sampled_entropy(self.sampled))
-        groups = self.gate.taken()
+        groups = self.gate.close()
         if self.gate.refill:  # no mini-batch is to be of stale or of flat groups alone
             Random(f"{self.seed} step {self.history.step}").shuffle(groups)
         return groups

@@ -60,7 +60,7 @@ class Gate:
             varied = not self.refill or len(set(group.rewards)) > 1
             (self.admitted if varied else self.flat).append(group)
 
-    def taken(self) -> list[Group]:
+    def close(self) -> list[Group]:
         """The step's groups. Those that waited come first."""
         surplus = self.admitted[self.size :]
         self.waiting = surplus if self.staleness else []

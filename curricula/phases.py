@@ -2,15 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from qwenlong.config import RlStage
 from qwenlong.types import InputError, Prompt
+
+
+def phase_prompts(
+    prompts: Sequence[Prompt], phases: Mapping[str, RlStage]
+) -> dict[str, Sequence[Prompt]]:
+    """The prompts of each phase: of its lengths, and of the sources of its ``mix``.
+
+    Phases of the same context share their band.
+
+    Raises:
+        InputError: a phase has none, or none of a source that it names; or a pass rate is none.
+    """
+    bands: dict[str, Sequence[Prompt]] = {}
+    for name, phase in phases.items():
+        shorter = [s.context for s in phases.values() if s.context < phase.context]
+        lower = max(shorter, default=0) if phase.lengths == "band" else 0
+        band = length_band(prompts, lower, phase.context, name)
+        if "pass_rate" in phase.sampler.balance:
+            _check_pass_rates(band)
+        for source in phase.mix:
+            if source not in {prompt.example.source for prompt in band}:
+                there = ", ".join(sorted({prompt.example.source for prompt in band}))
+                raise InputError(
+                    f"stages.{name}.mix.{source}={phase.mix[source]}: no example of the phase's"
+                    f" lengths is of that source; they are of {there}"
+                )
+        bands[name] = [p for p in band if not phase.mix or p.example.source in phase.mix]
+    return bands
+
+
+def _check_pass_rates(prompts: Sequence[Prompt]) -> None:
+    for prompt in prompts:
+        given = prompt.example.metadata.get("pass_rate")
+        if given is not None and not (isinstance(given, (int, float)) and 0 <= given <= 1):
+            raise InputError(
+                f"data.train: example {prompt.example.id!r}: metadata.pass_rate={given!r}: must be"
+                " a number from 0 to 1"
+            )
+
+
+def within(prompts: Sequence[Prompt], lower: int, upper: int) -> tuple[Prompt, ...]:
+    """The prompts with ``lower`` < tokens <= ``upper``."""
+    return tuple(prompt for prompt in prompts if lower < len(prompt.ids) <= upper)
 
 
 def length_band(
     prompts: Sequence[Prompt], lower: int, upper: int, stage: str
 ) -> tuple[Prompt, ...]:
-    """The prompts with ``lower`` < tokens <= ``upper``.
+    """The prompts ``within`` the lengths of a phase.
 
     Phase k of QwenLong-L1 (arXiv 2505.17667, section 3.2) draws only lengths in (L(k-1), L(k)],
     L(0) = 0.
@@ -18,7 +62,7 @@ def length_band(
     Raises:
         InputError: there is none, naming ``stage``.
     """
-    band = tuple(prompt for prompt in prompts if lower < len(prompt.ids) <= upper)
+    band = within(prompts, lower, upper)
     if not band:
         lengths = sorted(len(prompt.ids) for prompt in prompts)
         have = f"{lengths[0]} to {lengths[-1]}" if lengths else "no"

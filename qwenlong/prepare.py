@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 from qwenlong.config import Config, RlStage, SftStage
-from qwenlong.curricula.phases import length_band
+from qwenlong.curricula.phases import phase_prompts, within
 from qwenlong.data.load import load, sample
 from qwenlong.data.prompts import Renderer, training_texts
 from qwenlong.data.stream import Rules
@@ -204,32 +204,7 @@ def _phase_prompts(
     prompts, left_out = load(config.data, "train", _rules(config, renderer, limit, rewards))
     notes += left_out
     check_sources(rewards, {prompt.example.source for prompt in prompts})
-    bands: dict[str, Sequence[Prompt]] = {}
-    for name, phase in phases.items():
-        shorter = [s.context for s in phases.values() if s.context < phase.context]
-        lower = max(shorter, default=0) if phase.lengths == "band" else 0
-        band = length_band(prompts, lower, phase.context, name)
-        if "pass_rate" in phase.sampler.balance:
-            _check_pass_rates(band)
-        for source in phase.mix:
-            if source not in {prompt.example.source for prompt in band}:
-                there = ", ".join(sorted({prompt.example.source for prompt in band}))
-                raise InputError(
-                    f"stages.{name}.mix.{source}={phase.mix[source]}: no example of the phase's"
-                    f" lengths is of that source; they are of {there}"
-                )
-        bands[name] = [p for p in band if not phase.mix or p.example.source in phase.mix]
-    return bands
-
-
-def _check_pass_rates(prompts: Sequence[Prompt]) -> None:
-    for prompt in prompts:
-        given = prompt.example.metadata.get("pass_rate")
-        if given is not None and not (isinstance(given, (int, float)) and 0 <= given <= 1):
-            raise InputError(
-                f"data.train: example {prompt.example.id!r}: metadata.pass_rate={given!r}: must be"
-                " a number from 0 to 1"
-            )
+    return phase_prompts(prompts, phases)
 
 
 def _held_out(config: Config, renderer: Renderer, notes: list[str]) -> dict[int, Sequence[Prompt]]:
@@ -238,7 +213,7 @@ def _held_out(config: Config, renderer: Renderer, notes: list[str]) -> dict[int,
     notes += left_out
     bands: dict[int, Sequence[Prompt]] = {}
     for lower, context in zip([0, *config.contexts], config.contexts, strict=False):
-        band = [prompt for prompt in prompts if lower < len(prompt.ids) <= context]
+        band = within(prompts, lower, context)
         if not band:
             raise InputError(
                 f"evaluation.contexts={config.contexts}: no example of data.held_out has more"

@@ -150,7 +150,7 @@ def sample(
         curriculum.observe(scored(prompts, rollouts, run.rewards))
         clock.lap("score")
     run.saver.confirm(wait=False)
-    groups = curriculum.taken()
+    groups = curriculum.close()
     stage = config.stages[name]
     advantages = curriculum.masked(advantages_of(groups, stage, config.learner))
     heed(run, f"step {step} of {name}", run.guards.of_disk(run.directory.root))

@@ -23,7 +23,7 @@ _CHUNK = 4096
 
 
 @lru_cache(maxsize=2**18)
-def word_hash(text: str) -> int:
+def hash_of(text: str) -> int:
     return int.from_bytes(raw_digest(text))
 
 
@@ -43,7 +43,7 @@ def grams_of(told: list[str], size: int) -> Hashes:
     count = len(told) - size + 1
     if count < 1:
         return np.zeros(0, dtype=np.uint64)
-    hashes = np.fromiter(map(word_hash, told), dtype=np.uint64, count=len(told))
+    hashes = np.fromiter(map(hash_of, told), dtype=np.uint64, count=len(told))
     grams = np.zeros(count, dtype=np.uint64)
     for place in range(size):
         grams = grams * _BASE + hashes[place : place + count]
@@ -64,4 +64,4 @@ def minhash_of(text: str) -> Hashes:
     return least
 
 
-_SEEDS = np.array([word_hash(f"minhash {number}") for number in range(SIGNATURE)], dtype=np.uint64)
+_SEEDS = np.array([hash_of(f"minhash {number}") for number in range(SIGNATURE)], dtype=np.uint64)

@@ -16,7 +16,7 @@ from functools import lru_cache
 from qwenlong.config import SourceConfig
 from qwenlong.data import registry
 from qwenlong.data.distractors import group_of
-from qwenlong.data.hashes import key_of, raw_digest
+from qwenlong.data.hashes import hash_of, key_of
 from qwenlong.data.sources.fields import joined_groups
 from qwenlong.types import CountTokens, Example, Split
 
@@ -37,7 +37,7 @@ class Side:
     def has(self, example: Example) -> bool:
         if self.held_out is None:
             return True
-        return (_hash(group_of(example)) in self.held_out) == (self.split == "held_out")
+        return (hash_of(group_of(example)) in self.held_out) == (self.split == "held_out")
 
     def leaks(self, example: Example) -> bool:
         return bool(self.closed) and not self.closed.isdisjoint(_keys(example))
@@ -124,7 +124,7 @@ def _read(items: Iterable[Example | object]) -> _Rows:
     rows = _Rows()
     for item in items:
         if isinstance(item, Example):
-            group, keys = _hash(group_of(item)), set(_keys(item))
+            group, keys = hash_of(group_of(item)), set(_keys(item))
             rows.examples.add(key_of(item.question, *map(str, sorted(keys))))
             rows.sizes[group] += 1
             rows.keys.setdefault(group, set()).update(keys)
@@ -137,15 +137,11 @@ def _keys(example: Example) -> Iterator[int]:
     yield from map(_key, example.documents)
     source, _, name = example.group.partition(":")
     if source in registry.PUBLISHED:
-        yield _hash(name)
+        yield hash_of(name)
 
 
 _key = lru_cache(maxsize=32)(key_of)
 """Questions over the same documents come one after the other."""
-
-
-def _hash(name: str) -> int:
-    return int.from_bytes(raw_digest(name))
 
 
 def _parted(

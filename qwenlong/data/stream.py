@@ -86,7 +86,7 @@ def prompts_of(
     examples = _checked(spec, side, rules, tally)
     if spec.hide:
         examples = _hideable(examples, rules, tally)
-    own, corpus = partial(_own, spec, side, rules), partial(_corpus, spec, side, rules, tally)
+    own, corpus = partial(_own, spec, side, rules), partial(_filler, spec, side, rules, tally)
     shape = shaper(spec, own, rules, tally, corpus)
     repeats = _repeats(spec, {} if seen is None else seen) if rules.deduplicate else None
     for prompt in islice(_shaped(examples, shape, repeats, rules, tally), spec.examples):
@@ -172,7 +172,7 @@ def _shaped(
             yield prompt
 
 
-def _corpus(spec: SourceConfig, side: Side, rules: Rules, tally: Tally) -> Iterator[str]:
+def _filler(spec: SourceConfig, side: Side, rules: Rules, tally: Tally) -> Iterator[str]:
     """The texts of the corpus that the side may have; files that cannot be read are counted."""
     note = tally.notes.append
     corpus, rejected = registry.corpus_of(Path(spec.corpus or ""), side.split, note)

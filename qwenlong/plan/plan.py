@@ -27,7 +27,7 @@ PROCESS_GIB = {"learner": 0.5, "rollout": 1.5, "driver": 1.5}
 
 
 @dataclass(frozen=True)
-class StagePlan:
+class StageNeed:
     """One stage; memory in GiB, of a card (of a process on the CPU)."""
 
     name: str
@@ -60,7 +60,7 @@ class Plan:
     """Of the whole run: the learner's, the rollout actors', a judge's; 1 on the CPU."""
     learner_limit: float
     """GiB that a learner's process may have."""
-    stages: tuple[StagePlan, ...]
+    stages: tuple[StageNeed, ...]
     evaluation_seconds: float
     """Of all evaluations together."""
     problems: tuple[str, ...]
@@ -104,7 +104,7 @@ def engine_for(config: Config, shape: Shape, engine: EngineConfig, card: Card) -
     return engine_of(shape, engine, size, card.memory_gib * GIB, card.is_cpu)
 
 
-def _stage(config: Config, shape: Shape, card: Card, engine: Engine, name: str) -> StagePlan:
+def _stage(config: Config, shape: Shape, card: Card, engine: Engine, name: str) -> StageNeed:
     stage, learner, load = config.stages[name], config.learner, stage_load(config, name)
     moment, parts = learner_gib(config, shape, card, name)
     own_cards = 1 if card.is_cpu else learner.processes * (min(learner.gpus, 1) or 1)
@@ -123,7 +123,7 @@ def _stage(config: Config, shape: Shape, card: Card, engine: Engine, name: str) 
         seconds, together = _phase_seconds(config, shape, card, engine, stage, load, own_cards)
         prompts, steps = stage.batch // stage.group, stage.steps
         tokens = prompts * stage.context + stage.batch * stage.response
-    return StagePlan(
+    return StageNeed(
         name, isinstance(stage, RlStage), load.tokens, tokens, moment, parts, rollout, together,
         steps, seconds,
     )  # fmt: skip
@@ -239,14 +239,14 @@ def _judge_problems(config: Config, card: Card) -> list[str]:
     ]
 
 
-def machine_gib(config: Config, stage: StagePlan) -> float:
+def machine_gib(config: Config, stage: StageNeed) -> float:
     """All processes of a run on one machine, in GiB."""
     learner = config.learner.processes * (stage.learner_gib + PROCESS_GIB["learner"])
     actor = sum(stage.rollout.values()) + PROCESS_GIB["rollout"]
     return learner + config.rollout.actors * actor + PROCESS_GIB["driver"]
 
 
-def _machine_problems(config: Config, card: Card, stages: list[StagePlan]) -> list[str]:
+def _machine_problems(config: Config, card: Card, stages: list[StageNeed]) -> list[str]:
     problems = []
     for stage in stages:
         need = machine_gib(config, stage)

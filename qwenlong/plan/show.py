@@ -12,7 +12,7 @@ from qwenlong.plan.engine import MAX_SEQUENCES, WORKSPACE
 from qwenlong.plan.hardware import CARDS, CPU, Card, find_card
 from qwenlong.plan.learner import FRAGMENTS, RESERVED_GIB
 from qwenlong.plan.memory import PARTS
-from qwenlong.plan.plan import PROCESS_GIB, Plan, StagePlan, machine_gib, plan
+from qwenlong.plan.plan import PROCESS_GIB, Plan, StageNeed, machine_gib, plan
 from qwenlong.plan.time import DECODE, PREFILL, TRAINING
 
 A_HUNDRED = 100
@@ -100,7 +100,7 @@ def _stages_table(config: Config, chosen: Plan) -> Table:
     return table
 
 
-def _hours(chosen: Plan, stage: StagePlan) -> str:
+def _hours(chosen: Plan, stage: StageNeed) -> str:
     steps = A_HUNDRED if stage.steps is None else stage.steps
     hours = f"{chosen.hours(stage.seconds * steps):,.3g}"
     return hours if stage.steps is not None else f"{hours} a {A_HUNDRED} steps"

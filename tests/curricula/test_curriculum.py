@@ -63,7 +63,7 @@ def step(curriculum: Curriculum, version: int) -> tuple[Any, ...]:
     while prompts := curriculum.draw():
         drawn.append(ids(prompts))
         curriculum.observe([answered(each, version, 4) for each in prompts])
-    taken = curriculum.taken()
+    taken = curriculum.close()
     advantages = curriculum.masked([(1.0, -1.0)] * len(taken))
     return drawn, taken, advantages, curriculum.metrics(), curriculum.reached
 
@@ -153,7 +153,7 @@ def rewarded(curriculum: Curriculum, reward: float, version: int) -> bool:
     curriculum.begin(version)
     while prompts := curriculum.draw():
         curriculum.observe([group(each, [reward] * 4, version) for each in prompts])
-    curriculum.taken()
+    curriculum.close()
     return curriculum.reached
 
 
@@ -212,6 +212,6 @@ def test_masking_is_by_the_entropy_of_the_step_itself() -> None:
             tuple(replace(r, logprobs=(logprob,) * 2) for r in each.rollouts) for each in of
         ]
         curriculum.observe([replace(e, rollouts=r) for e, r in zip(of, rollouts, strict=True)])
-        curriculum.taken()
+        curriculum.close()
         assert curriculum.metrics()["aepo_masking"] == float(masking)
         assert curriculum.masked([(-1.0,)]) == [(0.0 if masking else -1.0,)]

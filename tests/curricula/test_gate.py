@@ -60,7 +60,7 @@ def test_bounds(size: int, refill: int, staleness: int, data: st.DataObject) -> 
             gate.admit(some)
             sampled += some
         assert rounds <= refill + 1
-        taken = gate.taken()
+        taken = gate.close()
         assert len(taken) == size
         fates.update(key(each) for each in taken)
         assert all(version - born(each) <= staleness for each in taken)
@@ -92,14 +92,14 @@ def test_what_waits_is_trained_on_in_the_next_step() -> None:
     assert gate.wanted() == 4
     gate.admit([group(each, VARIED[1], 7) for each in POOL[4:8]])
     assert gate.wanted() == 0
-    assert [key(each) for each in gate.taken()] == ["3", "4", "5", "6"]
+    assert [key(each) for each in gate.close()] == ["3", "4", "5", "6"]
     assert gate.metrics()["gate_carried_out"] == 1
     gate = saved(gate)
     gate.begin(8)
     assert gate.ids() == {"7"}
     assert gate.wanted() == 3
     gate.admit([group(each, VARIED[0], 8) for each in POOL[10:13]])
-    assert [key(each) for each in gate.taken()] == ["7", "10", "11", "12"]
+    assert [key(each) for each in gate.close()] == ["7", "10", "11", "12"]
     assert gate.metrics() == {
         "gate_sampled": 3, "gate_refills": 0, "gate_flat": 0,
         "gate_carried_in": 1, "gate_carried_out": 0, "gate_dropped": 0,
@@ -112,7 +112,7 @@ def test_staleness_is_a_bound(staleness: int, later: int, kept: int) -> None:
     gate = Gate(1, refill=1, staleness=staleness)
     gate.begin(5)
     gate.admit([group(each, VARIED[0], 5) for each in POOL[:2]])
-    gate.taken()
+    gate.close()
     gate.begin(5 + later)
     assert len(gate.admitted) == kept
     assert gate.dropped == 1 - kept
@@ -145,7 +145,7 @@ def test_without_refill_it_takes_what_comes() -> None:
     assert gate.wanted() == 3
     gate.admit(groups)
     assert gate.wanted() == 0
-    assert gate.taken() == groups
+    assert gate.close() == groups
     assert gate.metrics() == {}
 
 
@@ -161,7 +161,7 @@ def test_groups_that_wait_come_back_from_json_as_they_were() -> None:
     gate = Gate(1, refill=1, staleness=1)
     gate.begin(3)
     gate.admit([group(POOL[0], VARIED[0], 3), group(POOL[1], [0.0, 0.25, 1.0], 3)])
-    gate.taken()
+    gate.close()
     (again,) = saved(gate).waiting
     assert again == group(POOL[1], [0.0, 0.25, 1.0], 3)
     assert isinstance(again.rollouts[0].response_ids, tuple)
@@ -172,7 +172,7 @@ def test_a_missing_verdict_waits_as_such() -> None:
     gate = Gate(1, refill=1, staleness=1)
     gate.begin(3)
     gate.admit([group(POOL[0], VARIED[0], 3), group(POOL[1], [0.0, math.nan, 1.0], 3)])
-    gate.taken()
+    gate.close()
     again = Gate(1, 1, 1)
     again.restore(json.loads(json.dumps(gate.state())), POOL)
     assert again.waiting[0].rewards == (0.0, 1.0)

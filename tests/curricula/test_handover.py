@@ -98,7 +98,7 @@ def test_phase_two_replays_what_phase_one_has_trained_on(prepared_of) -> None:
         drawn = first.draw()
         trained |= set(ids(drawn))
         first.observe([group(each, [0.0, 1.0, 0.0, 0.0], version) for each in drawn])
-        first.taken()
+        first.close()
     second.take_over(first.state())
     second.begin(3)
     drawn = second.draw()

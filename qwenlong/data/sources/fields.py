@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from qwenlong.data.rows import Row, RowError
+from qwenlong.data.rows import SURROGATE, Row, RowError, named
 from qwenlong.types import InputError
 
 SHORT = 5
@@ -19,7 +19,6 @@ _YES_NO = frozenset({"yes", "no"})
 _UNANSWERABLE = frozenset(
     {"unanswerable", "insufficient information", "无法回答", "不能回答", "無法回答"}
 )
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _OPTION = re.compile(r"^[ \t]*\(?([A-Z])[).:：、．][ \t]?(\S.*)$", re.MULTILINE)
 _CHOICES = re.compile(r"(?:Choices|Options|选项)[:：]\s*$")
 
@@ -36,10 +35,10 @@ def text(row: Row, key: str) -> str:
 
 def as_text(value: Any, key: str) -> str:
     if not isinstance(value, str):
-        raise RowError(f"{key} must be a text, is {_named(value)}")
+        raise RowError(f"{key} must be a text, is {named(value)}")
     if not value.strip():
         raise RowError(f"{key} is blank")
-    if _SURROGATE.search(value):
+    if SURROGATE.search(value):
         raise RowError(f"{key} has half of a surrogate pair")
     return value.strip()
 
@@ -48,10 +47,10 @@ def texts(row: Row, key: str) -> tuple[str, ...]:
     """The texts of a list, without blank and repeated ones; at least one is left."""
     value = row[key]
     if not isinstance(value, list | tuple):
-        raise RowError(f"{key} must be a list of texts, is {_named(value)}")
+        raise RowError(f"{key} must be a list of texts, is {named(value)}")
     wrong = [item for item in value if not isinstance(item, str)]
     if wrong:
-        raise RowError(f"{key} must hold texts only, holds {_named(wrong[0])}")
+        raise RowError(f"{key} must hold texts only, holds {named(wrong[0])}")
     found = distinct(as_text(item, key) for item in value if item.strip())
     if not found:
         raise RowError(f"{key} is empty")
@@ -118,7 +117,7 @@ def filled_list(row: Row, key: str) -> list[Any]:
     """
     value = row[key]
     if not isinstance(value, list):
-        raise RowError(f"{key} must be a list, is {_named(value)}")
+        raise RowError(f"{key} must be a list, is {named(value)}")
     if not value:
         raise RowError(f"{key} is empty")
     return value
@@ -128,7 +127,7 @@ def inner_object(row: Row, key: str) -> Mapping[str, Any]:
     """An object within a row."""
     value = row[key]
     if not isinstance(value, Mapping):
-        raise RowError(f"{key} must be an object, is {_named(value)}")
+        raise RowError(f"{key} must be an object, is {named(value)}")
     return value
 
 
@@ -143,7 +142,7 @@ def records(value: Any, key: str) -> list[Mapping[str, Any]]:
             raise RowError(f"{key}: its columns {', '.join(columns)} differ in length")
         return [dict(zip(columns, each, strict=True)) for each in zip(*lists, strict=True)]
     if not isinstance(value, list | tuple) or not all(isinstance(v, Mapping) for v in value):
-        raise RowError(f"{key} must be a list of objects, is {_named(value)}")
+        raise RowError(f"{key} must be a list of objects, is {named(value)}")
     return list(value)
 
 
@@ -277,9 +276,3 @@ def subset_files(path: Path, subset: str, pattern: str, subsets: Sequence[str]) 
     if not found:
         raise InputError(f"{path}: needs {' or '.join(file.name for file in wanted)}")
     return found
-
-
-def _named(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
-    names |= {int: "a number", float: "a number", type(None): "null"}
-    return names.get(type(value), f"a {type(value).__name__}")
