@@ -90,8 +90,8 @@ def phase(run: Run, name: str, stage: RlStage, resumed: Checkpoint | None) -> No
             break
         curriculum.begin(run.version)
         while prompts := curriculum.draw():
-            drawn = len(curriculum.sampled)
-            seeds = request_seeds(prompts, config.seed, name, step, *([drawn] if drawn else []))
+            sampled = len(curriculum.sampled)
+            seeds = request_seeds(prompts, config.seed, name, step, first=sampled)
             rollouts = run.workers.collect(prompts, sampling, seeds)
             clock.lap("rollout")
             curriculum.observe(scored(prompts, rollouts, run.rewards))

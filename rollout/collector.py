@@ -44,12 +44,17 @@ def balanced(lengths: Sequence[int], parts: int) -> list[list[int]]:
     return [sorted(share) for share in shares]
 
 
-def request_seeds(prompts: Sequence[Prompt], *salt: object) -> list[int]:
-    """A sampling seed for each prompt, from its example and ``salt`` (run seed, stage, step)."""
+def request_seeds(prompts: Sequence[Prompt], *salt: object, first: int = 0) -> list[int]:
+    """A sampling seed for each prompt, from its example, its place and ``salt``.
+
+    Args:
+        salt: the run's seed, the stage, the step.
+        first: place of the first prompt among all that the step samples.
+    """
     return [
         int.from_bytes(
             hashlib.sha256(repr((*salt, i, prompt.example.id)).encode()).digest()[:4], "big"
         )
         & 0x7FFFFFFF
-        for i, prompt in enumerate(prompts)
+        for i, prompt in enumerate(prompts, start=first)
     ]
