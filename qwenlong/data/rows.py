@@ -123,7 +123,8 @@ def record_of(raw: bytes, number: int) -> dict[str, Any] | None:
             f"not UTF-8 (byte {error.start + 1} of the line); save the file as UTF-8"
         ) from None
     except json.JSONDecodeError as error:
-        raise RowError(f"not JSON: {error.msg} at column {error.colno}") from None
+        what = error.msg.removesuffix(" at")
+        raise RowError(f"not JSON: {what} at column {error.colno}") from None
     except (ValueError, RecursionError) as error:
         raise RowError(f"not JSON that can be read: {error}") from None
     if not isinstance(record, dict):
