@@ -8,7 +8,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help quickstart findings test lint lock install
+.PHONY: help quickstart findings test chaos lint lock install
 
 LOCK := requirements-cpu.lock
 TORCH := $(shell grep '^torch==' $(LOCK))
@@ -20,6 +20,7 @@ help:
 	echo "make findings     run the small experiments with three seeds, about two hours, and write"
 	echo "                  docs/findings.md; what is there already is kept, what was cut short goes on"
 	echo "make test         run the tests"
+	echo "make chaos        30 runs, each struck at random and held to one that was not; 30 minutes"
 	echo "make lint         ruff and mypy"
 	echo "make install      only build .venv, which the three above do if need be"
 	echo "make lock         pin the packages anew (needs uv; LOCK_FLAGS=--upgrade for newer ones)"
@@ -61,6 +62,9 @@ test: $(INSTALLED)
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 --dist loadfile $(HEAVY:%=--ignore=%) || status=1
 	.venv/bin/python -m pytest -q $(HEAVY) || status=1
 	exit $$status
+
+chaos: $(INSTALLED)
+	@.venv/bin/python -m tests.chaos
 
 lint: $(INSTALLED)
 	@status=0

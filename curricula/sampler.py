@@ -200,7 +200,10 @@ class Sampler:
             at = min(int(max(0, len(prompt.ids) - self.shortest) / width), QUARTERS - 1)
             return f"{self.shortest + math.ceil((at + 1) * width) - 1}"
         rate = self.history.pass_rate(example)
-        return "unseen" if rate is None else f"{min(int(rate * FIFTHS), FIFTHS - 1) / FIFTHS:g}"
+        if rate is None:
+            return "unseen"
+        at = min(int(rate * FIFTHS), FIFTHS - 1)
+        return f"{at / FIFTHS:.1f}-{(at + 1) / FIFTHS:.1f}"
 
     def metrics(self) -> dict[str, float]:
         """Counts of this phase: draws by source and length, and the pool by pass rate.

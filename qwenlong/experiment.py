@@ -119,7 +119,11 @@ def _structured(raw: DictConfig) -> Config:
             continue
         kind = str(stage.get("kind")) if isinstance(stage, DictConfig) else "None"
         if kind not in STAGES:
-            raise InputError(f"stages.{name}.kind={kind}: must be one of {', '.join(STAGES)}")
+            others = ", ".join(str(other) for other in stages if other != name) or "none"
+            raise InputError(
+                f"stages.{name}.kind={kind}: must be one of {', '.join(STAGES)}, where the stage is"
+                f" meant to be one; the others are {others}"
+            )
         inherited = OmegaConf.merge(before.get(kind, OmegaConf.create()), stage)
         assert isinstance(inherited, DictConfig)
         if "mix" in stage:  # shares belong together
@@ -155,6 +159,8 @@ def _typed(schema: Any, raw: Any, prefix: str) -> Any:
 
 def _value(schema: Any, key: str, raw: DictConfig, full: str) -> Any:
     """One value, checked and converted by OmegaConf."""
+    if get_origin(get_type_hints(schema).get(key)) is list and not isinstance(raw[key], ListConfig):
+        raise InputError(f"{full}={raw[key]}: must be a list, such as [{raw[key]}]")
     try:
         merged: Any = OmegaConf.merge(OmegaConf.structured(schema), {key: raw[key]})
         value: Any = OmegaConf.to_container(merged, resolve=True)

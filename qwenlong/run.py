@@ -15,6 +15,10 @@ from qwenlong.config import Config
 from qwenlong.experiment import save_config
 from qwenlong.types import Group, InputError, Prompt, Rollout, Score
 
+PARTIAL = "config.yaml.partial"
+BEFORE_CONFIG = (lock.NAME, "initial_policy", "summary.json", "summary.json.partial", PARTIAL)
+"""All that a run writes before it can be gone on with."""
+
 
 class RunDir:
     """A run's files. ``root`` is ``run_dir`` of the configuration."""
@@ -40,12 +44,15 @@ class RunDir:
         """
         refuse_taken(Path(config.run_dir))
         run = cls(Path(config.run_dir))
+        if run.initial_policy.exists():  # of a run that was killed right here
+            shutil.rmtree(run.initial_policy)
         for folder in (run.rollouts, run.draws, run.checkpoints, run.logs):
             folder.mkdir(parents=True, exist_ok=True)
         if built_policy:
             shutil.move(built_policy, run.initial_policy)
         run.write_summary({"stages": [], "engine_learner_kl_max": 0.0})
-        save_config(config, run.config)
+        save_config(config, run.root / PARTIAL)
+        os.replace(run.root / PARTIAL, run.config)
         return run
 
     @classmethod
@@ -141,10 +148,12 @@ def _trainer_step(checkpoint: Path) -> int:
 
 
 def refuse_taken(root: Path) -> None:
+    """Refuses a folder that holds anything, but what a run that was killed at its start left."""
     file = next((path for path in (root, *root.parents) if path.is_file()), None)
     if file:
         raise InputError(f"run_dir={root}: {file} is a file; name a new folder")
-    if root.is_dir() and any(path.name != lock.NAME for path in root.iterdir()):
+    files = (path.relative_to(root) for path in root.rglob("*") if not path.is_dir())
+    if any(path.parts[0] not in BEFORE_CONFIG for path in files):
         raise InputError(
             f"run_dir={root}: is not empty; go on with `qwenlong resume {root}`, or name another"
             " with run_dir=…"

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import Any
 
-from qwenlong.config import Config, RlStage, SftStage
+from qwenlong.config import Config, RlStage, SftStage, SourceConfig
 from qwenlong.curricula.curriculum import TARGET_STEPS
 from qwenlong.types import InputError, require
 
 LENGTHS = ("band", "up_to")
 BALANCE = ("source", "kind", "length", "pass_rate")
 REPLAY_BY = ("difficulty", "uniform")
+NAMED_BY_ROWS = {"built", "chat", "jsonl"}
+"""Sources whose rows may say that they are of another."""
 UNTRAINED = "untrained"
 """What the policy is called before its first stage."""
 
@@ -38,12 +41,27 @@ def check_stages(config: Config) -> None:
         require(phase.context >= before.context, key, phase.context, right)
     order = list(config.stages)
     for name, stage in config.stages.items():
-        if isinstance(stage, SftStage) and stage.own_rollouts:
+        if not isinstance(stage, SftStage):
+            _check_names(f"stages.{name}.mix", stage.mix, "data.train", config.data.train)
+            continue
+        _check_names(f"stages.{name}.sources", stage.sources, "data.sft", config.data.sft)
+        if stage.own_rollouts:
             key = f"stages.{name}.own_rollouts"
             sampled = any(order.index(phase) < order.index(name) for phase, _ in phases)
             right = "needs a phase before it, which samples them"
             require(sampled, key, stage.own_rollouts, right)
     _check_curriculum(config, phases)
+
+
+def _check_names(
+    key: str, names: Collection[str], where: str, sources: Sequence[SourceConfig]
+) -> None:
+    """Of sources, as far as they are known before files are read."""
+    known = {source.source for source in sources}
+    unknown = sorted(set(names) - known)
+    if unknown and not known & NAMED_BY_ROWS:
+        there = ", ".join(sorted(known)) or "no source"
+        raise InputError(f"{key}={unknown[0]}: {where} has {there}")
 
 
 def _check_stage(key: str, stage: Any, processes: int) -> None:

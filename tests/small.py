@@ -66,11 +66,12 @@ def assert_same(run: Path, undisturbed: Path) -> None:
 
     ours, theirs = (list(map(lasting, lines(r / "metrics.jsonl"))) for r in (run, undisturbed))
     assert ours == theirs
-    names = [sorted(path.name for path in (r / "rollouts").iterdir()) for r in (run, undisturbed)]
-    assert names[0] == names[1]
-    for name in names[0]:
-        told, once = ((r / "rollouts" / name).read_text() for r in (run, undisturbed))
-        assert told == once, name
+    for kind in ("rollouts", "draws"):
+        names = [sorted(path.name for path in (r / kind).iterdir()) for r in (run, undisturbed)]
+        assert names[0] == names[1]
+        for name in names[0]:
+            told, once = ((r / kind / name).read_text() for r in (run, undisturbed))
+            assert told == once, name
     accuracies = [
         [
             (stage["name"], stage["accuracy"])

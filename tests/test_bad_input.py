@@ -88,6 +88,15 @@ BAD = {
     "null for a number": (["seed=null"], ["seed", "None", "int"]),
     "a list for the stages": (["stages=[]"], ["stages", "mapping"]),
     "no mapping for a stage": (["stages.phase1=3"], ["stages.phase1", "sft, rl"]),
+    "mistyped stage": (["stages.phse1.steps=3"], ["stages.phse1.kind=None", "sft, phase1"]),
+    "a word for a list": (
+        ["stages.phase1.sampler.balance=kind"],
+        ["stages.phase1.sampler.balance=kind", "such as [kind]"],
+    ),
+    "unknown source of SFT": (
+        ["stages.sft.sources=[fcats]", "data.sft=[{source: facts}, {source: recital}]"],
+        ["stages.sft.sources=fcats", "data.sft has facts, recital"],
+    ),
     "unknown kind of stage": (["stages.phase1.kind=ppo"], ["stages.phase1.kind=ppo", "sft, rl"]),
     "an override without a value": (["seed"], ["'seed'", "key=value"]),
     "an override that is no YAML": (["seed=[1"], ["seed", "[1"]),
@@ -268,7 +277,7 @@ BAD = {
     ),
     "a mix of a source that is not there": (
         ["stages.phase2.mix={facts: 1, fatcs: 2}"],
-        ["stages.phase2.mix.fatcs=2.0", "no example"],
+        ["stages.phase2.mix=fatcs", "data.train has facts, recital"],
     ),
     "a mix that is no number": (["stages.phase1.mix={facts: much}"], ["stages.phase1.mix", "much"]),
     "an unknown part to balance": (

@@ -103,6 +103,25 @@ def test_a_taken_directory_is_refused(run: RunDir, config: Config, tmp_path: Pat
     refuse_taken(tmp_path / "none")
 
 
+def test_a_run_that_was_killed_while_it_was_made_is_made_anew(
+    run: RunDir, config: Config, tmp_path: Path
+) -> None:
+    policies = [tmp_path / "first", tmp_path / "second"]
+    for policy in policies:
+        policy.mkdir()
+        (policy / policy.name).touch()
+    run.config.rename(run.root / "config.yaml.partial")
+    policies[0].rename(run.initial_policy)
+    again = RunDir.create(config, policies[1])
+    assert load_config(again.config) == config
+    assert [path.name for path in again.initial_policy.iterdir()] == ["second"]
+    assert not list(again.root.glob("*.partial"))
+    again.log(lines(1)[0])
+    again.config.unlink()
+    with pytest.raises(InputError, match="is not empty"):
+        refuse_taken(run.root)
+
+
 def test_a_directory_without_a_run_cannot_be_gone_on_with(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no run"):
         RunDir.open(tmp_path)
@@ -125,7 +144,9 @@ def test_rollouts_are_written_with_score_and_breakdown(run: RunDir) -> None:
         "answers": ["Ann"], "prompt_tokens": 2, "prompt_tokens_cut": 5, "response": "Ann\u2028é",
         "response_tokens": 1, "finish_reason": "stop", "version": 4, "advantage": 1.0,
         "score": {"value": 1.0, "verifier": "extractive", "breakdown": {"why": "right"}},
+        "response_ids": [3],
     }  # fmt: skip
     assert (second["response"], second["advantage"]) == ("Bob", -1.0)
     evaluated = json.loads((run.rollouts / "one-eval.jsonl").read_text().split("\n")[0])
     assert (evaluated["context"], evaluated["step"], evaluated["advantage"]) == (32, None, None)
+    assert "response_ids" not in evaluated  # nobody learns from it

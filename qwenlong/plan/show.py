@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from qwenlong.config import Config
 from qwenlong.plan.engine import MAX_SEQUENCES, WORKSPACE
@@ -15,6 +16,8 @@ from qwenlong.plan.memory import PARTS
 from qwenlong.plan.plan import PROCESS_GIB, Plan, StageNeed, machine_gib, plan
 from qwenlong.plan.time import DECODE, PREFILL, TRAINING
 
+MARGIN = 0.15
+"""How close the count comes to what was measured."""
 A_HUNDRED = 100
 """Updates that are counted where the experiment file does not say how many there are."""
 
@@ -54,7 +57,24 @@ def _print(config: Config, chosen: Plan, console: Console) -> None:
     for problem in chosen.problems:
         console.print(f"Does not fit: {problem}", style="bold red", highlight=False)
     if not chosen.problems:
-        console.print(f"Fits {chosen.card.name}.", style="bold green")
+        console.print(_fits(config, chosen))
+
+
+def _fits(config: Config, chosen: Plan) -> Text:
+    """With what is left, where that is less than the count may be off by."""
+    if chosen.card.is_cpu:
+        needs = {stage.name: machine_gib(config, stage) for stage in chosen.stages}
+    else:
+        needs = {stage.name: stage.learner_gib for stage in chosen.stages}
+    name = max(needs, key=lambda stage: needs[stage])
+    need, limit = needs[name], chosen.learner_limit
+    if need <= limit * (1 - MARGIN):
+        return Text(f"Fits {chosen.card.name}.", style="bold green")
+    told = (
+        f"Fits {chosen.card.name}, but narrowly: {need:.1f} of {limit:.1f} GiB in {name}, and this"
+        f" count may be off by {MARGIN:.0%}."
+    )
+    return Text(told, style="bold yellow")
 
 
 def _where(config: Config, chosen: Plan) -> str:
@@ -62,10 +82,14 @@ def _where(config: Config, chosen: Plan) -> str:
         return f"One machine of {chosen.card.memory_gib:.1f} GiB."
     learner, rollout = config.learner, config.rollout
     return (
-        f"{chosen.cards:g} cards: {learner.processes} processes of the learner,"
-        f" {rollout.actors} rollout actors of {rollout.tensor_parallel_size}"
+        f"{_counted(chosen.cards, 'card')}: {_counted(learner.processes, 'process', 'es')} of the"
+        f" learner, {_counted(rollout.actors, 'rollout actor')} of {rollout.tensor_parallel_size}"
         f"{', a judge' if config.rewards.judge.is_engine else ''}."
     )
+
+
+def _counted(n: float, noun: str, plural: str = "s") -> str:
+    return f"{n:g} {noun}{'' if n == 1 else plural}"
 
 
 def _stages_table(config: Config, chosen: Plan) -> Table:

@@ -14,9 +14,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from qwenlong.report.arms import Arm, Outcome, finished
-from qwenlong.report.charts import HUES, smoothed
 from qwenlong.report.markdown import plain
 from qwenlong.report.palette import light
+from qwenlong.report.step_charts import HUES, smoothed
 
 COLUMNS = 4
 _WIDTH = 1000

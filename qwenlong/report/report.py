@@ -13,18 +13,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from qwenlong.report.charts import (
-    CURVES,
-    PARTS,
-    accuracy_chart,
-    run_stroke,
-    stage_colours,
-    step_chart,
-    time_chart,
-    time_parts,
-)
+from qwenlong.report.charts import PARTS, accuracy_chart, stage_colours, time_chart, time_parts
+from qwenlong.report.curriculum_charts import GATE, PASS_RATES, drawn, gate_chart, pool_chart
 from qwenlong.report.palette import palette_css, style, svg
 from qwenlong.report.runs import Run, Stage, asked, contexts_of, read_runs, verdict
+from qwenlong.report.step_charts import CURVES, run_stroke, step_chart
 
 HERE = Path(__file__).parent
 
@@ -64,7 +57,10 @@ def write_report(run_dirs: Sequence[Path], out: Path) -> Path:
         title=" · ".join(run.name for run in runs),
         runs=_views(runs),
         curves=_curves(runs),
-        parts={part: f"var(--{colour})" for part, colour in PARTS.items()},
+        parts=PARTS,
+        pass_rates=PASS_RATES,
+        gate=GATE,
+        masked=any(step.get("aepo_masking") for run in runs for step in run.steps),
         rollouts=json_block([_reading(i, r) for i, run in enumerate(runs) for r in run.rollouts]),
         css=Markup(palette_css() + (HERE / "report.css").read_text(encoding="utf-8")),
         script=Markup(script),
@@ -126,7 +122,7 @@ def _views(runs: Sequence[Run]) -> list[dict[str, Any]]:
             if parts[index]:
                 figure = time_chart(parts[index], longest)
                 time = svg(figure, f"time-{index}", f"Seconds by part, {run.name}")
-        views.append(_view(index, run, colours, accuracy, time))
+        views.append({**_view(index, run, colours, accuracy, time), **_curriculum(index, run)})
     return views
 
 
@@ -145,6 +141,16 @@ def _view(
         "time": Markup(time),
         "stroke": f"3px {'dashed' if dashes == '--' else 'solid'} var(--{colour})",
     }
+
+
+def _curriculum(index: int, run: Run) -> dict[str, Any]:
+    charts = {}
+    for name, chart in (("pool", pool_chart), ("gate", gate_chart)):
+        with style():
+            figure = chart(run)
+            label = f"The curriculum's {name}, over steps, {run.name}"
+            charts[name] = Markup(svg(figure, f"{name}-{index}", label) if figure else "")
+    return {**charts, "drawn": drawn(run)}
 
 
 def _curves(runs: Sequence[Run]) -> list[Markup]:

@@ -139,7 +139,8 @@ def test_unknown_hardware_is_refused() -> None:
     [
         (["quickstart.yaml"], 0, "Which hold it"),
         (["qwenlong_l1_14b_grpo.yaml", "--hardware", "RTX-4090"], 1, "Does not fit: stages.sft"),
-        (["qwenlong_l1_14b_grpo.yaml", "--hardware", "H200-141G"], 0, "Fits H200-141G"),
+        (["qwenlong_l1_14b_grpo.yaml", "--hardware", "H200-141G"], 0, "Fits H200-141G."),
+        (["qwenlong_l1_32b_grpo.yaml", "--hardware", "A100-80G"], 0, "but narrowly: 7"),
     ],
 )
 def test_the_command_says_it_and_exits_so(arguments: list[str], code: int, said: str) -> None:

@@ -13,9 +13,10 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from qwenlong.report.charts import save_accuracy_png, smoothed, spaced
+from qwenlong.report.charts import save_accuracy_png, spaced
 from qwenlong.report.report import headline, write_report
 from qwenlong.report.runs import Accuracy, read_runs, spread
+from qwenlong.report.step_charts import smoothed
 from qwenlong.report.table import print_summary
 from qwenlong.types import InputError
 
