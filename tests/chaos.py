@@ -49,7 +49,7 @@ class Case:
 
     number: int
     victim: str
-    number_of_signal: int
+    number_of_signal: signal.Signals
     moment: float
     while_saving: bool = False
 

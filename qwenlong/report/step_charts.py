@@ -64,9 +64,9 @@ def step_chart(runs: Sequence[Run], key: str, width: int = 500) -> Figure | None
         else:
             axes.plot(x, line, color=colour, linewidth=1.6, linestyle=dashes, marker=".")
     if key == "entropy" and len(runs) == 1:
-        for x, step in enumerate(runs[0].rl_steps, start=1):
+        for at, step in enumerate(runs[0].rl_steps, start=1):
             if step.get("aepo_masking"):
-                axes.axvspan(x - 0.5, x + 0.5, color=light("hue-5"), alpha=0.2, linewidth=0)
+                axes.axvspan(at - 0.5, at + 0.5, color=light("hue-5"), alpha=0.2, linewidth=0)
     mark_stages(axes, [[str(step.get("stage")) for step in run.rl_steps] for run in runs])
     return figure
 
