@@ -46,10 +46,12 @@ def native_rope(path: str, window: int | None, key: str = "policy.path") -> Rope
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{key}={path}: no policy there: neither a folder, seen from the working directory, nor"
-            f" a name on the hub that can be reached ({' '.join(str(error).split())[:120]})"
-        ) from None
+        wrong = "no policy there: neither a folder, seen from the working directory, nor a name"
+        wrong += " on the hub that can be reached"
+        if Path(path).is_dir():
+            wrong = "cannot be read as a policy"
+        told = " ".join(str(error).split()).replace(path, "…")[:120]
+        raise InputError(f"{key}={path}: {wrong} ({told})") from None
     rope = getattr(config, "rope_parameters", None)
     if not rope or rope.get("rope_type", "default") not in ("default", "yarn"):
         raise InputError(f"{key}={path}: its RoPE ({rope}) is neither native nor YaRN")
