@@ -5,6 +5,7 @@
         learner-0-of-1.safetensors     one a process of the learner: see learner/storage.py
         MANIFEST.json                  size and SHA-256 of these, written last
     best.json                          the one with the best accuracy at the longest context
+    trainer-sft-after-nothing/         an SFT stage's own, while it runs, written by TRL
 
 A folder is written as ``….partial``, synced to the disk, then renamed.
 """
@@ -21,7 +22,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from qwenlong.learner.storage import FileEntry, Written, file_entry, sync
+from qwenlong.files import PARTIAL, sync, write_whole
+from qwenlong.learner.storage import FileEntry, Written, file_entry
 from qwenlong.types import InputError, Rope, StoppedError
 
 FORMAT = 2
@@ -192,22 +194,56 @@ class Saver:
         """
         if not self.last or accuracy <= _best(self.root).get("accuracy", -1.0):
             return
-        partial = self.root / f"{BEST}.partial"
+        best = {"checkpoint": self.last, "accuracy": accuracy, "context": context}
         with _told(BEST):
-            _write(partial, {"checkpoint": self.last, "accuracy": accuracy, "context": context})
-            os.replace(partial, self.root / BEST)
+            write_whole(self.root / BEST, json.dumps(best))
         self._prune()
 
     def _prune(self) -> None:
-        """Leaves the last and the best, and whatever is broken, for that is the user's to judge."""
+        """Leaves the last and the best, and whatever is broken, for that is the user's to judge.
+
+        What an SFT stage had of its own is no longer needed once there is a later one.
+        """
+        for trainer in self.root.glob("trainer-*"):
+            shutil.rmtree(trainer)
         whole = [each for each in _folders(self.root) if not fault(each, deep=False)]
         best = _best(self.root).get("checkpoint")
         for old in whole[: -self.keep]:
             if old.name != best:
                 # Cut short, it is no checkpoint any more, and cleared away with the next.
-                doomed = old.with_name(f"{old.name}.partial")
+                doomed = old.with_name(f"{old.name}{PARTIAL}")
                 os.replace(old, doomed)
                 shutil.rmtree(doomed)
+
+
+def trainer_folder(root: Path, stage: str, after: str | None) -> Path:
+    """Where an SFT stage keeps its own checkpoints while it runs.
+
+    Args:
+        after: name of the run's checkpoint before the stage. They are of no use to a run that goes
+            on from another.
+    """
+    return root / f"trainer-{stage}-after-{after or 'nothing'}"
+
+
+def trainer_checkpoint(folder: Path) -> Path | None:
+    """An SFT stage's last own checkpoint that is whole."""
+    written = [file for file in folder.glob("checkpoint-*/trainer_state.json") if _whole_json(file)]
+    return max((file.parent for file in written), key=trainer_step, default=None)
+
+
+def trainer_step(checkpoint: Path | None) -> int:
+    """The step of an SFT stage's own checkpoint; 0 where there is none."""
+    return int(checkpoint.name.split("-")[1]) if checkpoint else 0
+
+
+def _whole_json(path: Path) -> bool:
+    """The trainer writes this file last, and in place."""
+    try:
+        json.loads(path.read_text())
+    except ValueError:
+        return False
+    return True
 
 
 def newest_folder(root: Path) -> Path | None:
@@ -226,11 +262,11 @@ def _number(folder: Path) -> int:
 
 
 def _best(root: Path) -> dict[str, Any]:
-    """What is noted of the best; of no use if it is not there any more."""
+    """What is noted of the best; of no use if it is not there any more, or broken."""
     if not (root / BEST).is_file():
         return {}
     best: dict[str, Any] = json.loads((root / BEST).read_text())
-    return best if (root / best["checkpoint"]).is_dir() else {}
+    return {} if fault(root / best["checkpoint"], deep=False) else best
 
 
 def _digest(files: Mapping[str, FileEntry]) -> str:

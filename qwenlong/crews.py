@@ -155,19 +155,15 @@ class Engines:
         self._rope = rope
         self.ask("stretch", [(rope,)] * len(self.actors))
 
-    def generate(
-        self, requests: Sequence[tuple[Any, ...]], timeout_s: float | None = None
-    ) -> list[Any]:
+    def generate(self, requests: Sequence[tuple[Any, ...]]) -> list[Any]:
         """The answer of each to its own request, by weights and RoPE of now."""
         for i in sorted(self._behind):
             self._catch_up(i)
-        return self.ask("generate", requests, timeout_s)
+        return self.ask("generate", requests)
 
-    def ask(
-        self, method: str, requests: Sequence[tuple[Any, ...]], timeout_s: float | None = None
-    ) -> list[Any]:
+    def ask(self, method: str, requests: Sequence[tuple[Any, ...]]) -> list[Any]:
         """The answer of each to its own request; who fails is replaced, and asked again."""
-        limit = timeout_s or self._watch.failures.timeout_s
+        limit = self._watch.failures.timeout_s
         answers: dict[int, Any] = {}
         asked = {i: self._send(i, method, request) for i, request in enumerate(requests)}
         ends = dict.fromkeys(asked, self._watch.clock() + limit)
@@ -178,8 +174,12 @@ class Engines:
                     del asked[i]
                     continue
                 self._replace(i, self._fate(i, outcome).why)
-                if method == "generate":
+                if method in ("generate", "load"):
                     self._catch_up(i)
+                if method == "load":  # done; the weights that it was sent may be gone themselves
+                    answers[i] = None
+                    del asked[i]
+                    continue
                 asked[i] = self._send(i, method, requests[i])
                 ends[i] = self._watch.clock() + limit
         return [answers[i] for i in range(len(requests))]

@@ -70,8 +70,8 @@ def load_build(path: str | Path, overrides: Sequence[str] = ()) -> BuildConfig:
     return config
 
 
-def save_config(config: Config, path: Path) -> None:
-    OmegaConf.save(OmegaConf.structured(config), path)
+def as_yaml(config: Config) -> str:
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
 
 
 def _read(path: Path) -> DictConfig:

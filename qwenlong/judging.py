@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 LONGEST_CASE = 8_192
 """Tokens of what a judge's engine is shown, at most."""
-_TIMED = 16
-"""Conversations for which an engine has ``timeout_s``."""
 
 
 @dataclass(frozen=True)
@@ -174,8 +171,7 @@ class Conversing:
         fits = [len(prompt.ids) + reply_tokens <= self.longest for prompt in prompts]
         sampling = Sampling(1, reply_tokens, temperature=0.0)
         shown = [prompt for prompt, does in zip(prompts, fits, strict=True) if does]
-        timeout_s = self.config.timeout_s * math.ceil(len(shown) / _TIMED)
-        said = iter(collect(self.actors, shown, sampling, [0] * len(shown), timeout_s))
+        said = iter(collect(self.actors, shown, sampling, [0] * len(shown)))
         replies: list[Reply | JudgeError] = []
         for prompt, does in zip(prompts, fits, strict=True):
             if not does:

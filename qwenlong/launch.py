@@ -14,7 +14,13 @@ from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
 from qwenlong import signals
-from qwenlong.checkpoints import Checkpoint, last_checkpoint
+from qwenlong.checkpoints import (
+    Checkpoint,
+    last_checkpoint,
+    trainer_checkpoint,
+    trainer_folder,
+    trainer_step,
+)
 from qwenlong.config import Config
 from qwenlong.experiment import load_config
 from qwenlong.guards import Guards
@@ -27,7 +33,7 @@ from qwenlong.replay import beside, checkpoint_before, compare, from_where, targ
 from qwenlong.report.report import write_report
 from qwenlong.report.table import print_summary
 from qwenlong.run import RunDir, refuse_taken
-from qwenlong.types import StoppedError
+from qwenlong.types import InputError, StoppedError
 
 if TYPE_CHECKING:
     from qwenlong.supervision import Watch
@@ -104,21 +110,31 @@ def _config(run: RunDir, root: Path) -> Config:
 
 
 def _rewound(run: RunDir, config: Config, say: Callable[[str], None]) -> Checkpoint | None:
-    """The checkpoint to go on from; what was logged after it is taken out."""
+    """The checkpoint to go on from; what was logged after it is taken out.
+
+    Raises:
+        InputError: the configuration has no longer a stage that the run has been through.
+    """
     last = last_checkpoint(run.checkpoints, say)
-    run.rewind(lambda line: _kept(run, config, line, last))
+    been = [*(line["stage"] for line in run.logged()), *([last.stage] if last else [])]
+    gone = next((stage for stage in been if stage not in config.stages), None)
+    if gone:
+        raise InputError(f"{run.config}: stages has no {gone}, which the run has been through")
+    run.rewind(lambda line: _before(run, config, line, last))
     where = f"step {last.step} of {last.stage}" if last else "the beginning"
     say(f"going on from {where}")
     return last
 
 
-def _kept(run: RunDir, config: Config, line: Mapping[str, Any], last: Checkpoint | None) -> bool:
+def _before(run: RunDir, config: Config, line: Mapping[str, Any], last: Checkpoint | None) -> bool:
     """Whether a logged step was before the checkpoint, the run's or an SFT trainer's own."""
     order = list(config.stages)
     at = (order.index(line["stage"]), line["step"])
     if last and at <= (order.index(last.stage), last.step):
         return True
-    return line["kind"] == "sft" and line["step"] <= run.trainer_step(line["stage"])
+    after = last.folder.name if last else None
+    own = trainer_checkpoint(trainer_folder(run.checkpoints, line["stage"], after))
+    return line["kind"] == "sft" and line["step"] <= trainer_step(own)
 
 
 def _ray(prepared: Prepared, stack: ExitStack, console: Console) -> Any:
@@ -156,10 +172,11 @@ def _run(
                 _attempt(prepared, directory, last, group, progress, watch, until)
                 break
             except LearnerLostError as lost:
-                if config.failures.learner == "stop":
+                if config.failures.learner == "stop" or until:
                     raise StoppedError(f"{lost}; {last_words(lost.place.log)}") from None
                 watch.restarting(lost.place, lost.node, lost.why, "all actors are")
             last = _rewound(directory, config, progress.say)
+            progress.begin_anew()
     signals.check()
 
 
@@ -174,7 +191,8 @@ def _attempt(
 ) -> None:
     """Trains to the end, unless the learner is lost."""
     from qwenlong.cluster import start_workers
-    from qwenlong.train import Run, train
+    from qwenlong.train import train
+    from qwenlong.under_way import Run
 
     config = prepared.config
     with ExitStack() as stack:

@@ -59,7 +59,7 @@ def _right(
     }
     for phase in reversed([each for each in before if isinstance(stages[each], RlStage)]):
         for step in reversed(directory.rollout_files(phase)):
-            for line in step.read_text().splitlines():
+            for line in step.read_text().rstrip("\n").split("\n"):  # texts may hold other breaks
                 record = json.loads(line)
                 right = record["score"]["value"] == 1.0
                 if right and record["finish_reason"] == STOPPED:

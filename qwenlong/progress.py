@@ -127,6 +127,10 @@ class Progress:
             self._print(self.unprinted)
             self.printed, self.unprinted = now, ""
 
+    def begin_anew(self) -> None:
+        """Steps that were shown come again; what they took says nothing of the time between."""
+        self.pace = Pace(self.plan)
+
     def doing(self, text: str) -> None:
         """Shows what goes on between steps: in place of the live line, or as a line of its own."""
         if self.live:

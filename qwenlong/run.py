@@ -12,11 +12,13 @@ from typing import IO, Any
 
 from qwenlong import lock
 from qwenlong.config import Config
-from qwenlong.experiment import save_config
+from qwenlong.experiment import as_yaml
+from qwenlong.files import PARTIAL, write_whole
 from qwenlong.types import Group, InputError, Prompt, Rollout, Score
 
-PARTIAL = "config.yaml.partial"
-BEFORE_CONFIG = (lock.NAME, "initial_policy", "summary.json", "summary.json.partial", PARTIAL)
+BEFORE_CONFIG = (
+    lock.NAME, "initial_policy", "summary.json", f"summary.json{PARTIAL}", f"config.yaml{PARTIAL}",
+)  # fmt: skip
 """All that a run writes before it can be gone on with."""
 
 
@@ -51,8 +53,7 @@ class RunDir:
         if built_policy:
             shutil.move(built_policy, run.initial_policy)
         run.write_summary({"stages": [], "engine_learner_kl_max": 0.0})
-        save_config(config, run.root / PARTIAL)
-        os.replace(run.root / PARTIAL, run.config)
+        write_whole(run.config, as_yaml(config))
         return run
 
     @classmethod
@@ -66,14 +67,12 @@ class RunDir:
         return json.loads((self.root / "summary.json").read_text())
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        partial = self.root / "summary.json.partial"
-        partial.write_text(json.dumps(summary, indent=2) + "\n")
-        os.replace(partial, self.root / "summary.json")
+        write_whole(self.root / "summary.json", json.dumps(summary, indent=2) + "\n")
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         with self.metrics.open("a") as file:
             file.write(json.dumps(metrics) + "\n")
-            _kept(file)
+            _on_disk(file)
 
     def logged(self) -> list[dict[str, Any]]:
         if not self.metrics.is_file():
@@ -85,7 +84,8 @@ class RunDir:
     def rewind(self, keep: Callable[[Mapping[str, Any]], bool]) -> None:
         """Takes out what was logged after the checkpoint that the run goes on from.
 
-        So are evaluations of stages that lose a line; they were of later weights.
+        So are evaluations of stages that lose a line; they were of later weights. ``keep`` is
+        asked of what has stage, kind and step.
         """
         logged = self.logged()
         kept = [json.dumps(line) + "\n" for line in logged if keep(line)]
@@ -94,15 +94,17 @@ class RunDir:
         stages = [stage for stage in summary["stages"] if stage["name"] not in undone]
         if stages != summary["stages"]:
             self.write_summary({**summary, "stages": stages})
-        partial = self.root / "metrics.jsonl.partial"
-        partial.write_text("".join(kept))
-        os.replace(partial, self.metrics)
+        write_whole(self.metrics, "".join(kept))
+        for file in (*self.rollouts.iterdir(), *self.draws.glob("*")):
+            stage, _, step = file.stem.rpartition("-")
+            if step.isdigit() and not keep({"stage": stage, "kind": "rl", "step": int(step)}):
+                file.unlink()  # of other weights than those that will be there at that step
 
     def log_rollouts(self, name: str, records: Iterable[Mapping[str, Any]]) -> None:
         with (self.rollouts / f"{name}.jsonl").open("w") as file:
             for record in records:
                 file.write(json.dumps(record, ensure_ascii=False) + "\n")
-            _kept(file)
+            _on_disk(file)
 
     def log_draws(
         self, stage: str, step: int, version: int, draws: Iterable[tuple[list[Prompt], list[int]]]
@@ -114,37 +116,18 @@ class RunDir:
         ]
         self.draws.mkdir(exist_ok=True)  # of a run that was begun before there were any
         line = json.dumps({"stage": stage, "step": step, "version": version, "draws": told})
-        (self.draws / f"{stage}-{step:05d}.json").write_text(f"{line}\n")
+        write_whole(self.draws / f"{stage}-{step:05d}.json", f"{line}\n")
 
     def rollout_files(self, phase: str) -> list[Path]:
         """A phase's, in the order of its steps."""
         files = self.rollouts.glob(f"{phase}-*.jsonl")
         return sorted(file for file in files if file.stem.removeprefix(f"{phase}-").isdigit())
 
-    def trainer(self, stage: str) -> Path:
-        """Where an SFT stage keeps its own checkpoints while it runs."""
-        return self.checkpoints / f"trainer-{stage}"
 
-    def trainer_checkpoint(self, stage: str) -> Path | None:
-        """An SFT stage's last own checkpoint that is whole."""
-        # The trainer writes this file last.
-        written = self.trainer(stage).glob("checkpoint-*/trainer_state.json")
-        return max((file.parent for file in written), key=_trainer_step, default=None)
-
-    def trainer_step(self, stage: str) -> int:
-        """The step of that checkpoint; 0 where there is none."""
-        last = self.trainer_checkpoint(stage)
-        return _trainer_step(last) if last else 0
-
-
-def _kept(file: IO[str]) -> None:
+def _on_disk(file: IO[str]) -> None:
     """On the disk before the checkpoint is: one must not outlast what was logged before it."""
     file.flush()
     os.fsync(file.fileno())
-
-
-def _trainer_step(checkpoint: Path) -> int:
-    return int(checkpoint.name.split("-")[1])
 
 
 def refuse_taken(root: Path) -> None:

@@ -28,9 +28,8 @@ SLICE_S = 1.0
 """How often one who waits looks up."""
 START_S = 600.0
 """An actor may take so long to start, and longer where failures.timeout_s is."""
-
-
 WITH_NODE = "died with its node"
+"""Why all of a node's actors are gone; counts as one failure."""
 
 
 @dataclass(frozen=True)

@@ -7,68 +7,23 @@ groups that dynamic sampling had too many of are of the weights before, and are 
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
-import ray
-
-from qwenlong.checkpoints import Checkpoint, Saver, newest_folder
-from qwenlong.cluster import Workers
+from qwenlong.checkpoints import Checkpoint, trainer_checkpoint, trainer_folder
 from qwenlong.config import RlStage, SftStage
 from qwenlong.curricula.curriculum import Curriculum
 from qwenlong.evaluate.evaluate import accuracies
-from qwenlong.guards import BY_EXAMPLES, Breach, Guards, concerned, folder_bytes, line
 from qwenlong.judging import strict
-from qwenlong.learner.storage import Written
-from qwenlong.loggers import Log
 from qwenlong.metrics import Clock, phase_metrics, summarised
 from qwenlong.own_rollouts import right_rollouts
-from qwenlong.prepare import Prepared
-from qwenlong.progress import Progress
-from qwenlong.rewards.hybrid import Rewards
 from qwenlong.rollout.collector import request_seeds
-from qwenlong.run import RunDir, evaluation_records, group_records
+from qwenlong.run import evaluation_records, group_records
 from qwenlong.stage_checks import UNTRAINED
 from qwenlong.steps import Advantages, advantages_of, batch_of, scored
-from qwenlong.types import Group, Prompt, Rope, Sampling, StoppedError
+from qwenlong.types import Group, Prompt, Sampling
+from qwenlong.under_way import Run, guard, heed, judge_metrics, publish, report, save
 
 POLL_S = 0.5
-
-
-@dataclass
-class Run:
-    """A run under way: its parts, and the RoPE and weights it is at."""
-
-    prepared: Prepared
-    directory: RunDir
-    workers: Workers
-    progress: Progress
-    log: Log
-    rewards: Rewards
-    guards: Guards
-    rope: Rope
-    version: int = 0
-    curriculum: Mapping[str, Any] = field(default_factory=dict)
-    """State of the last phase's curriculum."""
-    unjudged: bool = False
-    """Whether the last step had responses without the judge's verdict."""
-    until: tuple[str, int] | None = None
-    """Phase and step whose rollouts are the end of it, when steps are made again: nothing is
-    evaluated or saved then."""
-    saver: Saver = field(init=False)
-
-    def __post_init__(self) -> None:
-        def start(folder: Path) -> None:
-            self.workers.learn("save_state", folder)
-
-        def saved(wait: bool) -> list[Written | None]:
-            return ray.get(self.workers.start_learning("saved", wait))
-
-        keep = self.prepared.config.checkpoint.keep
-        self.saver = Saver(self.directory.checkpoints, keep, start, saved)
 
 
 def train(run: Run, last: Checkpoint | None) -> None:
@@ -94,6 +49,7 @@ def train(run: Run, last: Checkpoint | None) -> None:
             return
         assess(run, name, stage.kind)
     run.workers.stretch(run.rope)
+    heed(run, "the policy", run.guards.of_disk(run.directory.root))
     run.workers.learn("save_policy", run.directory.policy)
 
 
@@ -150,6 +106,7 @@ def sample(
         curriculum.observe(scored(prompts, rollouts, run.rewards))
         clock.lap("score")
     run.saver.confirm(wait=False)
+    clock.lap("checkpoint")
     groups = curriculum.close()
     stage = config.stages[name]
     advantages = curriculum.masked(advantages_of(groups, stage, config.learner))
@@ -158,45 +115,6 @@ def sample(
     run.directory.log_rollouts(f"{name}-{step:05d}", records)
     run.directory.log_draws(name, step, run.version, draws)
     return groups, advantages
-
-
-def guard(
-    run: Run, name: str, step: int, metrics: Mapping[str, float], groups: Sequence[Group]
-) -> None:
-    """Says what is wrong with a step, once its metrics are logged.
-
-    Raises:
-        StoppedError: the run is not to go on.
-    """
-    where = f"step {step} of {name}"
-    ids = [group.prompt.example.id for group in groups]
-    breaches = run.guards.of_step(metrics)
-    figures = {}
-    if any(breach.guard in BY_EXAMPLES for breach in breaches):
-        of_rows = run.workers.learn("row_figures")
-        figures = {key: concerned(key, of_rows, ids) for key in BY_EXAMPLES}
-    heed(run, where, breaches, figures, int(metrics["updates_left_out"]))
-    heed(run, where, run.guards.of_memory())
-
-
-def heed(
-    run: Run,
-    where: str,
-    breaches: Sequence[Breach],
-    examples: Mapping[str, str] | None = None,
-    left_out: int = 0,
-) -> None:
-    """
-    Raises:
-        StoppedError: one of them stops the run.
-    """
-    for breach in sorted(breaches, key=lambda breach: breach.action == "stop"):
-        concerns = breach.guard in BY_EXAMPLES
-        told = (examples or {}).get(breach.guard, ""), left_out if concerns else 0
-        if breach.action == "stop":
-            run.saver.confirm()  # what is under way is what the run goes on from
-            raise StoppedError(line(breach, where, *told))
-        run.progress.say(line(breach, where, *told))
 
 
 def curriculum_of(run: Run, name: str, stage: RlStage, resumed: Checkpoint | None) -> Curriculum:
@@ -224,12 +142,13 @@ def fine_tune(run: Run, name: str, stage: SftStage, resumed: Checkpoint | None) 
         beside = f", beside {len(rows):,} rows of data.sft" if rows else ""
         run.progress.say(f"{name}: learns from {len(own):,} rollouts of its own{beside}")
         rows = [*rows, *own]
-    folder = run.directory.trainer(name)
-    begun = run.directory.trainer_checkpoint(name)
+    folder = trainer_folder(run.directory.checkpoints, name, run.saver.last)
+    begun = trainer_checkpoint(folder)
     config = run.prepared.config
     told = (stage, run.rope, folder, begun, config.seed, config.guards.non_finite)
+    seen = sum(line["stage"] == name for line in run.directory.logged())
     training = run.workers.start_learning("sft", name, rows, *told)
-    seen, done = 0, False
+    done = False
     while not done:
         done = run.workers.learners.done(training, POLL_S)
         memory = {"peak_memory_gb": run.workers.peak_memory_gb()}
@@ -239,11 +158,10 @@ def fine_tune(run: Run, name: str, stage: SftStage, resumed: Checkpoint | None) 
             step = int(logged.pop("step"))
             report(run, name, "sft", step, logged)
             heed(run, f"step {step} of {name}", run.guards.of_update(logged))
+        heed(run, name, run.guards.of_disk(run.directory.root))
     publish(run, run.version + 1)
     save(run, name, seen)
     run.saver.confirm()
-    if folder.exists():
-        shutil.rmtree(folder)
 
 
 def assess(run: Run, name: str, kind: str) -> None:
@@ -276,39 +194,3 @@ def assess(run: Run, name: str, kind: str) -> None:
     run.directory.write_summary(summary)
     told = "  ".join(f"{context}: {at['value']:.3f}" for context, at in accuracy.items())
     run.progress.say(f"{name}: accuracy by context  {told}")
-
-
-def judge_metrics(run: Run, where: str, groups: list[Group]) -> dict[str, float]:
-    """What the judge has cost the run so far; tells when verdicts begin to be missing."""
-    judge = run.rewards.judge
-    if not judge:
-        return {}
-    told = [score.breakdown for group in groups for score in group.scores]
-    left = [breakdown["judge_why"] for breakdown in told if "unjudged" in breakdown]
-    if left and not run.unjudged:
-        run.progress.say(
-            f"{where}: {len(left)} responses got no verdict of the judge: {left[0]};"
-            f" rewards.unjudged={run.rewards.unjudged} holds"
-        )
-    run.unjudged = bool(left)
-    return {"judge_calls": judge.budget.calls, "judge_tokens": judge.budget.tokens}
-
-
-def publish(run: Run, version: int) -> None:
-    run.version = version
-    run.workers.publish(version)
-
-
-def report(run: Run, name: str, kind: str, step: int, metrics: dict[str, float]) -> None:
-    where = {"stage": name, "kind": kind, "phase": run.prepared.phase_number(name)}
-    run.log({**where, "step": step, "version": run.version, **metrics})
-    reward, tokens = metrics.get("reward_mean"), metrics.get("tokens_per_s")
-    run.progress.update(stage=name, step=step, reward=reward, tokens_per_s=tokens)
-
-
-def save(run: Run, name: str, step: int) -> None:
-    if run.until:
-        return
-    size = folder_bytes(newest_folder(run.directory.checkpoints))
-    heed(run, f"step {step} of {name}", run.guards.of_disk(run.directory.root, size))
-    run.saver.begin(name, step, run.version, run.rope, run.curriculum)

@@ -12,23 +12,17 @@ Request = tuple[Sequence[Prompt], Sampling, Sequence[int]]
 
 
 class Actors(Protocol):
-    """Rollout actors, as ``supervision`` keeps them."""
+    """Rollout actors, as ``crews`` keeps them."""
 
     def __len__(self) -> int: ...
 
-    def generate(
-        self, requests: Sequence[Request], timeout_s: float | None = None
-    ) -> list[list[tuple[Rollout, ...]]]:
+    def generate(self, requests: Sequence[Request]) -> list[list[tuple[Rollout, ...]]]:
         """The answer of each actor to its own request, whoever fails meanwhile."""
         ...
 
 
 def collect(
-    actors: Actors,
-    prompts: Sequence[Prompt],
-    sampling: Sampling,
-    seeds: Sequence[int],
-    timeout_s: float | None = None,
+    actors: Actors, prompts: Sequence[Prompt], sampling: Sampling, seeds: Sequence[int]
 ) -> list[tuple[Rollout, ...]]:
     """``sampling.n`` rollouts of every prompt, in the prompts' order.
 
@@ -39,7 +33,7 @@ def collect(
         ([prompts[i] for i in share], sampling, [seeds[i] for i in share]) for share in shares
     ]
     collected: dict[int, tuple[Rollout, ...]] = {}
-    for share, rollouts in zip(shares, actors.generate(requests, timeout_s), strict=True):
+    for share, rollouts in zip(shares, actors.generate(requests), strict=True):
         collected.update(zip(share, rollouts, strict=True))
     return [collected[i] for i in range(len(prompts))]
 

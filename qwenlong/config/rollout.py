@@ -53,7 +53,7 @@ class JudgeConfig:
     key_env: str | None = None
     """Environment variable that holds the API's key."""
     timeout_s: float = 60.0
-    """For a call; engines have it for every 16 calls of a step."""
+    """For a call to ``url``."""
     reply_tokens: int = 256
     """Longest reply; a judge that thinks needs more."""
     extra: dict[str, Any] = field(default_factory=dict)

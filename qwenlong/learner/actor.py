@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import socket
@@ -16,7 +17,7 @@ from transformers import AutoTokenizer
 from qwenlong.config import LearnerConfig, SftStage
 from qwenlong.learner.attention import SHARED_PROMPT
 from qwenlong.learner.learner import GrpoLearner
-from qwenlong.learner.sft import SftRow, fine_tune, sft_settings
+from qwenlong.learner.sft import LOG, SftRow, fine_tune, log_until, sft_settings
 from qwenlong.learner.sharding import form_mesh, scale_gradients
 from qwenlong.learner.storage import StoredTensors, Written, write_pieces
 from qwenlong.types import Batch, Rope, RowFigures, StoredWeights
@@ -75,8 +76,19 @@ class LearnerActor:
         seed: int,
         non_finite: str,
     ) -> None:
-        """Fine-tunes the policy; ``folder`` holds the trainer's own checkpoints meanwhile."""
-        log = self.sft_logs.setdefault(name, [])
+        """Fine-tunes the policy; ``folder`` holds the trainer's own checkpoints meanwhile.
+
+        Beside them stands what was logged, which the driver may not have been told of when all of
+        them are killed.
+        """
+        log = self.sft_logs[name] = log_until(folder, resume_from) if self.first else []
+
+        def note(logged: dict[str, float]) -> None:
+            log.append(logged)
+            if self.first:
+                with (folder / LOG).open("a") as file:
+                    file.write(f"{json.dumps(logged)}\n")
+
         model = self.learner.model
         self.learner.stretch(rope)
         use_cache = model.config.use_cache
@@ -86,7 +98,7 @@ class LearnerActor:
         # The cache would keep copies of weights that FSDP2 has freed.
         torch.set_autocast_cache_enabled(False)
         settings = sft_settings(stage, self.config, rows, folder, bf16, seed)
-        fine_tune(model, self.tokenizer, rows, settings, resume_from, log.append, non_finite)
+        fine_tune(model, self.tokenizer, rows, settings, resume_from, note, non_finite)
         scale_gradients(model, 1.0)
         model.set_attn_implementation(SHARED_PROMPT)
         model.config.use_cache = use_cache  # the trainer switches it off for good

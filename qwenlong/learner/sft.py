@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 SftRow = tuple[tuple[int, ...], tuple[int, ...]]
 """Token ids of a prompt and of its worked answer."""
+LOG = "log.jsonl"
+"""What a stage has logged, in its folder, beside the trainer's checkpoints."""
 DECAY = 0.2
 """Share of the updates over which the learning rate falls to 0 at the end."""
 
@@ -59,6 +62,17 @@ def fine_tune(
         callbacks=[_reporter(on_log), _guard(non_finite)],
     )
     trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+
+
+def log_until(folder: Path, checkpoint: Path | None) -> list[dict[str, float]]:
+    """What a stage had logged up to its trainer's checkpoint; the rest is taken out of its file."""
+    step = int(checkpoint.name.split("-")[1]) if checkpoint else 0
+    file = folder / LOG
+    lines = file.read_text().split("\n")[:-1] if file.is_file() else []
+    kept = [logged for logged in map(json.loads, lines) if logged["step"] <= step]
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(f"{json.dumps(logged)}\n" for logged in kept))
+    return kept
 
 
 def sft_settings(

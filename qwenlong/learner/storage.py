@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from qwenlong.files import sync
 from qwenlong.learner.sharding import own_rows
 from qwenlong.types import InputError
 
@@ -58,15 +59,6 @@ def file_entry(path: Path) -> FileEntry:
             "bytes": os.fstat(file.fileno()).st_size,
             "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
         }
-
-
-def sync(path: Path) -> None:
-    """Waits until a file, or the names in a folder, would outlast a loss of power."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_pieces(folder: Path, rank: int, processes: int, pieces: Mapping[str, Piece]) -> Written:

@@ -37,6 +37,7 @@ from qwenlong.rewards.judge.prompt import (
     read_verdict,
 )
 from qwenlong.rewards.judge.store import Budget, Store
+from qwenlong.types import StoppedError
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 60.0
 """Before the second attempt; doubled before each further one, less up to half at random."""
@@ -160,6 +161,8 @@ class Judge:
             for reply in islice(self.complete(conversations), len(conversations)):
                 count += 1
                 yield reply
+        except StoppedError:  # of engines that cannot be had any more, nor can Ray
+            raise
         except Exception as error:  # Of HTTP, Ray or vLLM: the policy decides, not the error.
             # Ray's errors have a traceback before what went wrong.
             failed = JudgeError(f"{type(error).__name__}: {str(error).strip().split(chr(10))[-1]}")
