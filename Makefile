@@ -22,7 +22,7 @@ help:
 	echo "make test         run the tests"
 	echo "make chaos        30 runs, each struck at random and held to one that was not; 30 minutes"
 	echo "make lint         ruff and mypy"
-	echo "make install      only build .venv, which the three above do if need be"
+	echo "make install      only build .venv, which those above do if need be"
 	echo "make lock         pin the packages anew (needs uv; LOCK_FLAGS=--upgrade for newer ones)"
 	echo
 	echo "PYTHON=...        a Python 3.11 (now: $(PYTHON))"

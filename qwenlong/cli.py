@@ -106,7 +106,11 @@ def replay(
     """
     from qwenlong import launch
 
-    if not launch.replay(run_dir, stage, step, Console()):
+    try:
+        same = launch.replay(run_dir, stage, step, Console())
+    except StoppedError as error:
+        sys.exit(f"qwenlong: stopped: {error}; the run is as it was")
+    if not same:
         raise typer.Exit(1)
 
 

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
 import tempfile
@@ -39,7 +38,7 @@ VICTIMS = {
 """By the titles of their processes."""
 SETTINGS = (
     "learner.threads=1", "rollout.threads=1", "rollout.kv_cache_gb=0.2", "evaluation.examples=2",
-    "checkpoint.every=1", "failures.timeout_s=30", "failures.restarts=9",
+    "checkpoint.every=1", "stages.sft.checkpoint_every=10", "failures.timeout_s=30", "failures.restarts=9",
 )  # fmt: skip
 
 
@@ -60,7 +59,6 @@ class Outcome:
     struck: str
     """Seconds, and the last step logged by then."""
     went_on: str
-    same: str
 
 
 def cases() -> Iterator[Case]:
@@ -80,12 +78,7 @@ def strike(command: Command, case: Case) -> bool:
     if case.victim == "driver":
         os.kill(command.process.pid, case.number_of_signal)
         return True
-    title = re.compile(VICTIMS[case.victim])
-    found = [line.split(" ", 1) for line in command.left()]
-    pids = [int(pid) for pid, name in found if title.search(name)]
-    for pid in pids[:1]:
-        os.kill(pid, case.number_of_signal)
-    return bool(pids)
+    return command.strike(VICTIMS[case.victim], case.number_of_signal)
 
 
 def due(case: Case, run: Path, begun: float, takes: float) -> bool:
@@ -123,7 +116,7 @@ def play(case: Case, folder: Path, experiment: Path, undisturbed: Path, takes: f
     finally:
         for command in commands:
             command.clean_up()
-    return Outcome(case, struck, went_on, "identical")
+    return Outcome(case, struck, went_on)
 
 
 def finish(command: Command, run: Path, experiment: Path, start: Callable[..., Command]) -> str:
@@ -182,7 +175,7 @@ def main(chosen: list[int]) -> int:
             told = f"{case.number:>3} {case.victim:13} {signals[case.number_of_signal]:8} "
             if isinstance(outcome, Outcome):
                 same += 1
-                told += f"{outcome.struck:44} {outcome.went_on:12} {outcome.same}"
+                told += f"{outcome.struck:44} {outcome.went_on:12} identical"
             else:
                 told += f"DIFFERS OR DID NOT END: {outcome}"
             print(told, flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -47,6 +48,14 @@ class Command:
             except OSError:
                 continue
         return found
+
+    def strike(self, title: str, number: int) -> bool:
+        """Sends a signal to its first process whose title matches; whether there was one."""
+        found = (line.split(" ", 1) for line in self.left())
+        pids = [int(pid) for pid, name in found if re.search(title, name)]
+        for pid in pids[:1]:
+            os.kill(pid, number)
+        return bool(pids)
 
     def wait_for(self, what: Callable[[], object], timeout_s: float = 240) -> None:
         end = time.monotonic() + timeout_s

@@ -19,7 +19,7 @@ data:
   train: [{source: jsonl, path: train.jsonl}]
   held_out: [{source: jsonl, path: held_out.jsonl}]
 stages:
-  sft: {kind: sft, context: 200, batch: 16, epochs: 4, learning_rate: 3e-3}
+  sft: {kind: sft, context: 200, batch: 16, epochs: 4, learning_rate: 3e-3, checkpoint_every: 30}
   phase1:
     {kind: rl, context: 200, response: 32, steps: 3, batch: 32, mini_batch: 16, group: 8,
      learning_rate: 1e-3, refill: 2, sampler: {balance: [length], rest_solved: 1}}

@@ -203,11 +203,18 @@ def test_a_run_killed_and_interrupted_ends_as_if_it_had_not_been(
 ) -> None:
     run = experiment.parent / "stopped"
     killed = start("train", str(experiment), f"run_dir={run}")
-    killed.wait_for((run / "checkpoints" / "0005-phase2-00002").exists)
+    own = run / "checkpoints" / "trainer-sft-after-nothing"
+    killed.wait_for((own / "checkpoint-30" / "trainer_state.json").exists)
     killed.process.kill()
     # Ray's own agents take a minute to notice; the run can be gone on with at once.
     assert killed.process.wait() == -signal.SIGKILL
     assert not (run / "policy").exists()
+
+    killed = start("resume", str(run))
+    killed.wait_for((run / "checkpoints" / "0005-phase2-00002").exists)
+    killed.process.kill()
+    assert killed.process.wait() == -signal.SIGKILL
+    assert not own.exists()
 
     interrupted = start("resume", str(run))
     interrupted.wait_for(lambda: any("ray::" in line for line in interrupted.left()))

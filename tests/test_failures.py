@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 from collections.abc import Callable
@@ -19,15 +18,8 @@ pytestmark = pytest.mark.timeout(600)
 
 
 def strike(command: Command, process: str, number: int) -> None:
-    """Sends a signal to a process of the command, as soon as there is one of that title."""
-    found: list[str] = []
-
-    def there() -> bool:
-        found[:] = [line for line in command.left() if re.search(process, line.split(" ", 1)[1])]
-        return bool(found)
-
-    command.wait_for(there)
-    os.kill(int(found[0].split()[0]), number)
+    """As soon as there is one."""
+    command.wait_for(lambda: command.strike(process, number))
 
 
 def logged(run: Path, stage: str, step: int) -> Callable[[], bool]:
