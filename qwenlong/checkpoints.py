@@ -192,7 +192,11 @@ class Saver:
         Args:
             accuracy: strict, of its policy at ``context`` tokens, the longest.
         """
-        if not self.last or accuracy <= _best(self.root).get("accuracy", -1.0):
+        if not self.last:
+            return
+        noted = _best(self.root)
+        holds = noted and not fault(self.root / noted["checkpoint"], deep=False)
+        if holds and accuracy <= noted["accuracy"]:
             return
         best = {"checkpoint": self.last, "accuracy": accuracy, "context": context}
         with _told(BEST):
@@ -262,11 +266,8 @@ def _number(folder: Path) -> int:
 
 
 def _best(root: Path) -> dict[str, Any]:
-    """What is noted of the best; of no use if it is not there any more, or broken."""
-    if not (root / BEST).is_file():
-        return {}
-    best: dict[str, Any] = json.loads((root / BEST).read_text())
-    return {} if fault(root / best["checkpoint"], deep=False) else best
+    """What is noted of the best, which may be broken by now."""
+    return json.loads((root / BEST).read_text()) if (root / BEST).is_file() else {}
 
 
 def _digest(files: Mapping[str, FileEntry]) -> str:

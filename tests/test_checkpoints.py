@@ -20,6 +20,9 @@ from qwenlong.checkpoints import (
     fault,
     last_checkpoint,
     read_checkpoint,
+    trainer_checkpoint,
+    trainer_folder,
+    trainer_step,
 )
 from qwenlong.config import Config, LearnerConfig
 from qwenlong.experiment import load_config
@@ -125,6 +128,33 @@ def test_the_last_are_kept_past_the_tenth_and_the_best(tmp_path: Path) -> None:
     }  # fmt: skip
     saver.remember(0.75, context=480)
     assert names(saver.root) == ["0011-a-00011", "0012-a-00012", "best.json"]
+
+
+def test_a_best_that_is_broken_is_the_best_no_more(tmp_path: Path) -> None:
+    learner = Numbers()
+    saver = learner.saver(tmp_path / "checkpoints")
+    save(saver, learner, 1)
+    saver.remember(0.5, context=480)
+    (saver.root / "0001-one-00001" / "state.json").unlink()
+    save(saver, learner, 2)
+    saver.remember(0.5, context=480)
+    assert best_checkpoint(saver.root).step == 2
+
+
+def test_an_sft_stages_own_last_until_there_is_a_later_one(tmp_path: Path) -> None:
+    learner = Numbers()
+    saver = learner.saver(tmp_path / "checkpoints")
+    save(saver, learner, 1)
+    folder = trainer_folder(saver.root, "sft", saver.last)
+    assert folder.name == "trainer-sft-after-0001-one-00001"
+    for step, state in ((90, "{}"), (120, '{"cut'), (60, "{}")):
+        (folder / f"checkpoint-{step}").mkdir(parents=True)
+        (folder / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    last = trainer_checkpoint(folder)
+    assert trainer_step(last) == 90
+    assert trainer_step(trainer_checkpoint(trainer_folder(saver.root, "sft", None))) == 0
+    save(saver, learner, 2)
+    assert not folder.exists()
 
 
 def test_past_the_ten_thousandth(tmp_path: Path) -> None:

@@ -54,8 +54,9 @@ def test_whoever_dies_or_hangs_the_run_ends_the_same(
     assert second.ended() == 2
     holder = f"process {resumed.process.pid} on "
     assert second.output.read_text().startswith(f"qwenlong: run_dir={run}: {holder}")
-    resumed.wait_for(logged(run, "phase2", 1))
-    strike(resumed, "^ray::LearnerActor.step", signal.SIGKILL)
+    resumed.wait_for(lambda: list((run / "checkpoints").glob("*-phase2-*.partial")))
+    strike(resumed, "^ray::LearnerActor", signal.SIGKILL)  # its checkpoint is not whole yet
+    resumed.wait_for(lambda: resumed.output.read_text().count("going on from") == 2)
     resumed.wait_for(logged(run, "phase2", 2))
     strike(resumed, "^ray::RolloutActor.generate", signal.SIGSTOP)
     assert resumed.ended() == 0, resumed.output.read_text()

@@ -66,6 +66,17 @@ def test_rewinding_takes_out_later_lines_only(run: RunDir) -> None:
     assert run.logged() == []
 
 
+def test_rewinding_takes_out_rollouts_and_draws_of_what_is_undone(run: RunDir) -> None:
+    for step in (1, 2, 3):
+        run.log_rollouts(f"one-{step:05d}", [{"step": step}])
+        run.log_draws("one", step, 0, [])
+    run.log_rollouts("one-eval", [{"step": None}])
+    run.rewind(lambda line: (line["stage"], line["kind"], line["step"]) <= ("one", "rl", 2))
+    assert sorted(path.name for path in (*run.rollouts.iterdir(), *run.draws.iterdir())) == [
+        "one-00001.json", "one-00001.jsonl", "one-00002.json", "one-00002.jsonl", "one-eval.jsonl",
+    ]  # fmt: skip
+
+
 def test_rewinding_takes_out_evaluations_of_what_is_undone(run: RunDir) -> None:
     for stage in ("warm", "one"):
         for line in lines(1, 2):
