@@ -53,15 +53,11 @@ findings: $(INSTALLED)
 	done
 	.venv/bin/qwenlong report $(SMALL)/*-seed* --findings docs/findings.md
 
-# These take both cores; the others are run two files at once.
-HEAVY := tests/test_end_to_end.py tests/test_failures.py tests/test_crews.py tests/test_mix.py \
-    tests/rollout tests/learner tests/model tests/plan/test_measured.py
+# Two files at once, a thread each; the longest begin.
+LONGEST := tests/test_end_to_end.py tests/test_failures.py tests/test_mix.py tests/test_crews.py
 
 test: $(INSTALLED)
-	@status=0
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 --dist loadfile $(HEAVY:%=--ignore=%) || status=1
-	.venv/bin/python -m pytest -q $(HEAVY) || status=1
-	exit $$status
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 --dist loadfile $(LONGEST) tests
 
 chaos: $(INSTALLED)
 	@.venv/bin/python -m tests.chaos

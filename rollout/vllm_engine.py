@@ -60,7 +60,8 @@ class VllmEngine:
     ) -> list[tuple[Rollout, ...]]:
         from vllm import SamplingParams
 
-        # Answers must not depend on what was asked before: a new engine gives the same.
+        # Keys and values of older weights, or of another RoPE, would else be taken for a prompt
+        # seen before; and answers must not depend on what was asked, for a new engine gives them.
         self._drop_caches()
         params = [
             SamplingParams(
@@ -96,15 +97,12 @@ class VllmEngine:
 
     def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         self.llm.collective_rpc("load_policy_weights", args=(list(weights),))
-        self._drop_caches()
         self.version = version
 
     def stretch(self, rope: Rope) -> None:
         self.llm.collective_rpc("stretch_rope", args=(rope.parameters(), rope.limit))
-        self._drop_caches()
 
     def _drop_caches(self) -> None:
-        # Keys and values of older weights would otherwise be taken for a prompt seen before.
         if not self.llm.reset_prefix_cache():
             raise RuntimeError("vLLM did not drop its prefix cache: requests are still running")
 

@@ -37,9 +37,8 @@ VICTIMS = {
 }
 """By the titles of their processes."""
 SETTINGS = (
-    "learner.threads=1", "rollout.threads=1", "rollout.kv_cache_gb=0.2", "evaluation.examples=2",
-    "checkpoint.every=1", "stages.sft.checkpoint_every=10", "failures.timeout_s=30",
-    "failures.restarts=9",
+    "rollout.kv_cache_gb=0.2", "evaluation.examples=2", "checkpoint.every=1",
+    "stages.sft.checkpoint_every=10", "failures.timeout_s=30", "failures.restarts=9",
 )  # fmt: skip
 
 

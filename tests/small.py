@@ -25,8 +25,8 @@ stages:
      learning_rate: 1e-3, refill: 2, sampler: {balance: [length], rest_solved: 1}}
   polish: {kind: sft, context: 480, yarn_factor: 2, own_rollouts: 2, batch: 4, epochs: 1}
   phase2: {kind: rl, context: 480, yarn_factor: 2, sampler: {replay: 0.25}}
-rollout: {temperature: 1.0, top_p: 0.95}
-learner: {importance_cap: 2, entropy_high: 0.2, entropy_low: 0.1}
+rollout: {temperature: 1.0, top_p: 0.95, threads: 1}
+learner: {importance_cap: 2, entropy_high: 0.2, entropy_low: 0.1, threads: 1}
 evaluation: {examples: 8}
 checkpoint: {every: 2}
 """

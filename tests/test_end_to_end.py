@@ -338,7 +338,7 @@ def adapted(
         "learner.objective=dapo", "learner.kl_coefficient=0.05", "learner.overlong_buffer=8",
         "learner.importance_cap=2", "learner.max_tokens=600", REWARDS, "rewards.unjudged=rule",
         f"rewards.judge={{model: {folder}, attempts: 1, reply_tokens: 8}}",
-        "rewards.judge.engine.kv_cache_gb=0.5", "evaluation.examples=2", *PLAIN,
+        "rewards.judge.engine={kv_cache_gb: 0.5, threads: 1}", "evaluation.examples=2", *PLAIN,
     )  # fmt: skip
     assert command.ended() == 0, command.output.read_text()
     return run, command.output.read_text()

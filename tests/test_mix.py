@@ -31,7 +31,8 @@ def test_three_real_and_two_synthetic_sources(
         *(f"data.train.{i}.examples=10" for i in range(5)),
         "stages.phase1.steps=2", "stages.phase1.batch=20", "stages.phase1.group=4",
         "stages.phase1.sampler={balance: [source]}", "stages.phase1.response=24",
-        "evaluation.examples=4", "rollout.kv_cache_gb=0.5",
+        "evaluation.examples=4", "rollout.kv_cache_gb=0.5", "rollout.threads=1",
+        "learner.threads=1",
     )  # fmt: skip
     assert command.ended() == 0, command.output.read_text()
     *_, last = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
