@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,9 @@ from torch.distributed.tensor import DTensor
 
 from qwenlong.config import LearnerConfig
 from qwenlong.learner.attention import SHARED_PROMPT, backend_for
+from qwenlong.learner.figures import engine_kl, engine_logprobs, step_summary
 from qwenlong.learner.gaps import Gaps
-from qwenlong.learner.layout import MicroBatch, check_batch, packed
+from qwenlong.learner.layout import check_batch
 from qwenlong.learner.linear import take_onednn
 from qwenlong.learner.logprobs import TokenStats
 from qwenlong.learner.lora import add_adapters, holding, merged_tensors
@@ -24,20 +24,9 @@ from qwenlong.learner.objectives import Responses, Totals, find_objective, objec
 from qwenlong.learner.policy import PackedPolicy
 from qwenlong.learner.sharding import Shards, summed, whole
 from qwenlong.learner.storage import Piece, StoredTensors
+from qwenlong.learner.works import Work, works_of
 from qwenlong.model.policy import check_policy, hub_tensors, load_policy, save_policy, stretch
 from qwenlong.types import Batch, Rope, Row, RowFigures
-
-MEANS = {"clipped": "clip_share", "masked": "masked_share", "truncated": "truncated_weight_share"}
-"""What a sum over tokens is called when it is divided by them."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """A micro-batch of this process. One that only keeps step with others does not count."""
-
-    pieces: MicroBatch
-    trained: bool
-    counts: bool
 
 
 class GrpoLearner:
@@ -119,7 +108,8 @@ class GrpoLearner:
             batch.rows[first : first + batch.mini_batch]
             for first in range(0, len(batch.rows), batch.mini_batch)
         ]
-        works = [self._works(rows) for rows in updates]
+        budget = self.config.max_tokens
+        works = [works_of(rows, self._compared, budget, self.shards) for rows in updates]
         self.gaps = Gaps(batch.rows)
         before = [[self._before(work, batch, len(updates)) for work in each] for each in works]
         # One update alone has no forward pass before its own.
@@ -140,29 +130,11 @@ class GrpoLearner:
             norms.append(norm)
             left_out += not moved
         seconds = time.perf_counter() - started
-        return _summary(summed(sums, self.shards), norms, left_out, batch, seconds)
+        return step_summary(summed(sums, self.shards), norms, left_out, batch, seconds)
 
     def row_figures(self) -> list[RowFigures]:
         """Of the last step's rows; every process has to be asked."""
         return self.gaps.of_rows(self.shards)
-
-    def _works(self, rows: Sequence[Row]) -> list[Work]:
-        """This data rank's share of an update's micro-batches; every rank has as many.
-
-        Rows without any gradient are computed for the metrics alone.
-        """
-        longest = max(len(row.prompt_ids) + sum(map(len, row.responses)) for row in rows)
-        budget = self.config.max_tokens or longest
-        compared = [row for row in rows if self._compared(row)]
-        rest = [row for row in rows if not self._compared(row)]
-        works = []
-        for trained, some in ((True, compared), (False, rest)):
-            every = packed(some, budget)
-            for first in range(0, len(every), self.shards.data):
-                at = first + self.shards.data_rank
-                counts = at < len(every)
-                works.append(Work(every[at if counts else -1], trained, counts))
-        return works
 
     def _compared(self, row: Row) -> bool:
         return any(row.advantages) or (
@@ -187,7 +159,7 @@ class GrpoLearner:
         if updates > 1:
             stats = self.policy(work.pieces, batch.temperature, batch.top_p)
             if work.counts:
-                gap = engine_kl(stats, _engine_logprobs(work, stats))
+                gap = engine_kl(stats, engine_logprobs(work.pieces, stats))
                 self.gaps.note(work.pieces, gap, first=True)
         if self.config.kl_coefficient and work.trained:
             reference = self._reference_logprobs(work, batch)
@@ -214,15 +186,15 @@ class GrpoLearner:
             stats = self.policy(work.pieces, batch.temperature, batch.top_p)
         start = old or stats
         lengths = [len(ids) for piece in work.pieces for ids in piece.responses]
-        engine_logprobs = _engine_logprobs(work, stats)
+        engine_logprobs_R = engine_logprobs(work.pieces, stats)
         fresh = [
             not piece.row.stale for piece in work.pieces for ids in piece.responses for _ in ids
         ]
         # Another version of the policy differs from the engine's for a good reason.
-        gap = engine_kl(start, engine_logprobs)
+        gap = engine_kl(start, engine_logprobs_R)
         kl = gap[torch.tensor(fresh, dtype=torch.bool)]
         if work.counts:
-            now = gap if old is None else engine_kl(stats, engine_logprobs)
+            now = gap if old is None else engine_kl(stats, engine_logprobs_R)
             self.gaps.note(work.pieces, now, first=old is None)
         config = self.config
         loss, metrics = objective_loss(
@@ -234,7 +206,7 @@ class GrpoLearner:
                     [x for piece in work.pieces for x in piece.advantages]
                 ),
                 lengths_N=torch.tensor(lengths, device=stats.logprobs.device),
-                engine_logprobs_R=engine_logprobs,
+                engine_logprobs_R=engine_logprobs_R,
                 nucleus_logmass_R=start.nucleus_logmass,
                 reference_logprobs_R=reference,
             ),
@@ -354,42 +326,3 @@ class GrpoLearner:
 def _fill(parameters: Mapping[str, Tensor], stored: StoredTensors, part: str) -> None:
     for name, parameter in parameters.items():
         parameter.copy_(stored.like(f"{part}/{name}", parameter))
-
-
-def _engine_logprobs(work: Work, stats: TokenStats) -> Tensor:
-    """[R], as long as the log-probabilities of ``stats``."""
-    each = [x for piece in work.pieces for each in piece.logprobs for x in each]
-    return stats.logprobs.new_tensor(each)
-
-
-def engine_kl(stats: TokenStats, engine_logprobs_R: Tensor) -> Tensor:
-    """KL between engine and learner, estimated at each sampled token [R], in nats.
-
-    The engine samples, so with d = log p_learner - log p_engine the unbiased, non-negative
-    estimate of KL(engine || learner) is exp(d) - 1 - d (Schulman, "Approximating KL divergence").
-    The engine's top-p renormalises its probabilities, which the learner's nucleus mass undoes.
-    """
-    gap = stats.logprobs.detach() - stats.nucleus_logmass - engine_logprobs_R
-    gap = gap.double()  # exp(d) - 1 - d of a tiny d is all cancellation in fp32
-    return gap.expm1() - gap
-
-
-def _summary(
-    sums: dict[str, float], norms: list[float], left_out: int, batch: Batch, seconds: float
-) -> dict[str, float]:
-    tokens = max(sums.pop("tokens"), 1)
-    trained_tokens = max(sums.pop("trained_tokens"), 1)
-    fresh_tokens = max(sums.pop("fresh_tokens"), 1)
-    loss = sums.pop("loss") / len(norms)
-    row_tokens = sum(len(row.prompt_ids) + sum(map(len, row.responses)) for row in batch.rows)
-    summary = {MEANS.get(name, name): value / tokens for name, value in sums.items()}
-    summary["engine_learner_kl"] = sums["engine_learner_kl"] / fresh_tokens
-    if "kl" in sums:
-        summary["kl"] = sums["kl"] / trained_tokens
-    return {
-        "loss": loss,
-        **summary,
-        "grad_norm": math.fsum(norms) / len(norms),
-        "updates_left_out": left_out,
-        "learner_tokens_per_s": row_tokens / seconds,
-    }

@@ -14,7 +14,8 @@ from transformers import PreTrainedModel
 
 from qwenlong.config import LearnerConfig
 from qwenlong.learner.advantage import group_advantages
-from qwenlong.learner.learner import GrpoLearner, engine_kl
+from qwenlong.learner.figures import engine_kl
+from qwenlong.learner.learner import GrpoLearner
 from qwenlong.learner.logprobs import TokenStats
 from qwenlong.learner.objectives import OBJECTIVES
 from qwenlong.model.policy import load_policy

@@ -13,8 +13,9 @@ from transformers import PreTrainedTokenizerBase
 
 from qwenlong.config import EngineConfig, LearnerConfig, RolloutConfig
 from qwenlong.data.prompts import Renderer
+from qwenlong.learner.figures import engine_kl
 from qwenlong.learner.layout import Piece
-from qwenlong.learner.learner import GrpoLearner, engine_kl
+from qwenlong.learner.learner import GrpoLearner
 from qwenlong.rollout.vllm_engine import VllmEngine
 from qwenlong.types import Example, Prompt, Rollout, Rope, Row, Sampling
 
