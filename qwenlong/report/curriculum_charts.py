@@ -68,8 +68,8 @@ def _parts(step: Step, prefix: str) -> dict[str, int]:
 def pool_chart(run: Run) -> Figure | None:
     """The phase's prompts by the pass rate of their last group, a bar a step."""
     rates = [_parts(step, "pool_pass_rate/") for step in run.rl_steps]
-    if not any(rates):
-        return None
+    if not any(rates) or not all(of.keys() <= PASS_RATES.keys() for of in rates):
+        return None  # of a run of before they had these names
     parts = [[of.get(name, 0) for of in rates] for name in PASS_RATES]
     return _bars(run, "Prompts by the pass rate of their last group", parts, PASS_RATES)
 
