@@ -31,6 +31,9 @@ evaluation: {examples: 8}
 checkpoint: {every: 2}
 """
 
+PLAIN = ("stages.polish=null", "stages.phase1.refill=0", "stages.phase2.sampler={replay: 0.0}")
+"""The experiment without its curriculum."""
+
 
 def write_experiment(folder: Path) -> Path:
     """Which of two names is right cannot be known: rewards vary, and the policy has to learn."""

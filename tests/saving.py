@@ -1,0 +1,31 @@
+"""What tests of checkpoints share: a saver put to work, and what lies in a folder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from qwenlong.checkpoints import Checkpoint, Saver, last_checkpoint
+from qwenlong.types import Rope
+
+NATIVE = Rope(theta=10_000.0, window=256)
+YARN = replace(NATIVE, factor=2.0)
+
+
+def commit(saver: Saver, step: int, rope: Rope = YARN, stage: str = "one") -> None:
+    saver.begin(stage, step, step, rope, {"drawn": step})
+    saver.confirm()
+
+
+def names(root: Path) -> list[str]:
+    return sorted(path.name for path in root.iterdir())
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def last_of(root: Path) -> Checkpoint:
+    last = last_checkpoint(root, print)
+    assert last
+    return last
