@@ -109,7 +109,7 @@ def replay(
     try:
         same = launch.replay(run_dir, stage, step, Console())
     except StoppedError as error:
-        sys.exit(f"qwenlong: stopped: {error}; the run is as it was")
+        sys.exit(f"qwenlong: stopped: {_own(error)}; the run is as it was")
     if not same:
         raise typer.Exit(1)
 
@@ -211,16 +211,20 @@ def data_check(
         raise typer.Exit(1)
 
 
+def _own(error: Exception) -> object:
+    """Of an actor's, Ray's wrapper would tell where it was raised, too."""
+    return getattr(error, "cause", error)
+
+
 def main() -> None:
     signals.listen()
     try:
         app()
     except InputError as error:
-        # Of an actor's, Ray's wrapper would print where it was raised, too.
-        print(f"qwenlong: {getattr(error, 'cause', error)}", file=sys.stderr)
+        print(f"qwenlong: {_own(error)}", file=sys.stderr)
         sys.exit(2)
     except StoppedError as error:
-        print(f"qwenlong: stopped: {error}; {GOES_ON}", file=sys.stderr)
+        print(f"qwenlong: stopped: {_own(error)}; {GOES_ON}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):

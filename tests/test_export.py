@@ -84,6 +84,16 @@ def test_a_full_disk_stops_the_run_and_takes_nothing(
         goes_on(saver, actor, tiny_policy)
 
 
+def test_a_policy_for_which_there_is_no_room_stops_the_run(
+    tmp_path: Path, actor: LearnerActor
+) -> None:
+    with (
+        small_files(100_000),
+        pytest.raises(StoppedError, match=r"policy cannot be written \(.*File too large"),
+    ):
+        actor.save_policy(tmp_path / "policy")
+
+
 def test_a_file_that_cannot_be_written_stops_the_run(
     tmp_path: Path, tiny_policy: Path, actor: LearnerActor
 ) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from safetensors import SafetensorError
 from transformers import AutoTokenizer
 
 from qwenlong.config import LearnerConfig, SftStage
@@ -20,7 +21,7 @@ from qwenlong.learner.learner import GrpoLearner
 from qwenlong.learner.sft import LOG, SftRow, fine_tune, log_until, sft_settings
 from qwenlong.learner.sharding import form_mesh, scale_gradients
 from qwenlong.learner.storage import StoredTensors, Written, write_pieces
-from qwenlong.types import Batch, Rope, RowFigures, StoredWeights
+from qwenlong.types import Batch, Rope, RowFigures, StoppedError, StoredWeights
 
 
 class LearnerActor:
@@ -136,10 +137,17 @@ class LearnerActor:
         self.learner.restore(StoredTensors(folder))
 
     def save_policy(self, folder: Path) -> None:
-        """Writes policy and tokenizer, loadable by transformers and vLLM, RoPE included."""
-        self.learner.save_policy(folder, write=self.first)
-        if self.first:
-            self.tokenizer.save_pretrained(folder)
+        """Writes policy and tokenizer, loadable by transformers and vLLM, RoPE included.
+
+        Raises:
+            StoppedError: there is no room.
+        """
+        try:
+            self.learner.save_policy(folder, write=self.first)
+            if self.first:
+                self.tokenizer.save_pretrained(folder)
+        except (OSError, SafetensorError) as error:
+            raise StoppedError(f"{folder} cannot be written ({error})") from None
 
     def peak_memory_gb(self) -> float:
         """Most memory so far, in GiB: the GPU's where there is one, else the process's."""
