@@ -55,7 +55,7 @@ findings: $(INSTALLED)
 
 # Two files at once, a thread each; the longest begin.
 LONGEST := tests/test_failures.py tests/test_resume.py tests/test_judged_runs.py \
-    tests/test_end_to_end.py tests/test_mix.py tests/test_crews.py
+    tests/test_end_to_end.py tests/test_mix.py tests/test_actors.py
 
 test: $(INSTALLED)
 	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 --dist loadfile $(LONGEST) tests

@@ -15,8 +15,8 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from qwenlong import signals
+from qwenlong.actors import Engines, Learners
 from qwenlong.config import Config, EngineConfig
-from qwenlong.crews import Engines, Learners
 from qwenlong.judging import JudgePolicy
 from qwenlong.supervision import Place, RayLostError, Watch
 from qwenlong.types import InputError, Prompt, Rollout, Rope, Sampling

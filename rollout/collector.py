@@ -12,7 +12,7 @@ Request = tuple[Sequence[Prompt], Sampling, Sequence[int]]
 
 
 class Actors(Protocol):
-    """Rollout actors, as ``crews`` keeps them."""
+    """Rollout actors, as ``actors`` keeps them."""
 
     def __len__(self) -> int: ...
 

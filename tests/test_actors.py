@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import ray
 
+from qwenlong.actors import Engines, Learners
 from qwenlong.cluster import start_ray
 from qwenlong.config import Config, FailuresConfig, LearnerConfig, RayConfig, RolloutConfig
-from qwenlong.crews import Engines, Learners
 from qwenlong.supervision import LearnerLostError, Place, Watch
 from qwenlong.types import Rope, StoppedError
 
