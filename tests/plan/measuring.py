@@ -99,7 +99,7 @@ def grpo(point: dict[str, Any]) -> dict[str, float]:
 def sft(point: dict[str, Any]) -> dict[str, float]:
     config = LearnerConfig(activation_checkpointing=point["checkpointing"])
     actor = LearnerActor.__new__(LearnerActor)
-    actor.path, actor.dtype, actor.config, actor.sft_logs = "", "float32", config, {}
+    actor.dtype, actor.config, actor.sft_logs, actor.first = "float32", config, {}, True
     with tempfile.TemporaryDirectory() as folder:
         build(folder, point)
         actor.learner = GrpoLearner(folder, "float32", config)
