@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 import torch.distributed as dist
 from torch.distributed.tensor import DTensor
+from torch.utils.data import Sampler
 
 from qwenlong.config import LearnerConfig, SftStage
 
@@ -22,6 +24,7 @@ SftRow = tuple[tuple[int, ...], tuple[int, ...]]
 """Token ids of a prompt and of its worked answer."""
 LOG = "log.jsonl"
 """What a stage has logged, in its folder, beside the trainer's checkpoints."""
+BY_LENGTH = "group_by_length"
 DECAY = 0.2
 """Share of the updates over which the learning rate falls to 0 at the end."""
 
@@ -46,6 +49,13 @@ def fine_tune(
     from datasets import Dataset
     from trl import SFTTrainer
 
+    class Trainer(SFTTrainer):
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            if settings.train_sampling_strategy != BY_LENGTH:
+                return super()._get_train_sampler(train_dataset)
+            batch = settings.train_batch_size * settings.gradient_accumulation_steps
+            return ByLength(_lengths(rows), batch, settings.seed)
+
     dataset = Dataset.from_dict(
         {
             "input_ids": [[*prompt, *answer] for prompt, answer in rows],
@@ -54,7 +64,7 @@ def fine_tune(
     )
     # The learner's processes have sharded the policy; the trainer is not to wrap it again.
     model._is_accelerate_prepared = dist.is_initialized()
-    trainer = SFTTrainer(
+    trainer = Trainer(
         model=model,
         args=settings,
         train_dataset=dataset,
@@ -62,6 +72,35 @@ def fine_tune(
         callbacks=[_reporter(on_log), _guard(non_finite)],
     )
     trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+
+
+class ByLength(Sampler[int]):
+    """transformers' order of rows by length, an epoch's by its number alone.
+
+    Its own sampler goes on from wherever the random generator is, which is not where it was when
+    training is resumed within an epoch.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch: int, seed: int) -> None:
+        self.lengths, self.batch, self.seed, self.epoch = lengths, batch, seed, 0
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        from transformers.trainer_pt_utils import get_length_grouped_indices
+
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        # torch's loader draws once before its sampler does: the first epoch is as it always was.
+        torch.empty((), dtype=torch.int64).random_(generator=generator)
+        return iter(get_length_grouped_indices(self.lengths, self.batch, generator=generator))
+
+
+def _lengths(rows: Sequence[SftRow]) -> list[int]:
+    return [len(prompt) + len(answer) for prompt, answer in rows]
 
 
 def log_until(folder: Path, checkpoint: Path | None) -> list[dict[str, float]]:
@@ -88,13 +127,12 @@ def sft_settings(
     Rows of like length go together, which saves padding. Where there is little to save they are
     drawn at random: what a batch's rows have in common would be learned first.
     """
-    import torch
     from trl import SFTConfig
 
     micro_batch = stage.micro_batch or stage.batch
     processes = optimizer.processes
     updates = stage.epochs * math.ceil(len(rows) / stage.batch)
-    lengths = [len(prompt) + len(answer) for prompt, answer in rows]
+    lengths = _lengths(rows)
     unequal = max(lengths) > 1.2 * min(lengths)
     return SFTConfig(
         output_dir=str(folder),
@@ -110,7 +148,7 @@ def sft_settings(
         lr_scheduler_type="warmup_stable_decay",
         lr_scheduler_kwargs={"num_decay_steps": math.ceil(DECAY * updates)},
         warmup_steps=stage.warmup,
-        train_sampling_strategy="group_by_length" if unequal else "random",
+        train_sampling_strategy=BY_LENGTH if unequal else "random",
         max_length=None,
         completion_only_loss=True,
         logging_steps=1,
@@ -129,7 +167,6 @@ def sft_settings(
 
 
 def _guard(non_finite: str) -> TrainerCallback:
-    import torch
     from transformers import TrainerCallback
 
     class Guard(TrainerCallback):

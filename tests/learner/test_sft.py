@@ -1,0 +1,97 @@
+"""SFT gone on with from its trainer's own checkpoints, to the bit."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from transformers import AutoTokenizer
+from transformers.trainer_pt_utils import LengthGroupedSampler
+
+from qwenlong.config import LearnerConfig, SftStage
+from qwenlong.learner.sft import (
+    LOG,
+    ByLength,
+    SftRow,
+    fine_tune,
+    log_until,
+    sft_settings,
+)
+from qwenlong.model.policy import load_policy
+
+STAGE = SftStage(context=64, batch=4, epochs=3, learning_rate=1e-3, checkpoint_every=1)
+
+
+def rows(shortest: int) -> list[SftRow]:
+    rng = Random(0)
+    lengths = [rng.randint(shortest, 20) for _ in range(22)]
+    return [(tuple(rng.choices(range(5, 99), k=n)), (7, 8, n)) for n in lengths]
+
+
+def tuned(
+    policy: Path, folder: Path, of: list[SftRow], begun: Path | None = None
+) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
+    torch.manual_seed(1 if begun else 0)  # what happened before is no part of it
+    model = load_policy(str(policy), "float32")
+    settings = sft_settings(STAGE, LearnerConfig(), of, folder, False, 5)
+    settings.save_total_limit = None
+    logged: list[dict[str, float]] = []
+    fine_tune(
+        model, AutoTokenizer.from_pretrained(policy), of, settings, begun, logged.append, "stop"
+    )
+    return logged, dict(model.named_parameters())
+
+
+def lasting(logged: list[dict[str, float]]) -> list[dict[str, float]]:
+    timing = re.compile(r"seconds|_per_s$")
+    return [{k: v for k, v in line.items() if not timing.search(k)} for line in logged]
+
+
+@pytest.mark.parametrize("shortest", [5, 20], ids=["by length", "at random"])
+def test_it_goes_on_as_if_it_had_not_been_stopped(
+    shortest: int, tiny_policy: Path, tmp_path: Path
+) -> None:
+    of = rows(shortest)
+    whole, weights = tuned(tiny_policy, tmp_path / "whole", of)
+    assert len(whole) == 18
+    for step in (3, 6, 8):  # within an epoch, at its end, within the next
+        begun = tmp_path / "whole" / f"checkpoint-{step}"
+        rest, same = tuned(tiny_policy, tmp_path / f"from-{step}", of, begun)
+        assert lasting(rest) == lasting(whole)[step:]
+        assert all(torch.equal(each, same[name]) for name, each in weights.items())
+
+
+def test_every_row_once_an_epoch_in_another_order_like_lengths_together() -> None:
+    order = ByLength(range(640), 8, seed=3)
+    epochs: list[list[int]] = []
+    for epoch in (0, 1, 0):
+        order.set_epoch(epoch)
+        epochs.append(list(order))
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(640))
+    assert epochs[0] == epochs[2] != epochs[1]
+    spans = [max(part) - min(part) for part in (epochs[0][i : i + 8] for i in range(0, 640, 8))]
+    assert sorted(spans)[40] < 60
+
+
+def test_the_first_epoch_is_ordered_as_by_transformers_own_sampler() -> None:
+    """So runs of one epoch are as they were before it had a sampler of its own."""
+    lengths = [len(prompt) + len(answer) for prompt, answer in rows(5)]
+    theirs = LengthGroupedSampler(4, lengths=lengths)
+    torch.manual_seed(5)
+    loader = iter(DataLoader(range(22), sampler=theirs))  # type: ignore[arg-type]
+    assert [int(row) for row in loader] == list(ByLength(lengths, 4, seed=5))
+
+
+def test_what_was_logged_is_kept_up_to_the_checkpoint(tmp_path: Path) -> None:
+    lines = [{"step": step, "loss": 1 / 3} for step in (1, 2, 3)]
+    (tmp_path / LOG).write_text("".join(f"{json.dumps(line)}\n" for line in lines) + '{"step": 4')
+    assert log_until(tmp_path, tmp_path / "checkpoint-2") == lines[:2]
+    assert log_until(tmp_path, tmp_path / "checkpoint-9") == lines[:2]
+    assert log_until(tmp_path, None) == [] == log_until(tmp_path / "new", None)
+    assert (tmp_path / "new" / LOG).read_text() == ""
