@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -168,10 +169,10 @@ def main(chosen: list[int]) -> int:
         whole, takes = undisturbed(folder, experiment)
         print(f"two undisturbed runs are identical; {takes:.0f} s each, two at a time", flush=True)
 
-        def played(case: Case) -> Outcome | AssertionError:
+        def played(case: Case) -> Outcome | Exception:
             try:
                 return play(case, folder, experiment, whole, takes)
-            except AssertionError as error:
+            except (AssertionError, subprocess.TimeoutExpired, OSError) as error:
                 return error
 
         for case, outcome in zip(wanted, pool.map(played, wanted), strict=True):
