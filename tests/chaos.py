@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -20,7 +21,7 @@ from pathlib import Path
 from random import Random
 
 from tests.command import Command
-from tests.small import assert_same, lines, write_experiment
+from tests.small import assert_same, write_experiment
 
 KILLED, FAULTY = 20, 10
 """Runs of which any process is killed; runs of which a rollout actor is killed or stopped."""
@@ -139,9 +140,10 @@ def finish(command: Command, run: Path, experiment: Path, start: Callable[..., C
 
 def reached(run: Path) -> str:
     metrics = run / "metrics.jsonl"
-    logged = lines(metrics) if metrics.is_file() and metrics.stat().st_size else []
+    told = metrics.read_text().split("\n")[:-1] if metrics.is_file() else []  # the last may be torn
     saving = next((run / "checkpoints").glob("[0-9]*.partial"), None)
-    where = f"after step {logged[-1]['step']} of {logged[-1]['stage']}" if logged else "no step yet"
+    last = json.loads(told[-1]) if told else None
+    where = f"after step {last['step']} of {last['stage']}" if last else "no step yet"
     return f"{where}, saving" if saving else where
 
 
