@@ -195,7 +195,9 @@ class Saver:
         if not self.last:
             return
         noted = _best(self.root)
-        holds = noted and not fault(self.root / noted["checkpoint"], deep=False)
+        # A number comes again where a checkpoint was taken away by hand.
+        holds = noted and noted["checkpoint"] != self.last
+        holds = holds and not fault(self.root / noted["checkpoint"], deep=False)
         if holds and accuracy <= noted["accuracy"]:
             return
         best = {"checkpoint": self.last, "accuracy": accuracy, "context": context}
@@ -230,8 +232,10 @@ def trainer_folder(root: Path, stage: str, after: str | None) -> Path:
     return root / f"trainer-{stage}-after-{after or 'nothing'}"
 
 
-def trainer_checkpoint(folder: Path) -> Path | None:
-    """An SFT stage's last own checkpoint that is whole."""
+def trainer_checkpoint(folder: Path, processes: int) -> Path | None:
+    """An SFT stage's last own checkpoint that is whole; several processes could not read it."""
+    if processes > 1:
+        return None
     written = [file for file in folder.glob("checkpoint-*/trainer_state.json") if _whole_json(file)]
     return max((file.parent for file in written), key=trainer_step, default=None)
 
@@ -266,8 +270,11 @@ def _number(folder: Path) -> int:
 
 
 def _best(root: Path) -> dict[str, Any]:
-    """What is noted of the best, which may be broken by now."""
-    return json.loads((root / BEST).read_text()) if (root / BEST).is_file() else {}
+    """What is noted of the best, which may be broken by now, as the note may."""
+    try:
+        return dict(json.loads((root / BEST).read_text()))
+    except (FileNotFoundError, ValueError):
+        return {}
 
 
 def _digest(files: Mapping[str, FileEntry]) -> str:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
+
+from qwenlong.types import StoppedError
 
 PARTIAL = ".partial"
 
@@ -23,3 +29,15 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def room_for(path: Path) -> Iterator[None]:
+    """
+    Raises:
+        StoppedError: what the block writes to ``path`` cannot be written.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise StoppedError(f"{path} cannot be written ({error})") from None

@@ -120,21 +120,31 @@ def _rewound(run: RunDir, config: Config, say: Callable[[str], None]) -> Checkpo
     gone = next((stage for stage in been if stage not in config.stages), None)
     if gone:
         raise InputError(f"{run.config}: stages has no {gone}, which the run has been through")
-    run.rewind(lambda line: _before(run, config, line, last))
+    own = _trainer_steps(run, config, last)
+    run.rewind(lambda line: _before(config, line, last, own))
     where = f"step {last.step} of {last.stage}" if last else "the beginning"
     say(f"going on from {where}")
     return last
 
 
-def _before(run: RunDir, config: Config, line: Mapping[str, Any], last: Checkpoint | None) -> bool:
+def _trainer_steps(run: RunDir, config: Config, last: Checkpoint | None) -> dict[str, int]:
+    """How far each SFT stage's own checkpoints are, of those that count after ``last``."""
+    after, processes = last.folder.name if last else None, config.learner.processes
+    folders = {name: trainer_folder(run.checkpoints, name, after) for name in config.stages}
+    return {name: trainer_step(trainer_checkpoint(folders[name], processes)) for name in folders}
+
+
+def _before(
+    config: Config, line: Mapping[str, Any], last: Checkpoint | None, own: Mapping[str, int]
+) -> bool:
     """Whether a logged step was before the checkpoint, the run's or an SFT trainer's own."""
     order = list(config.stages)
+    if line["stage"] not in order:  # a file of somebody else's
+        return True
     at = (order.index(line["stage"]), line["step"])
     if last and at <= (order.index(last.stage), last.step):
         return True
-    after = last.folder.name if last else None
-    own = trainer_checkpoint(trainer_folder(run.checkpoints, line["stage"], after))
-    return line["kind"] == "sft" and line["step"] <= trainer_step(own)
+    return line["kind"] == "sft" and line["step"] <= own[line["stage"]]
 
 
 def _ray(prepared: Prepared, stack: ExitStack, console: Console) -> Any:

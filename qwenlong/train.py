@@ -143,24 +143,24 @@ def fine_tune(run: Run, name: str, stage: SftStage, resumed: Checkpoint | None) 
         run.progress.say(f"{name}: learns from {len(own):,} rollouts of its own{beside}")
         rows = [*rows, *own]
     folder = trainer_folder(run.directory.checkpoints, name, run.saver.last)
-    begun = trainer_checkpoint(folder)
     config = run.prepared.config
+    begun = trainer_checkpoint(folder, config.learner.processes)
     told = (stage, run.rope, folder, begun, config.seed, config.guards.non_finite)
-    seen = sum(line["stage"] == name for line in run.directory.logged())
+    own_steps = (line["step"] for line in run.directory.logged() if line["stage"] == name)
+    step = max(own_steps, default=0)
     training = run.workers.start_learning("sft", name, rows, *told)
     done = False
     while not done:
         done = run.workers.learners.done(training, POLL_S)
         memory = {"peak_memory_gb": run.workers.peak_memory_gb()}
-        for logged in run.workers.learn("sft_progress", name, seen):
-            seen += 1
+        for logged in run.workers.learn("sft_progress", name, step):
             logged |= memory
             step = int(logged.pop("step"))
             report(run, name, "sft", step, logged)
             heed(run, f"step {step} of {name}", run.guards.of_update(logged))
-        heed(run, name, run.guards.of_disk(run.directory.root))
+        heed(run, name, [*run.guards.of_disk(run.directory.root), *run.guards.of_memory()])
     publish(run, run.version + 1)
-    save(run, name, seen)
+    save(run, name, step)
     run.saver.confirm()
 
 

@@ -14,9 +14,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
@@ -25,23 +25,19 @@ from tests.small import assert_same, write_experiment
 
 KILLED, FAULTY = 20, 10
 """Runs of which any process is killed; runs of which a rollout actor is killed or stopped."""
-WHILE_SAVING = (6, 13)
-"""Of the first, those that are struck while a checkpoint is written."""
 TWO_AT_A_TIME = 2
 RESUMES = 3
 """Times that a run may have to be gone on with by hand."""
+TRIES = 4
+"""A stroke that comes too late to be felt is dealt again, at half the time."""
 
-VICTIMS = {
-    "driver": "",
-    "learner": r"^ray::LearnerActor",
-    "rollout": r"^ray::RolloutActor",
-    "Ray's raylet": r"^\S+/raylet ",
-    "Ray's GCS": r"^\S+/gcs_server ",
-}
-"""By the titles of their processes."""
+ACTORS = {"learner": r"^ray::LearnerActor", "rollout": r"^ray::RolloutActor"}
+"""By the titles of their processes; a run goes on by itself without one."""
+OTHERS = {"driver": "", "Ray's raylet": r"^\S+/raylet ", "Ray's GCS": r"^\S+/gcs_server "}
+"""Without one of these it is gone on with by hand."""
 SETTINGS = (
-    "rollout.kv_cache_gb=0.2", "evaluation.examples=2", "checkpoint.every=1",
-    "stages.sft.checkpoint_every=10", "failures.timeout_s=30", "failures.restarts=9",
+    "rollout.kv_cache_gb=0.2", "evaluation.examples=2", "stages.sft.checkpoint_every=10",
+    "failures.timeout_s=30", "failures.restarts=9",
 )  # fmt: skip
 
 
@@ -54,6 +50,7 @@ class Case:
     number_of_signal: signal.Signals
     moment: float
     while_saving: bool = False
+    """At the first checkpoint after that, as it is begun."""
 
 
 @dataclass(frozen=True)
@@ -66,30 +63,15 @@ class Outcome:
 
 def cases() -> Iterator[Case]:
     rng = Random("chaos")
-    for number in range(1, KILLED + 1):
-        saving = number in WHILE_SAVING
-        victim = "learner" if number == WHILE_SAVING[0] else rng.choice(list(VICTIMS))
-        victim = "driver" if number == WHILE_SAVING[1] else victim
-        yield Case(number, victim, signal.SIGKILL, rng.uniform(0.05, 0.9), saving)
+    victims = [*ACTORS, *OTHERS] * (KILLED // 5)
+    rng.shuffle(victims)
+    saving = {victims.index("learner"), victims.index("driver")}
+    for place, victim in enumerate(victims):
+        moment = rng.uniform(0.05, 0.5 if place in saving else 0.9)
+        yield Case(place + 1, victim, signal.SIGKILL, moment, place in saving)
     for number in range(KILLED + 1, KILLED + FAULTY + 1):
         how = rng.choice([signal.SIGKILL, signal.SIGSTOP])
         yield Case(number, "rollout", how, rng.uniform(0.2, 0.9))
-
-
-def strike(command: Command, case: Case) -> bool:
-    """Whether there was one to strike."""
-    if case.victim == "driver":
-        os.kill(command.process.pid, case.number_of_signal)
-        return True
-    return command.strike(VICTIMS[case.victim], case.number_of_signal)
-
-
-def due(case: Case, run: Path, begun: float, takes: float) -> bool:
-    elapsed = time.monotonic() - begun
-    if not case.while_saving:
-        return elapsed >= case.moment * takes
-    # The second half's first checkpoint, or whichever comes: some are there for milliseconds.
-    return elapsed >= case.moment * takes / 2 and any((run / "checkpoints").glob("[0-9]*.partial"))
 
 
 def play(case: Case, folder: Path, experiment: Path, undisturbed: Path, takes: float) -> Outcome:
@@ -99,52 +81,77 @@ def play(case: Case, folder: Path, experiment: Path, undisturbed: Path, takes: f
         AssertionError: the run did not end, or not as the undisturbed one.
     """
     run = folder / f"run-{case.number}"
-    commands: list[Command] = []
+    for halved in range(TRIES):
+        commands: list[Command] = []
 
-    def start(*arguments: str) -> Command:
-        commands.append(Command(folder, *arguments))
-        return commands[-1]
+        def start(*arguments: str, commands: list[Command] = commands) -> Command:
+            commands.append(Command(folder, *arguments))
+            return commands[-1]
 
-    try:
-        begun = time.monotonic()
-        command = start("train", str(experiment), f"run_dir={run}", *SETTINGS)
-        # A process that is struck before it is there is struck as soon as it is.
-        while not due(case, run, begun, takes) or not strike(command, case):
-            if command.process.poll() is not None:  # it was faster, and is struck earlier
-                assert command.process.returncode == 0, command.output.read_text()
-                shutil.rmtree(run)
-                earlier = replace(case, moment=case.moment / 2)
-                return play(earlier, folder, experiment, undisturbed, takes)
-            time.sleep(0.002 if case.while_saving else 0.05)
-        struck = f"{time.monotonic() - begun:.0f} s, {reached(run)}"
-        went_on = finish(command, run, experiment, start)
-        assert_same(run, undisturbed)
-    finally:
-        for command in commands:
-            command.clean_up()
-    return Outcome(case, struck, went_on)
+        try:
+            train = ("train", str(experiment), f"run_dir={run}", *SETTINGS)
+            struck = strike(start(*train), case, run, case.moment / 2**halved * takes)
+            went_on = struck and finish(case, commands[0], run, train, start)
+            if struck and went_on:
+                assert_same(run, undisturbed)
+                return Outcome(case, struck, went_on)
+        finally:
+            for command in commands:
+                command.clean_up()
+        shutil.rmtree(run)
+    raise AssertionError("it ended before the stroke was felt, however early that was")
 
 
-def finish(command: Command, run: Path, experiment: Path, start: Callable[..., Command]) -> str:
-    """Goes on with a run by hand until it ends; how."""
-    resumed = 0
-    while command.process.wait(900) != 0:
-        said = command.output.read_text()
-        assert "Traceback" not in said and resumed < RESUMES, said
-        resumed += 1
-        there = (run / "config.yaml").is_file()
-        arguments = ["resume", str(run)] if there else ["train", str(experiment), f"run_dir={run}"]
-        command = start(*arguments, *([] if there else SETTINGS))
-    return f"resumed {resumed}×" if resumed else "by itself"
+def strike(command: Command, case: Case, run: Path, after_s: float) -> str:
+    """When and at what it was struck; empty if it had ended before.
+
+    A process that is not there yet is struck as soon as it is.
+    """
+    begun = time.monotonic()
+    while command.process.poll() is None:
+        elapsed = time.monotonic() - begun
+        if elapsed >= after_s and (not case.while_saving or saving(run)):
+            where = reached(run)
+            if case.victim == "driver":
+                os.kill(command.process.pid, case.number_of_signal)
+                return f"{elapsed:.0f} s, {where}"
+            if command.strike({**ACTORS, **OTHERS}[case.victim], case.number_of_signal):
+                return f"{elapsed:.0f} s, {where}"
+        time.sleep(0.002 if case.while_saving else 0.05)
+    assert command.process.returncode == 0, command.output.read_text()
+    return ""
+
+
+def finish(
+    case: Case, command: Command, run: Path, train: Sequence[str], start: Callable[..., Command]
+) -> str:
+    """How a run that was struck came to its end; empty if it did not feel it."""
+    code, said = command.process.wait(900), command.output.read_text()
+    if case.victim in ACTORS:
+        assert code == 0, said
+        return "by itself" if f"{case.victim}-0 on " in said and "started anew" in said else ""
+    if code == 0:
+        return ""
+    for resumed in range(1, RESUMES + 1):
+        assert "Traceback" not in said, said
+        again = ("resume", str(run)) if (run / "config.yaml").is_file() else train
+        command = start(*again)
+        code, said = command.process.wait(900), command.output.read_text()
+        if code == 0:
+            return f"{again[0]} again" if again is train else f"resumed {resumed}×"
+    raise AssertionError(said)
+
+
+def saving(run: Path) -> bool:
+    return any((run / "checkpoints").glob("[0-9]*.partial"))
 
 
 def reached(run: Path) -> str:
     metrics = run / "metrics.jsonl"
     told = metrics.read_text().split("\n")[:-1] if metrics.is_file() else []  # the last may be torn
-    saving = next((run / "checkpoints").glob("[0-9]*.partial"), None)
     last = json.loads(told[-1]) if told else None
     where = f"after step {last['step']} of {last['stage']}" if last else "no step yet"
-    return f"{where}, saving" if saving else where
+    return f"{where}, saving" if saving(run) else where
 
 
 def undisturbed(folder: Path, experiment: Path) -> tuple[Path, float]:
@@ -164,6 +171,7 @@ def main(chosen: list[int]) -> int:
     signals = {signal.SIGKILL: "kill -9", signal.SIGSTOP: "SIGSTOP"}
     print(f"{'':>3} {'struck':13} {'by':8} {'after':44} {'went on':12} beside the undisturbed run")
     wanted = [case for case in cases() if not chosen or case.number in chosen]
+    assert wanted, f"cases are numbered from 1 to {KILLED + FAULTY}"
     same = 0
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(TWO_AT_A_TIME) as pool:
         folder = Path(scratch)

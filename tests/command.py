@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -54,8 +55,10 @@ class Command:
         found = (line.split(" ", 1) for line in self.left())
         pids = [int(pid) for pid, name in found if re.search(title, name)]
         for pid in pids[:1]:
-            os.kill(pid, number)
-        return bool(pids)
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+                return True
+        return False
 
     def wait_for(self, what: Callable[[], object], timeout_s: float = 240) -> None:
         end = time.monotonic() + timeout_s

@@ -34,7 +34,8 @@ class FailuresConfig:
     """Most restarts of actors within ``period_s``; one more ends the run."""
     period_s: float = 3600.0
     timeout_s: float = 3600.0
-    """Without an answer for so long a rollout actor counts as hung, and is replaced."""
+    """Without an answer for so long a rollout actor, or a judge's, counts as hung, and is replaced;
+    an actor's share of an evaluation is one request."""
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from safetensors import SafetensorError
 from transformers import AutoTokenizer
 
 from qwenlong.config import LearnerConfig, SftStage
+from qwenlong.files import room_for
 from qwenlong.learner.attention import SHARED_PROMPT
 from qwenlong.learner.learner import GrpoLearner
 from qwenlong.learner.sft import LOG, SftRow, fine_tune, log_until, sft_settings
 from qwenlong.learner.sharding import form_mesh, scale_gradients
 from qwenlong.learner.storage import StoredTensors, Written, write_pieces
-from qwenlong.types import Batch, Rope, RowFigures, StoppedError, StoredWeights
+from qwenlong.types import Batch, Rope, RowFigures, StoredWeights
 
 
 class LearnerActor:
@@ -87,7 +87,7 @@ class LearnerActor:
         def note(logged: dict[str, float]) -> None:
             log.append(logged)
             if self.first:
-                with (folder / LOG).open("a") as file:
+                with room_for(folder / LOG), (folder / LOG).open("a") as file:
                     file.write(f"{json.dumps(logged)}\n")
 
         model = self.learner.model
@@ -105,8 +105,8 @@ class LearnerActor:
         model.config.use_cache = use_cache  # the trainer switches it off for good
 
     def sft_progress(self, name: str, after: int) -> list[dict[str, float]]:
-        """What stage ``name`` logged from the ``after``-th line on; asked while it runs."""
-        return self.sft_logs.get(name, [])[after:]
+        """What stage ``name`` logged after step ``after``; asked while it runs."""
+        return [logged for logged in self.sft_logs.get(name, []) if logged["step"] > after]
 
     def stretch(self, rope: Rope) -> None:
         self.learner.stretch(rope)
@@ -142,12 +142,10 @@ class LearnerActor:
         Raises:
             StoppedError: there is no room.
         """
-        try:
+        with room_for(folder):
             self.learner.save_policy(folder, write=self.first)
             if self.first:
                 self.tokenizer.save_pretrained(folder)
-        except (OSError, SafetensorError) as error:
-            raise StoppedError(f"{folder} cannot be written ({error})") from None
 
     def peak_memory_gb(self) -> float:
         """Most memory so far, in GiB: the GPU's where there is one, else the process's."""

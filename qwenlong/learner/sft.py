@@ -15,6 +15,7 @@ from torch.distributed.tensor import DTensor
 from torch.utils.data import Sampler
 
 from qwenlong.config import LearnerConfig, SftStage
+from qwenlong.files import write_whole
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
@@ -110,7 +111,7 @@ def log_until(folder: Path, checkpoint: Path | None) -> list[dict[str, float]]:
     lines = file.read_text().split("\n")[:-1] if file.is_file() else []
     kept = [logged for logged in map(json.loads, lines) if logged["step"] <= step]
     folder.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(f"{json.dumps(logged)}\n" for logged in kept))
+    write_whole(file, "".join(f"{json.dumps(logged)}\n" for logged in kept))
     return kept
 
 

@@ -60,7 +60,7 @@ def test_it_goes_on_as_if_it_had_not_been_stopped(
     of = rows(shortest)
     whole, weights = tuned(tiny_policy, tmp_path / "whole", of)
     assert len(whole) == 18
-    for step in (3, 6, 8):  # within an epoch, at its end, within the next
+    for step in (3, 6, 8, 18):  # within an epoch, at its end, within the next, at the end
         begun = tmp_path / "whole" / f"checkpoint-{step}"
         rest, same = tuned(tiny_policy, tmp_path / f"from-{step}", of, begun)
         assert lasting(rest) == lasting(whole)[step:]
