@@ -114,7 +114,7 @@ def best_checkpoint(root: Path) -> Checkpoint:
     """
     name = _best(root).get("checkpoint")
     if not name:
-        raise InputError(f"{root}: no {BEST}, for no stage of the run has been evaluated yet")
+        raise InputError(f"{root}: no {BEST}; it is there once a stage has been evaluated")
     return read_checkpoint(root / name)
 
 

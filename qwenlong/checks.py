@@ -41,6 +41,9 @@ LOGGERS = ("tensorboard", "trackio", "wandb")
 def check(config: Config) -> None:
     """Refuses what no run could do, as far as the configuration alone tells."""
     _check_values(config)
+    tiny = config.policy.path == "tiny"
+    right = "policy.path=tiny needs its native window in tokens"
+    require(not tiny or config.policy.window is not None, "policy.window", "null", right)
     check_stages(config)
     longest = {"held_out": config.contexts[-1]}
     if config.phases:
@@ -254,6 +257,11 @@ def _check_learner(config: Config) -> None:
         require(amount >= 0, f"learner.{key}", amount, "must be at least 0")
     low = 0.0 if learner.clip_low is None else learner.clip_low
     require(low <= 1, "learner.clip_low", low, "must be at most 1: no ratio is below 0")
+    buffer = learner.overlong_buffer
+    for name, stage in config.stages.items():
+        if isinstance(stage, RlStage):
+            right = f"must be below stages.{name}.response ({stage.response})"
+            require(buffer < stage.response, "learner.overlong_buffer", buffer, right)
     require(learner.lora_alpha > 0, "learner.lora_alpha", learner.lora_alpha, "must be above 0")
     on_gpu = learner.gpus > 0 or learner.attention in ("auto", "sdpa")
     require(on_gpu, "learner.attention", learner.attention, "needs a GPU (learner.gpus is 0)")

@@ -31,8 +31,12 @@ def describe(config: Config, console: Console) -> None:
     for need in dict.fromkeys(need for row in rows for need in row):
         table.add_row(need, *(row.get(need, "") for row in rows))
     console.print(table)
+    learner = config.learner
+    masked = "" if learner.entropy_high is None else ", AEPO"
+    learns = f"{learner.objective}, advantages by {learner.advantage}{masked}"
+    console.print(f"{learns}; run_dir {config.run_dir}", highlight=False)
     console.print(
-        f"a learner of {config.learner.data_ranks} x {config.learner.sequence_ranks} processes;"
+        f"a learner of {learner.data_ranks} x {learner.sequence_ranks} processes;"
         f" {config.rollout.actors} rollout actors of {config.rollout.tensor_parallel_size} ranks;"
         f" evaluation at {', '.join(f'{context:,}' for context in config.contexts)} tokens",
         highlight=False,
@@ -78,6 +82,7 @@ def _needs(stage: SftStage | RlStage) -> dict[str, str]:
         "updates a step": f"{stage.batch // (stage.mini_batch or stage.batch)}",
         "learning rate": f"{stage.learning_rate:g}",
         "steps": f"{stage.steps}",
+        "until a reward of": "" if stage.target is None else f"{stage.target:g}",
         "refilled": f"{stage.refill} times" if stage.refill else "no",
         "tokens a step, at most": f"{prompts * stage.context + stage.batch * stage.response:,}",
     }
@@ -100,5 +105,7 @@ def _draws(stage: RlStage) -> str:
         ", ".join(f"{source} {share:g}" for source, share in stage.mix.items()),
         f"equally by {', '.join(sampler.balance)}" if sampler.balance else "",
         f"{sampler.replay:.0%} of earlier phases" if sampler.replay else "",
+        f"solved ones rest {sampler.rest_solved} steps" if sampler.rest_solved else "",
+        f"hopeless ones rest {sampler.rest_hopeless} steps" if sampler.rest_hopeless else "",
     ]
     return "; ".join(part for part in parts if part)

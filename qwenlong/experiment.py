@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -43,10 +43,12 @@ def _overridden(raw: DictConfig, path: Path, overrides: Sequence[str]) -> DictCo
         key, equals, text = override.partition("=")
         if not equals or not key:
             raise InputError(f"{override!r}: an override has the form key=value")
+        known = list(raw.get("stages") or ())
         try:
             OmegaConf.update(raw, key, yaml.safe_load(text), merge=False, force_add=True)
         except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
             raise InputError(f"{override}: cannot be applied: {_one_line(error)}") from None
+        _check_left_out(raw, known)
     try:
         OmegaConf.resolve(raw)
     except OmegaConfBaseException as error:
@@ -92,15 +94,27 @@ def _over_its_base(raw: DictConfig, path: Path, above: tuple[Path, ...] = ()) ->
     """``raw`` over the experiment that it names as its base: mappings merge, the rest replaces."""
     base = raw.pop(BASE, None)
     if base is None:
+        _check_left_out(raw, ())
         return raw
     there = (path.parent / str(base)).resolve()
     if there in above or there == path.resolve():
         raise InputError(f"{path}: {BASE}={base}: an experiment cannot be its own base")
     if there.parent != path.parent.resolve():
         raise InputError(f"{path}: {BASE}={base}: must lie in the same folder, as paths go by it")
-    merged = OmegaConf.merge(_over_its_base(_read(there), there, (*above, path.resolve())), raw)
+    under = _over_its_base(_read(there), there, (*above, path.resolve()))
+    _check_left_out(raw, under.get("stages") or ())
+    merged = OmegaConf.merge(under, raw)
     assert isinstance(merged, DictConfig)
     return merged
+
+
+def _check_left_out(raw: DictConfig, known: Collection[str]) -> None:
+    """A stage that is null is one that would be there without it."""
+    stages = raw.get("stages")
+    for name in map(str, stages if isinstance(stages, DictConfig) else ()):
+        if stages[name] is None and name not in known:
+            there = ", ".join(map(str, known)) or "none"
+            raise InputError(f"stages.{name}=null: there is no such stage to leave out ({there})")
 
 
 def _one_line(error: Exception) -> str:

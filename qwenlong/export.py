@@ -61,6 +61,8 @@ def _found(where: Path, best: bool, say: Callable[[str], None]) -> tuple[RunDir,
         raise InputError(f"{where}: no such checkpoint or run")
     if best:
         raise InputError(f"--best: goes with a run, and {where} is none")
+    if where.resolve().parent.name != "checkpoints":
+        raise InputError(f"{where}: neither a run nor a checkpoint in a run's checkpoints/")
     # Its run says which policy it was trained from, and how.
     return RunDir.open(where.resolve().parent.parent), read_checkpoint(where)
 

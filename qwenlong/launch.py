@@ -67,8 +67,9 @@ def resume(root: Path, console: Console) -> None:
         with tempfile.TemporaryDirectory() as scratch, console.status("reading data"):
             prepared = prepare(config, Path(scratch))
         check_judge(config, teller(console))
+        last = _last(run, config, teller(console))
         group = _ray(prepared, stack, console)
-        last = _rewound(run, config, teller(console))
+        _rewind(run, config, last, teller(console))
         _run(prepared, run, last, group, console)
         _finish(run, console)
 
@@ -109,22 +110,29 @@ def _config(run: RunDir, root: Path) -> Config:
     return config
 
 
-def _rewound(run: RunDir, config: Config, say: Callable[[str], None]) -> Checkpoint | None:
-    """The checkpoint to go on from; what was logged after it is taken out.
+def _last(run: RunDir, config: Config, say: Callable[[str], None]) -> Checkpoint | None:
+    """The checkpoint to go on from.
 
     Raises:
-        InputError: the configuration has no longer a stage that the run has been through.
+        InputError: there are some, but none is whole; or the configuration has no longer a stage
+            that the run has been through.
     """
     last = last_checkpoint(run.checkpoints, say)
     been = [*(line["stage"] for line in run.logged()), *([last.stage] if last else [])]
     gone = next((stage for stage in been if stage not in config.stages), None)
     if gone:
         raise InputError(f"{run.config}: stages has no {gone}, which the run has been through")
+    return last
+
+
+def _rewind(
+    run: RunDir, config: Config, last: Checkpoint | None, say: Callable[[str], None]
+) -> None:
+    """Takes out what was logged after the checkpoint that the run goes on from."""
     own = _trainer_steps(run, config, last)
     run.rewind(lambda line: _before(config, line, last, own))
     where = f"step {last.step} of {last.stage}" if last else "the beginning"
     say(f"going on from {where}")
-    return last
 
 
 def _trainer_steps(run: RunDir, config: Config, last: Checkpoint | None) -> dict[str, int]:
@@ -185,7 +193,8 @@ def _run(
                 if config.failures.learner == "stop" or until:
                     raise StoppedError(f"{lost}; {last_words(lost.place.log)}") from None
                 watch.restarting(lost.place, lost.node, lost.why, "all actors are")
-            last = _rewound(directory, config, progress.say)
+            last = _last(directory, config, progress.say)
+            _rewind(directory, config, last, progress.say)
             progress.begin_anew()
     signals.check()
 

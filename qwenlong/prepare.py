@@ -133,8 +133,7 @@ def prepare(config: Config, scratch: Path) -> Prepared:
 def _policy(config: Config, scratch: Path) -> str:
     if config.policy.path != TINY:
         return config.policy.path
-    if config.policy.window is None:
-        raise InputError("policy.window=null: policy.path=tiny needs its native window in tokens")
+    assert config.policy.window is not None  # checks.py sees to it
     # There is no tokenizer yet to count with; words will do to choose its training texts.
     texts: list[str] = []
     for part in ("sft", "train"):

@@ -89,6 +89,12 @@ BAD = {
     "a list for the stages": (["stages=[]"], ["stages", "mapping"]),
     "no mapping for a stage": (["stages.phase1=3"], ["stages.phase1", "sft, rl"]),
     "mistyped stage": (["stages.phse1.steps=3"], ["stages.phse1.kind=None", "sft, phase1"]),
+    "a mistyped stage left out": (["stages.fase1=null"], ["stages.fase1=null", "sft, phase1"]),
+    "a tiny policy without its window": (["policy.window=null"], ["policy.window=null", "tokens"]),
+    "a penalty longer than the response": (
+        ["learner.overlong_buffer=999"],
+        ["learner.overlong_buffer=999", "below stages.phase1.response"],
+    ),
     "a word for a list": (
         ["stages.phase1.sampler.balance=kind"],
         ["stages.phase1.sampler.balance=kind", "such as [kind]"],

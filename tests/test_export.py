@@ -180,10 +180,10 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path, tiny_policy: Path) -
 
     out = tmp_path / "out"
     assert refusal(run.root, out, False) == f"{run.root}: has no checkpoint yet"
-    assert "best.json, for no stage" in refusal(run.root, out, True)
+    assert "no best.json; it is there once" in refusal(run.root, out, True)
     assert refusal(tmp_path / "none", out, False) == f"{tmp_path}/none: no such checkpoint or run"
     assert "--best: goes with a run" in refusal(run.checkpoints, out, True)
-    assert "holds no run" in refusal(tmp_path, out, False)
+    assert "neither a run nor a checkpoint" in refusal(tmp_path, out, False)
     assert (
         refusal(run.root, run.root, False)
         == f"--out={run.root}: is there already; name a new folder"

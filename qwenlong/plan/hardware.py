@@ -13,8 +13,8 @@ from qwenlong.types import InputError
 class Card:
     name: str
     memory_gib: float
-    """Of a card that is sold by the GB in powers of two, as many; an H200's and a B200's are
-    decimal GB. What the driver keeps comes off in ``plan``."""
+    """As it is sold, where GB are powers of two; an H200's and a B200's as nvidia-smi tells it
+    (143,771 and 183,359 MiB). What the driver keeps comes off in ``plan``."""
     tflops: float
     """Dense bf16, in 1e12 operations a second."""
     bandwidth: float
@@ -26,7 +26,6 @@ class Card:
 
 
 CPU = "cpu"
-GB = 1e9 / 2**30
 CARDS = {
     card.name: card
     for card in (
@@ -36,13 +35,13 @@ CARDS = {
         # NVIDIA H100 datasheet (SXM): 1,979 TFLOP/s with sparsity, 3.35 TB/s.
         Card("H100-80G", 80, 989.5, 3350),
         # NVIDIA H200 datasheet (SXM): 141 GB, 1,979 TFLOP/s with sparsity, 4.8 TB/s.
-        Card("H200-141G", 141 * GB, 989.5, 4800),
+        Card("H200-141G", 140.4, 989.5, 4800),
         # NVIDIA H20, as resellers quote its datasheet: 96 GB, 148 TFLOP/s, 4.0 TB/s.
         Card("H20", 96, 148, 4000),
         # NVIDIA L40S datasheet: 48 GB with ECC, 733 TFLOP/s with sparsity, 864 GB/s.
         Card("L40S", 48, 366.5, 864),
         # NVIDIA DGX B200 datasheet, an eighth of it: 1,440 GB, 36 PFLOP/s with sparsity, 64 TB/s.
-        Card("B200", 180 * GB, 2250, 8000),
+        Card("B200", 179.1, 2250, 8000),
         # NVIDIA Ada GPU architecture white paper: 165.2 TFLOP/s (fp32 accumulate), 1,008 GB/s.
         Card("RTX-4090", 24, 165.2, 1008),
     )

@@ -160,8 +160,7 @@ def shape_of(policy: PolicyConfig) -> Shape:
 
 def _tiny(policy: PolicyConfig) -> Shape:
     tiny = policy.tiny
-    if policy.window is None:
-        raise InputError("policy.window=null: policy.path=tiny needs its native window in tokens")
+    assert policy.window is not None  # checks.py sees to it
     if tiny.hidden % tiny.heads or tiny.heads % tiny.kv_heads:
         raise InputError(
             f"policy.tiny.heads={tiny.heads}: must divide hidden ({tiny.hidden}) and be a"

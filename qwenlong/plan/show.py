@@ -62,19 +62,26 @@ def _print(config: Config, chosen: Plan, console: Console) -> None:
 
 def _fits(config: Config, chosen: Plan) -> Text:
     """With what is left, where that is less than the count may be off by."""
-    if chosen.card.is_cpu:
-        needs = {stage.name: machine_gib(config, stage) for stage in chosen.stages}
-    else:
-        needs = {stage.name: stage.learner_gib for stage in chosen.stages}
-    name = max(needs, key=lambda stage: needs[stage])
-    need, limit = needs[name], chosen.learner_limit
-    if need <= limit * (1 - MARGIN):
+    name, need = _most(config, chosen)
+    limit = chosen.learner_limit
+    if not _narrow(config, chosen):
         return Text(f"Fits {chosen.card.name}.", style="bold green")
     told = (
         f"Fits {chosen.card.name}, but narrowly: {need:.1f} of {limit:.1f} GiB in {name}, and this"
         f" count may be off by {MARGIN:.0%}."
     )
     return Text(told, style="bold yellow")
+
+
+def _most(config: Config, chosen: Plan) -> tuple[str, float]:
+    """The stage that needs most, and its GiB of a card, or of the whole machine."""
+    on_cpu = chosen.card.is_cpu
+    needs = {s.name: machine_gib(config, s) if on_cpu else s.learner_gib for s in chosen.stages}
+    return max(needs.items(), key=lambda item: item[1])
+
+
+def _narrow(config: Config, chosen: Plan) -> bool:
+    return _most(config, chosen)[1] > chosen.learner_limit * (1 - MARGIN)
 
 
 def _where(config: Config, chosen: Plan) -> str:
@@ -160,6 +167,7 @@ def _cards_table(config: Config, plans: Sequence[Plan]) -> Table:
         table.add_column(name, justify="right" if name in ("GiB", "learner needs") else "left")
     for each in plans:
         need = max(stage.learner_gib for stage in each.stages)
-        holds = "yes" if not each.problems else f"no: {each.problems[0]}"
+        holds = "yes, but narrowly" if _narrow(config, each) else "yes"
+        holds = f"no: {each.problems[0]}" if each.problems else holds
         table.add_row(each.card.name, f"{each.card.memory_gib:.0f}", f"{need:.1f}", holds)
     return table

@@ -90,7 +90,6 @@ def test_names_on_the_hub_are_known_with_their_endings() -> None:
     ("policy", "said"),
     [
         (PolicyConfig("some/Model-7B"), r"policy\.path=some/Model-7B: no folder"),
-        (PolicyConfig("tiny"), r"policy\.window=null"),
         (PolicyConfig("tiny", window=64, tiny=TinyConfig(heads=3)), r"policy\.tiny\.heads=3"),
     ],
 )
