@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from queue import Empty, SimpleQueue
@@ -30,6 +30,7 @@ from qwenlong.types import InputError
 _LONGEST_BODY = 2**20
 _TRY_AGAIN = {408, 409, 425, 429}
 _Calls = SimpleQueue[tuple[Messages, Future[Reply | JudgeError]]]
+_LOOK_UP_S = 1.0
 
 
 class HttpJudge:
@@ -72,6 +73,9 @@ class HttpJudge:
             threading.Thread(target=self._work, args=(calls,), name="judge", daemon=True).start()
         try:
             for future in futures:
+                # Ctrl-C that comes just before a wait is heard only after it.
+                while not wait([future], _LOOK_UP_S).done:
+                    pass
                 yield future.result()
         finally:
             while _taken(calls):
