@@ -46,7 +46,8 @@ class Learners:
             if isinstance(arrived, Failure):
                 raise first_start(self._places[i], arrived) or self._lost(i, arrived.why)
             self._nodes[i] = arrived
-        [address] = self.answers([self.actors[0].address.remote()])
+        alone = len(self.actors) == 1
+        [address] = [""] if alone else self.answers([self.actors[0].address.remote()])
         self.answers([actor.join.remote(rank, address) for rank, actor in enumerate(self.actors)])
 
     def ask(self, method: str, *args: Any) -> list[Any]:

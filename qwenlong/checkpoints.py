@@ -5,14 +5,13 @@
         learner-0-of-1.safetensors     one a process of the learner: see learner/storage.py
         MANIFEST.json                  size and SHA-256 of these, written last
     best.json                          the one with the best accuracy at the longest context
-    trainer-sft-after-nothing/         an SFT stage's own, while it runs, written by TRL
+    trainer-sft-after-nothing/         an SFT stage's own, while it runs: TRL's, with manifests
 
 A folder is written as ``….partial``, synced to the disk, then renamed.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -23,12 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from qwenlong.files import PARTIAL, sync, write_whole
-from qwenlong.learner.storage import FileEntry, Written, file_entry
+from qwenlong.learner.storage import Written
+from qwenlong.manifest import FileEntry, fault, file_entry, seal
 from qwenlong.types import InputError, Rope, StoppedError
 
-FORMAT = 2
-"""1 had pickled tensors (learner.pt) and no manifest."""
-MANIFEST, STATE, BEST = "MANIFEST.json", "state.json", "best.json"
+STATE, BEST = "state.json", "best.json"
 
 
 @dataclass(frozen=True)
@@ -55,33 +53,6 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         raise InputError(f"{folder}: {wrong}")
     state = json.loads((folder / STATE).read_text())
     return Checkpoint(folder, **{**state, "rope": Rope(**state["rope"])})
-
-
-def fault(folder: Path, deep: bool = True) -> str | None:
-    """What is wrong with a checkpoint, and with which of its files; sizes alone if not ``deep``."""
-    if not (folder / MANIFEST).is_file():
-        if (folder / "learner.pt").is_file():
-            return f"learner.pt: of an earlier version's format 1; this one reads format {FORMAT}"
-        return f"{MANIFEST}: missing"
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        if manifest["format"] != FORMAT:
-            return f"{MANIFEST}: format {manifest['format']}; this version reads format {FORMAT}"
-        if manifest["sha256"] != _digest(manifest["files"]):
-            return f"{MANIFEST}: is not what was written"
-        for name, entry in manifest["files"].items():
-            path = folder / name
-            if not path.is_file():
-                return f"{name}: missing"
-            if path.stat().st_size != entry["bytes"]:
-                return f"{name}: has {path.stat().st_size:,} bytes, not {entry['bytes']:,}"
-            if deep and file_entry(path)["sha256"] != entry["sha256"]:
-                return f"{name}: is not what was written (its SHA-256 is another)"
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return f"{MANIFEST}: is not what was written"
-    except OSError as error:
-        return f"cannot be read ({error})"
-    return None
 
 
 def whole_checkpoints(root: Path, say: Callable[[str], None]) -> Iterator[Checkpoint]:
@@ -177,10 +148,7 @@ class Saver:
                 raise StoppedError(_cannot(final.name, each.error))
             files |= each.files
         with _told(final.name):
-            files[STATE] = file_entry(partial / STATE)
-            manifest = {"format": FORMAT, "files": files, "sha256": _digest(files)}
-            _write(partial / MANIFEST, manifest)
-            sync(partial)
+            seal(partial, files | {STATE: file_entry(partial / STATE)})
             os.replace(partial, final)
             sync(self.root)
         self.last = final.name
@@ -232,26 +200,23 @@ def trainer_folder(root: Path, stage: str, after: str | None) -> Path:
     return root / f"trainer-{stage}-after-{after or 'nothing'}"
 
 
-def trainer_checkpoint(folder: Path, processes: int) -> Path | None:
+def trainer_checkpoint(
+    folder: Path, processes: int, say: Callable[[str], None] = lambda _: None
+) -> Path | None:
     """An SFT stage's last own checkpoint that is whole; several processes could not read it."""
     if processes > 1:
         return None
-    written = [file for file in folder.glob("checkpoint-*/trainer_state.json") if _whole_json(file)]
-    return max((file.parent for file in written), key=trainer_step, default=None)
+    for own in sorted(folder.glob("checkpoint-*"), key=trainer_step, reverse=True):
+        wrong = fault(own)
+        if not wrong:
+            return own
+        say(f"passed over: {own}: {wrong}")
+    return None
 
 
 def trainer_step(checkpoint: Path | None) -> int:
     """The step of an SFT stage's own checkpoint; 0 where there is none."""
     return int(checkpoint.name.split("-")[1]) if checkpoint else 0
-
-
-def _whole_json(path: Path) -> bool:
-    """The trainer writes this file last, and in place."""
-    try:
-        json.loads(path.read_text())
-    except ValueError:
-        return False
-    return True
 
 
 def newest_folder(root: Path) -> Path | None:
@@ -275,11 +240,6 @@ def _best(root: Path) -> dict[str, Any]:
         return dict(json.loads((root / BEST).read_text()))
     except (FileNotFoundError, ValueError):
         return {}
-
-
-def _digest(files: Mapping[str, FileEntry]) -> str:
-    """Of the manifest's own list, so that a file cannot be dropped from it unseen."""
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

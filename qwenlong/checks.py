@@ -118,7 +118,8 @@ def _check_reliability(config: Config) -> None:
     right = "needs GPUs (rollout.gpus is 0), and is of no use without"
     require(on_gpu, "rollout.batch_invariant", rollout.batch_invariant, right)
     known = f"must be one of {', '.join(ON_FAILURE)}"
-    require(failures.learner in ON_FAILURE, "failures.learner", failures.learner, known)
+    action = config.learner.on_failure
+    require(action in ON_FAILURE, "learner.on_failure", action, known)
     require(failures.restarts >= 0, "failures.restarts", failures.restarts, "must be at least 0")
     for name in ("period_s", "timeout_s"):
         seconds = getattr(failures, name)

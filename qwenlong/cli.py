@@ -226,6 +226,9 @@ def main() -> None:
     except StoppedError as error:
         print(f"qwenlong: stopped: {_own(error)}; {GOES_ON}", file=sys.stderr)
         sys.exit(1)
+    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        print(f"qwenlong: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

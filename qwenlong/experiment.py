@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import fields, is_dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -155,7 +156,11 @@ def _typed(schema: Any, raw: Any, prefix: str) -> Any:
     values: dict[str, Any] = {}
     for key in map(str, raw):
         full = f"{prefix}.{key}" if prefix else key
-        hint = hints.get(key)
+        if key not in hints:
+            near = " or ".join(get_close_matches(key, hints))
+            right = f"did you mean {near}?" if near else f"known are {', '.join(hints)}"
+            raise InputError(f"{full}={raw[key]}: there is no such key; {right}")
+        hint = hints[key]
         inner = next(iter(get_args(hint)), None)
         if is_dataclass(hint):
             values[key] = _typed(hint, raw[key], full)
@@ -173,7 +178,7 @@ def _typed(schema: Any, raw: Any, prefix: str) -> Any:
 
 def _value(schema: Any, key: str, raw: DictConfig, full: str) -> Any:
     """One value, checked and converted by OmegaConf."""
-    if get_origin(get_type_hints(schema).get(key)) is list and not isinstance(raw[key], ListConfig):
+    if get_origin(get_type_hints(schema)[key]) is list and not isinstance(raw[key], ListConfig):
         raise InputError(f"{full}={raw[key]}: must be a list, such as [{raw[key]}]")
     try:
         merged: Any = OmegaConf.merge(OmegaConf.structured(schema), {key: raw[key]})

@@ -190,7 +190,7 @@ def _run(
                 _attempt(prepared, directory, last, group, progress, watch, until)
                 break
             except LearnerLostError as lost:
-                if config.failures.learner == "stop" or until:
+                if config.learner.on_failure == "stop" or until:
                     raise StoppedError(f"{lost}; {last_words(lost.place.log)}") from None
                 watch.restarting(lost.place, lost.node, lost.why, "all actors are")
             last = _last(directory, config, progress.say)

@@ -144,7 +144,7 @@ def fine_tune(run: Run, name: str, stage: SftStage, resumed: Checkpoint | None) 
         rows = [*rows, *own]
     folder = trainer_folder(run.directory.checkpoints, name, run.saver.last)
     config = run.prepared.config
-    begun = trainer_checkpoint(folder, config.learner.processes)
+    begun = trainer_checkpoint(folder, config.learner.processes, run.progress.say)
     told = (stage, run.rope, folder, begun, config.seed, config.guards.non_finite)
     own_steps = (line["step"] for line in run.directory.logged() if line["stage"] == name)
     step = max(own_steps, default=0)

@@ -16,7 +16,6 @@ from qwenlong.checkpoints import (
     Checkpoint,
     Saver,
     best_checkpoint,
-    fault,
     last_checkpoint,
     read_checkpoint,
     trainer_checkpoint,
@@ -24,6 +23,7 @@ from qwenlong.checkpoints import (
     trainer_step,
 )
 from qwenlong.learner.storage import Piece, StoredTensors, Written, write_pieces
+from qwenlong.manifest import fault, file_entry, seal
 from qwenlong.types import InputError
 from tests.saving import YARN, commit, contents, last_of, names
 
@@ -118,10 +118,20 @@ def test_an_sft_stages_own_last_until_there_is_a_later_one(tmp_path: Path) -> No
     save(saver, learner, 1)
     folder = trainer_folder(saver.root, "sft", saver.last)
     assert folder.name == "trainer-sft-after-0001-one-00001"
-    for step, state in ((90, "{}"), (120, '{"cut'), (60, "{}")):
-        (folder / f"checkpoint-{step}").mkdir(parents=True)
-        (folder / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
-    assert trainer_step(trainer_checkpoint(folder, 1)) == 90
+    for step in (90, 150, 120, 60):
+        own = folder / f"checkpoint-{step}"
+        own.mkdir(parents=True)
+        (own / "optimizer.pt").write_text("a rather long one")
+        if step < 150:
+            seal(own, {"optimizer.pt": file_entry(own / "optimizer.pt")})
+    (folder / "checkpoint-120" / "optimizer.pt").write_text("another long one.")
+    said: list[str] = []
+    assert trainer_step(trainer_checkpoint(folder, 1, said.append)) == 90
+    assert said == [
+        f"passed over: {folder}/checkpoint-150: MANIFEST.json: missing",
+        f"passed over: {folder}/checkpoint-120: optimizer.pt: is not what was written (its SHA-256"
+        " is another)",
+    ]
     assert trainer_checkpoint(folder, 2) is None  # the trainer could not read it
     assert trainer_checkpoint(trainer_folder(saver.root, "sft", None), 1) is None
     save(saver, learner, 2)

@@ -24,7 +24,7 @@ def test_a_run_killed_and_interrupted_ends_as_if_it_had_not_been(
     run = experiment.parent / "stopped"
     killed = start("train", str(experiment), f"run_dir={run}")
     own = run / "checkpoints" / "trainer-sft-after-nothing"
-    killed.wait_for((own / "checkpoint-30" / "trainer_state.json").exists)
+    killed.wait_for((own / "checkpoint-30" / "MANIFEST.json").exists)
     killed.process.kill()
     # Ray's own agents take a minute to notice; the run can be gone on with at once.
     assert killed.process.wait() == -signal.SIGKILL

@@ -38,6 +38,8 @@ class LearnerConfig:
     gpus: float = 0.0
     threads: int | None = None
     """CPU threads of a process; if null, the cores shared by all of the learner's."""
+    on_failure: str = "resume"
+    """What its death leads to: resume (all actors start anew, from the last checkpoint) or stop."""
     objective: str = "grpo"
     """grpo, dapo, dr_grpo, gspo or cispo."""
     clip_low: float | None = None

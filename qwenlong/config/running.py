@@ -27,9 +27,8 @@ class CheckpointConfig:
 
 @dataclass(frozen=True)
 class FailuresConfig:
-    learner: str = "resume"
-    """What a dead learner leads to: resume (all actors start anew, from the last checkpoint) or
-    stop."""
+    """How actors are replaced; what a dead learner leads to is ``learner.on_failure``."""
+
     restarts: int = 5
     """Most restarts of actors within ``period_s``; one more ends the run."""
     period_s: float = 3600.0

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import ray
 import torch
 import torch.distributed as dist
 from transformers import AutoTokenizer
@@ -38,11 +39,10 @@ class LearnerActor:
         self.writer = ThreadPoolExecutor(1)
 
     def address(self) -> str:
-        """Where this process can be met by the others: host and a free port."""
-        host = own_address()
-        with socket.socket() as free:
-            free.bind((host, 0))
-            return f"{host}:{free.getsockname()[1]}"
+        """Where this process can be met by the others; nobody else can listen there any more."""
+        host = ray.util.get_node_ip_address()  # the loopback's, for a Ray that is here alone
+        self.meeting = socket.create_server((host, 0))
+        return f"{host}:{self.meeting.getsockname()[1]}"
 
     def join(self, rank: int, address: str) -> None:
         """Meets the other processes at the first one's address, and loads the policy."""
@@ -50,12 +50,18 @@ class LearnerActor:
         self.rank, self.first = rank, rank == 0
         if config.processes > 1:
             host, _, port = address.rpartition(":")
-            # By these names torch and TRL's trainer know their place, too.
+            # By these names TRL's trainer knows its place, too.
             os.environ |= {
                 "MASTER_ADDR": host, "MASTER_PORT": port, "WORLD_SIZE": str(config.processes),
                 "RANK": str(rank), "LOCAL_RANK": "0",
             }  # fmt: skip
-            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            # torch's own would listen on all interfaces.
+            listening = self.meeting.detach() if self.first else None
+            store = dist.TCPStore(  # type: ignore[attr-defined]
+                host, int(port), config.processes, self.first, master_listen_fd=listening
+            )
+            backend = "nccl" if torch.cuda.is_available() else "gloo"
+            dist.init_process_group(backend, store=store, rank=rank, world_size=config.processes)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         shards = form_mesh(config.data_ranks, config.sequence_ranks, device)
         self.learner = GrpoLearner(self.path, self.dtype, config, shards)
@@ -152,13 +158,3 @@ class LearnerActor:
         if torch.cuda.is_available():
             return torch.cuda.max_memory_allocated() / 2**30
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def own_address() -> str:
-    """This machine's address as others reach it; a host's name may stand for the loopback."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # sends nothing: it only chooses the interface
-        except OSError:
-            return "127.0.0.1"
-        return str(probe.getsockname()[0])

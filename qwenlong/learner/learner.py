@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,17 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from qwenlong.config import LearnerConfig
-from qwenlong.learner.attention import SHARED_PROMPT, backend_for
 from qwenlong.learner.figures import engine_kl, engine_logprobs, step_summary
 from qwenlong.learner.gaps import Gaps
 from qwenlong.learner.layout import check_batch
-from qwenlong.learner.linear import take_onednn
 from qwenlong.learner.logprobs import TokenStats
-from qwenlong.learner.lora import add_adapters, holding, merged_tensors
+from qwenlong.learner.lora import holding, merged_tensors
 from qwenlong.learner.objectives import Responses, Totals, find_objective, objective_loss
-from qwenlong.learner.policy import PackedPolicy
+from qwenlong.learner.policy import PackedPolicy, open_policy
 from qwenlong.learner.sharding import Shards, summed, whole
 from qwenlong.learner.storage import Piece, StoredTensors
 from qwenlong.learner.works import Work, works_of
-from qwenlong.model.policy import check_policy, hub_tensors, load_policy, save_policy, stretch
+from qwenlong.model.policy import check_policy, hub_tensors, save_policy, stretch
 from qwenlong.types import Batch, Rope, Row, RowFigures
 
 
@@ -52,7 +50,7 @@ class GrpoLearner:
             )
         self.dtype = getattr(torch, dtype)
         self.objective = find_objective(config.objective)
-        self.policy = self._load(trained=True)
+        self.policy = open_policy(path, self.dtype, config, self.shards, trained=True)
         self.reference: PackedPolicy | None = None
         self.reference_adapters: dict[str, Tensor] = {}
         self.parameters = {
@@ -68,23 +66,6 @@ class GrpoLearner:
     @property
     def model(self) -> Any:
         return self.policy.model
-
-    def _load(self, trained: bool) -> PackedPolicy:
-        config, bf16 = self.config, self.dtype == torch.bfloat16
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        masters = "float32" if bf16 else str(self.dtype).removeprefix("torch.")
-        model = load_policy(self.path, masters, attention=SHARED_PROMPT)
-        if self.shards.mesh is None:  # else each process's share is moved, the whole may not fit
-            model = model.to(device)
-        if trained and config.lora_rank:
-            add_adapters(model, config.lora_rank, config.lora_alpha)
-        if device == "cpu":
-            take_onednn(model)
-        if config.activation_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
-        model.train(trained)
-        backend = backend_for(config.attention, device, self.dtype)
-        return PackedPolicy(model, backend, self.shards, bf16, config.offload_activations)
 
     def step(self, batch: Batch) -> dict[str, float]:
         """Trains once on every row, ``batch.mini_batch`` rows an optimizer update.
@@ -261,7 +242,9 @@ class GrpoLearner:
         if self.config.lora_rank:
             self.reference_adapters = {n: p.detach().clone() for n, p in self.parameters.items()}
         else:
-            self.reference = self._load(trained=False)
+            self.reference = open_policy(
+                self.path, self.dtype, self.config, self.shards, trained=False
+            )
             held = dict(self.reference.model.named_parameters())
             with torch.no_grad():
                 for name, parameter in self.model.named_parameters():
@@ -303,7 +286,7 @@ class GrpoLearner:
         Raises:
             InputError: it is another policy's.
         """
-        _fill(self.parameters, stored, "model")
+        stored.fill("model", self.parameters)
         self.optimizer.state.clear()
         for full in stored.names("optimizer"):
             key, name = full.split("/", 1)
@@ -311,7 +294,7 @@ class GrpoLearner:
             self.optimizer.state[parameter][key] = stored.like(f"optimizer/{full}", parameter)
         if stored.names("reference"):
             self.keep_reference()
-            _fill(self._reference(), stored, "reference")
+            stored.fill("reference", self._reference())
         rank = self.shards.rank
         same = stored.processes == self.config.processes
         torch.set_rng_state(stored.whole(f"random/{rank if same else 0}"))
@@ -320,9 +303,3 @@ class GrpoLearner:
         if self.reference:
             return dict(self.reference.model.named_parameters())
         return self.reference_adapters
-
-
-@torch.no_grad()
-def _fill(parameters: Mapping[str, Tensor], stored: StoredTensors, part: str) -> None:
-    for name, parameter in parameters.items():
-        parameter.copy_(stored.like(f"{part}/{name}", parameter))

@@ -10,9 +10,12 @@ from torch import Tensor
 from torch.autograd.graph import save_on_cpu
 from transformers import PreTrainedModel
 
-from qwenlong.learner.attention import Attend
+from qwenlong.config import LearnerConfig
+from qwenlong.learner.attention import SHARED_PROMPT, Attend, backend_for
 from qwenlong.learner.layout import Layout, MicroBatch, layout_of
+from qwenlong.learner.linear import take_onednn
 from qwenlong.learner.logprobs import TokenStats, token_stats
+from qwenlong.learner.lora import add_adapters
 from qwenlong.learner.sharding import (
     Shards,
     gathered,
@@ -20,6 +23,7 @@ from qwenlong.learner.sharding import (
     shard_parameters,
     sharded_attention,
 )
+from qwenlong.model.policy import load_policy
 
 
 class PackedPolicy:
@@ -77,3 +81,27 @@ def _row(pieces: MicroBatch) -> Tensor:
     """Token ids [1, T]."""
     parts = [ids for piece in pieces for ids in (piece.row.prompt_ids, *piece.responses)]
     return torch.tensor([[token for ids in parts for token in ids]])
+
+
+def open_policy(
+    path: str, dtype: torch.dtype, config: LearnerConfig, shards: Shards, trained: bool
+) -> PackedPolicy:
+    """The policy at ``path`` as this process computes it; one that is not trained is a reference's.
+
+    A bf16 policy has fp32 weights and is computed under autocast.
+    """
+    bf16 = dtype == torch.bfloat16
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    masters = "float32" if bf16 else str(dtype).removeprefix("torch.")
+    model = load_policy(path, masters, attention=SHARED_PROMPT)
+    if shards.mesh is None:  # else each process's share is moved, the whole may not fit
+        model = model.to(device)
+    if trained and config.lora_rank:
+        add_adapters(model, config.lora_rank, config.lora_alpha)
+    if device == "cpu":
+        take_onednn(model)
+    if config.activation_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.train(trained)
+    backend = backend_for(config.attention, device, dtype)
+    return PackedPolicy(model, backend, shards, bf16, config.offload_activations)

@@ -15,7 +15,8 @@ from torch.distributed.tensor import DTensor
 from torch.utils.data import Sampler
 
 from qwenlong.config import LearnerConfig, SftStage
-from qwenlong.files import write_whole
+from qwenlong.files import sync, write_whole
+from qwenlong.manifest import file_entry, seal
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
@@ -70,7 +71,7 @@ def fine_tune(
         args=settings,
         train_dataset=dataset,
         processing_class=tokenizer,
-        callbacks=[_reporter(on_log), _guard(non_finite)],
+        callbacks=[_reporter(on_log), _guard(non_finite), _sealer()],
     )
     trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
 
@@ -157,7 +158,7 @@ def sft_settings(
         # The trainer saves from its first process alone, which does not hold sharded weights.
         save_strategy="steps" if processes == 1 else "no",
         save_steps=stage.checkpoint_every,
-        save_total_limit=1,
+        save_total_limit=2,  # the one before counts until this one is sealed
         report_to="none",
         disable_tqdm=True,
         use_cpu=not torch.cuda.is_available(),
@@ -195,6 +196,22 @@ def _guard(non_finite: str) -> TrainerCallback:
                 control.should_save = False
 
     return Guard()
+
+
+def _sealer() -> TrainerCallback:
+    from transformers import TrainerCallback
+
+    class Sealer(TrainerCallback):
+        """Gives the trainer's checkpoints a manifest, as the run's own have one."""
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            written = sorted(folder.iterdir())
+            for file in written:
+                sync(file)
+            seal(folder, {file.name: file_entry(file) for file in written})
+
+    return Sealer()
 
 
 def _reporter(on_log: Callable[[dict[str, float]], None]) -> TrainerCallback:

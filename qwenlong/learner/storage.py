@@ -8,9 +8,7 @@ them by collectives and pickled objects, which a thread beside a training step m
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,10 +22,8 @@ from torch.distributed.tensor import DTensor
 
 from qwenlong.files import sync
 from qwenlong.learner.sharding import own_rows
+from qwenlong.manifest import FileEntry, file_entry
 from qwenlong.types import InputError
-
-FileEntry = dict[str, Any]
-"""``bytes`` and ``sha256`` of a file."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +47,6 @@ class Written:
 
     files: Mapping[str, FileEntry] = field(default_factory=dict)
     error: str = ""
-
-
-def file_entry(path: Path) -> FileEntry:
-    with path.open("rb") as file:
-        return {
-            "bytes": os.fstat(file.fileno()).st_size,
-            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
-        }
 
 
 def write_pieces(folder: Path, rank: int, processes: int, pieces: Mapping[str, Piece]) -> Written:
@@ -129,6 +117,12 @@ class StoredTensors:
             shape=parameter.shape,
             stride=parameter.stride(),
         )
+
+    @torch.no_grad()
+    def fill(self, part: str, parameters: Mapping[str, Tensor]) -> None:
+        """Gives all parameters what a part has of their names."""
+        for name, parameter in parameters.items():
+            parameter.copy_(self.like(f"{part}/{name}", parameter))
 
     def _rows(self, name: str, first: int, last: int) -> Tensor:
         parts = []
