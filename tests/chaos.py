@@ -29,26 +29,30 @@ TWO_AT_A_TIME = 2
 RESUMES = 3
 """Times that a run may have to be gone on with by hand."""
 TRIES = 4
-"""A stroke that comes too late to be felt is dealt again, at half the time."""
+"""A stroke that comes too late to be felt is dealt again, half as far into the run."""
+AT_START = 0.15
+"""Share of the strokes that come before the first step, which takes so small a run most time."""
 
 ACTORS = {"learner": r"^ray::LearnerActor", "rollout": r"^ray::RolloutActor"}
 """By the titles of their processes; a run goes on by itself without one."""
 OTHERS = {"driver": "", "Ray's raylet": r"^\S+/raylet ", "Ray's GCS": r"^\S+/gcs_server "}
 """Without one of these it is gone on with by hand."""
 SETTINGS = (
-    "rollout.kv_cache_gb=0.2", "evaluation.examples=2", "stages.sft.checkpoint_every=10",
-    "failures.timeout_s=30", "failures.restarts=9",
+    "rollout.kv_cache_gb=0.2", "evaluation.examples=2", "failures.timeout_s=30",
+    "failures.restarts=9", "stages.sft.epochs=1", "stages.sft.checkpoint_every=10",
+    "stages.phase1.steps=12", "stages.phase2.steps=12",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Case:
-    """Who is struck, and when: at a share of the time that a run takes."""
+    """Who is struck, and when: once a share of the run's steps is logged, and then some."""
 
     number: int
     victim: str
     number_of_signal: signal.Signals
-    moment: float
+    share: float
+    pause_s: float
     while_saving: bool = False
     """At the first checkpoint after that, as it is begun."""
 
@@ -57,7 +61,7 @@ class Case:
 class Outcome:
     case: Case
     struck: str
-    """Seconds, and the last step logged by then."""
+    """The last step logged by then."""
     went_on: str
 
 
@@ -67,14 +71,19 @@ def cases() -> Iterator[Case]:
     rng.shuffle(victims)
     saving = {victims.index("learner"), victims.index("driver")}
     for place, victim in enumerate(victims):
-        moment = rng.uniform(0.05, 0.5 if place in saving else 0.9)
-        yield Case(place + 1, victim, signal.SIGKILL, moment, place in saving)
+        yield Case(place + 1, victim, signal.SIGKILL, *_moment(rng), place in saving)
     for number in range(KILLED + 1, KILLED + FAULTY + 1):
         how = rng.choice([signal.SIGKILL, signal.SIGSTOP])
-        yield Case(number, "rollout", how, rng.uniform(0.2, 0.9))
+        yield Case(number, "rollout", how, *_moment(rng))
 
 
-def play(case: Case, folder: Path, experiment: Path, undisturbed: Path, takes: float) -> Outcome:
+def _moment(rng: Random) -> tuple[float, float]:
+    if rng.random() < AT_START:
+        return 0.0, rng.uniform(0, 25)
+    return rng.uniform(0.02, 1), rng.uniform(0, 0.5)
+
+
+def play(case: Case, folder: Path, experiment: Path, undisturbed: Path) -> Outcome:
     """One case to its end.
 
     Raises:
@@ -90,7 +99,8 @@ def play(case: Case, folder: Path, experiment: Path, undisturbed: Path, takes: f
 
         try:
             train = ("train", str(experiment), f"run_dir={run}", *SETTINGS)
-            struck = strike(start(*train), case, run, case.moment / 2**halved * takes)
+            steps = round(len(logged(undisturbed)) * case.share / 2**halved)
+            struck = strike(start(*train), case, run, steps)
             went_on = struck and finish(case, commands[0], run, train, start)
             if struck and went_on:
                 assert_same(run, undisturbed)
@@ -102,21 +112,22 @@ def play(case: Case, folder: Path, experiment: Path, undisturbed: Path, takes: f
     raise AssertionError("it ended before the stroke was felt, however early that was")
 
 
-def strike(command: Command, case: Case, run: Path, after_s: float) -> str:
+def strike(command: Command, case: Case, run: Path, steps: int) -> str:
     """When and at what it was struck; empty if it had ended before.
 
     A process that is not there yet is struck as soon as it is.
     """
-    begun = time.monotonic()
+    while command.process.poll() is None and len(logged(run)) < steps:
+        time.sleep(0.02)
+    time.sleep(case.pause_s)
     while command.process.poll() is None:
-        elapsed = time.monotonic() - begun
-        if elapsed >= after_s and (not case.while_saving or saving(run)):
+        if not case.while_saving or saving(run):
             where = reached(run)
             if case.victim == "driver":
                 os.kill(command.process.pid, case.number_of_signal)
-                return f"{elapsed:.0f} s, {where}"
+                return where
             if command.strike({**ACTORS, **OTHERS}[case.victim], case.number_of_signal):
-                return f"{elapsed:.0f} s, {where}"
+                return where
         time.sleep(0.002 if case.while_saving else 0.05)
     assert command.process.returncode == 0, command.output.read_text()
     return ""
@@ -146,17 +157,20 @@ def saving(run: Path) -> bool:
     return any((run / "checkpoints").glob("[0-9]*.partial"))
 
 
-def reached(run: Path) -> str:
+def logged(run: Path) -> list[str]:
     metrics = run / "metrics.jsonl"
-    told = metrics.read_text().split("\n")[:-1] if metrics.is_file() else []  # the last may be torn
+    return metrics.read_text().split("\n")[:-1] if metrics.is_file() else []  # the last may be torn
+
+
+def reached(run: Path) -> str:
+    told = logged(run)
     last = json.loads(told[-1]) if told else None
-    where = f"after step {last['step']} of {last['stage']}" if last else "no step yet"
+    where = f"after step {last['step']} of {last['stage']}" if last else "before the first step"
     return f"{where}, saving" if saving(run) else where
 
 
-def undisturbed(folder: Path, experiment: Path) -> tuple[Path, float]:
-    """Two runs that nothing disturbs, which must be the same; one, and the seconds that it took."""
-    begun = time.monotonic()
+def undisturbed(folder: Path, experiment: Path) -> Path:
+    """One of two runs that nothing disturbs, which must be the same."""
     runs = [folder / name for name in ("undisturbed", "again")]
     commands = [
         Command(folder, "train", str(experiment), f"run_dir={run}", *SETTINGS) for run in runs
@@ -164,24 +178,25 @@ def undisturbed(folder: Path, experiment: Path) -> tuple[Path, float]:
     for command in commands:
         assert command.process.wait(900) == 0, command.output.read_text()
     assert_same(runs[1], runs[0])
-    return runs[0], time.monotonic() - begun
+    return runs[0]
 
 
 def main(chosen: list[int]) -> int:
     signals = {signal.SIGKILL: "kill -9", signal.SIGSTOP: "SIGSTOP"}
-    print(f"{'':>3} {'struck':13} {'by':8} {'after':44} {'went on':12} beside the undisturbed run")
+    print(f"{'':>3} {'struck':13} {'by':8} {'when':30} {'went on':12} beside the undisturbed run")
     wanted = [case for case in cases() if not chosen or case.number in chosen]
     assert wanted, f"cases are numbered from 1 to {KILLED + FAULTY}"
     same = 0
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(TWO_AT_A_TIME) as pool:
         folder = Path(scratch)
         experiment = write_experiment(folder)
-        whole, takes = undisturbed(folder, experiment)
-        print(f"two undisturbed runs are identical; {takes:.0f} s each, two at a time", flush=True)
+        whole = undisturbed(folder, experiment)
+        steps = len(logged(whole))
+        print(f"two undisturbed runs, of {steps} logged steps each, are identical", flush=True)
 
         def played(case: Case) -> Outcome | Exception:
             try:
-                return play(case, folder, experiment, whole, takes)
+                return play(case, folder, experiment, whole)
             except (AssertionError, subprocess.TimeoutExpired, OSError) as error:
                 return error
 
@@ -189,7 +204,7 @@ def main(chosen: list[int]) -> int:
             told = f"{case.number:>3} {case.victim:13} {signals[case.number_of_signal]:8} "
             if isinstance(outcome, Outcome):
                 same += 1
-                told += f"{outcome.struck:44} {outcome.went_on:12} identical"
+                told += f"{outcome.struck:30} {outcome.went_on:12} identical"
             else:
                 told += f"DIFFERS OR DID NOT END: {outcome}"
             print(told, flush=True)
