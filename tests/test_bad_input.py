@@ -80,7 +80,7 @@ BAD = {
     "unknown section": (["lerner.cpus=1"], ["lerner", "learner"]),
     "unknown key of a stage": (["stages.phase1.contxt=9"], ["stages.phase1.contxt", "context"]),
     "unknown key of a source": (["data.train.1.exmples=3"], ["data.train.1.exmples", "examples"]),
-    "key of another kind of stage": (["stages.sft.group=4"], ["stages.sft.group", "checkpoint_every"]),
+    "key of another kind of stage": (["stages.sft.group=4"], ["sft.group=4", "checkpoint_every"]),
     "a text for a number": (["rollout.actors=many"], ["rollout.actors", "many", "Integer"]),
     "a fraction for a count": (["stages.phase1.batch=8.5"], ["stages.phase1.batch", "8.5"]),
     "a text for a section": (["policy=tiny"], ["policy", "tiny"]),

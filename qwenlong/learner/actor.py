@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import ray
 import torch
 import torch.distributed as dist
 from transformers import AutoTokenizer
@@ -40,7 +39,9 @@ class LearnerActor:
 
     def address(self) -> str:
         """Where this process can be met by the others; nobody else can listen there any more."""
-        host = ray.util.get_node_ip_address()  # the loopback's, for a Ray that is here alone
+        from ray.util import get_node_ip_address
+
+        host = get_node_ip_address()  # the loopback's, for a Ray that is here alone
         self.meeting = socket.create_server((host, 0))
         return f"{host}:{self.meeting.getsockname()[1]}"
 
