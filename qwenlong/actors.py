@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -21,10 +22,9 @@ from qwenlong.supervision import (
     Watch,
     arrivals,
     failure_of,
-    first_start,
     outcome_of,
 )
-from qwenlong.types import Rope
+from qwenlong.types import InputError, Rope, StoppedError
 
 FATE_S = 60.0
 """Ray takes up to half of it to miss a node."""
@@ -44,7 +44,8 @@ class Learners:
         """Waits until they have started, and lets them meet."""
         for i, arrived in enumerate(arrivals(self._watch, self._group, self._places, self.actors)):
             if isinstance(arrived, Failure):
-                raise first_start(self._places[i], arrived) or self._lost(i, arrived.why)
+                lost = self._lost(i, arrived.why)
+                raise self._watch.first_start(self._places[i], arrived) or lost
             self._nodes[i] = arrived
         alone = len(self.actors) == 1
         [address] = [""] if alone else self.answers([self.actors[0].address.remote()])
@@ -57,11 +58,12 @@ class Learners:
         """What they answered, in order.
 
         Raises:
-            LearnerLostError: a process has died.
+            LearnerLostError: a process has died, or raised something else than what the library
+                itself stops with.
         """
         while not self.done(asked):
             pass
-        return [self._answer(ref) for ref in asked]
+        return [self._answer(i, ref) for i, ref in enumerate(asked)]
 
     def done(self, asked: Sequence[Any], within_s: float = SLICE_S) -> bool:
         """Whether all have answered, which it waits for so long.
@@ -70,29 +72,28 @@ class Learners:
             LearnerLostError: a process has died.
         """
         ready = self._watch.wait(asked, within_s)
-        for ref in ready:
-            self._answer(ref)
+        for i, ref in enumerate(asked):
+            if ref in ready:
+                self._answer(i, ref)
         return len(ready) == len(asked)
 
     def weights(self) -> Any:
         """The current weights, where they lie in the object store."""
-        first, *others = self.ask("weights")
-        while len(ready := self._watch.wait([first, *others])) <= len(others):
-            for ref in ready:
-                if ref != first:
-                    self._answer(ref)
-        self._find_dead()
-        return first
+        asked = [actor.weights.options(num_returns=2).remote() for actor in self.actors]
+        self.answers([there for _, there in asked])
+        return asked[0][0]
 
-    def _answer(self, ref: Any) -> Any:
+    def _answer(self, i: int, ref: Any) -> Any:
         try:
             return ray.get(ref)
-        except RayTaskError:
-            self._find_dead()  # what the others raise is then a consequence
-            raise
         except RayError as error:
-            self._find_dead()
-            raise self._lost(0, failure_of(error).why) from None
+            self._find_dead()  # what the others raise is then a consequence
+            if isinstance(getattr(error, "cause", None), InputError | StoppedError):
+                raise
+            failure = failure_of(error)
+            lost = self._lost(i, failure.why, str(error))
+            raised = replace(failure, at_start=isinstance(error, RayTaskError))
+            raise self._watch.first_start(self._places[i], raised) or lost from None
 
     def _find_dead(self) -> None:
         for i, actor in enumerate(self.actors):
@@ -107,8 +108,13 @@ class Learners:
             except RayError as error:
                 raise self._lost(i, failure_of(error).why) from None
 
-    def _lost(self, i: int, why: str) -> LearnerLostError:
-        return LearnerLostError(self._places[i], self._nodes[i], why)
+    def _lost(self, i: int, why: str, whole: str = "") -> LearnerLostError:
+        """``whole``: all that is known of it, for the log."""
+        place = self._places[i]
+        if whole:
+            with place.log.open("a") as log:
+                log.write(f"{whole}\n")
+        return LearnerLostError(place, self._nodes[i], why)
 
 
 class Engines:
@@ -140,7 +146,7 @@ class Engines:
         """Waits until they have started."""
         for i, arrived in enumerate(arrivals(self._watch, self._group, self._places, self.actors)):
             if isinstance(arrived, Failure):
-                if error := first_start(self._places[i], arrived):
+                if error := self._watch.first_start(self._places[i], arrived):
                     raise error
                 self._replace(i, arrived.why)
             else:

@@ -7,7 +7,7 @@
     best.json                          the one with the best accuracy at the longest context
     trainer-sft-after-nothing/         an SFT stage's own, while it runs: TRL's, with manifests
 
-A folder is written as ``….partial``, synced to the disk, then renamed.
+A numbered folder is written as ``….partial``, synced to the disk, then renamed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from qwenlong.files import PARTIAL, sync, write_whole
+from qwenlong.learner.sft import trainer_step
 from qwenlong.learner.storage import Written
 from qwenlong.manifest import FileEntry, fault, file_entry, seal
 from qwenlong.types import InputError, Rope, StoppedError
@@ -49,6 +50,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         InputError: it is not whole.
     """
     wrong = fault(folder)
+    if wrong and (folder / "learner.pt").is_file():
+        wrong = "learner.pt: pickled, by an earlier version; this one reads safetensors"
     if wrong:
         raise InputError(f"{folder}: {wrong}")
     state = json.loads((folder / STATE).read_text())
@@ -109,6 +112,15 @@ class Saver:
         self.pending: Path | None = None
         self.last: str | None = None
         """Name of the last one that is whole, which the run could go on from."""
+        self.passed_over: set[str] = set()
+        """Whose checksums were wrong when the run went on."""
+        for scrap in root.glob(f"[0-9]*{PARTIAL}"):
+            shutil.rmtree(scrap)
+
+    def go_on_from(self, checkpoint: Checkpoint) -> None:
+        self.last = checkpoint.folder.name
+        number = _number(checkpoint.folder)
+        self.passed_over = {each.name for each in _folders(self.root) if _number(each) > number}
 
     def begin(
         self, stage: str, step: int, version: int, rope: Rope, curriculum: Mapping[str, Any]
@@ -118,10 +130,8 @@ class Saver:
             StoppedError: there is no room, for this one or for the one before.
         """
         self.confirm()
-        for scrap in self.root.glob("[0-9]*.partial"):
-            shutil.rmtree(scrap)
         number = max(map(_number, _folders(self.root)), default=0) + 1
-        partial = self.root / f"{number:04d}-{stage}-{step:05d}.partial"
+        partial = self.root / f"{number:04d}-{stage}-{step:05d}{PARTIAL}"
         state = {"stage": stage, "step": step, "version": version, "rope": asdict(rope)}
         with _told(partial.stem):
             partial.mkdir()
@@ -165,7 +175,7 @@ class Saver:
         noted = _best(self.root)
         # A number comes again where a checkpoint was taken away by hand.
         holds = noted and noted["checkpoint"] != self.last
-        holds = holds and not fault(self.root / noted["checkpoint"], deep=False)
+        holds = holds and self._whole(self.root / noted["checkpoint"])
         if holds and accuracy <= noted["accuracy"]:
             return
         best = {"checkpoint": self.last, "accuracy": accuracy, "context": context}
@@ -180,7 +190,7 @@ class Saver:
         """
         for trainer in self.root.glob("trainer-*"):
             shutil.rmtree(trainer)
-        whole = [each for each in _folders(self.root) if not fault(each, deep=False)]
+        whole = [each for each in _folders(self.root) if self._whole(each)]
         best = _best(self.root).get("checkpoint")
         for old in whole[: -self.keep]:
             if old.name != best:
@@ -188,6 +198,9 @@ class Saver:
                 doomed = old.with_name(f"{old.name}{PARTIAL}")
                 os.replace(old, doomed)
                 shutil.rmtree(doomed)
+
+    def _whole(self, folder: Path) -> bool:
+        return folder.name not in self.passed_over and not fault(folder, deep=False)
 
 
 def trainer_folder(root: Path, stage: str, after: str | None) -> Path:
@@ -214,11 +227,6 @@ def trainer_checkpoint(
     return None
 
 
-def trainer_step(checkpoint: Path | None) -> int:
-    """The step of an SFT stage's own checkpoint; 0 where there is none."""
-    return int(checkpoint.name.split("-")[1]) if checkpoint else 0
-
-
 def newest_folder(root: Path) -> Path | None:
     """Whole or not."""
     return next(reversed(_folders(root)), None)
@@ -226,7 +234,7 @@ def newest_folder(root: Path) -> Path | None:
 
 def _folders(root: Path) -> list[Path]:
     """All that look like checkpoints, in the order of their numbers."""
-    found = [path for path in root.glob("[0-9]*-*") if path.suffix != ".partial"]
+    found = [path for path in root.glob("[0-9]*-*") if path.suffix != PARTIAL]
     return sorted((path for path in found if path.is_dir()), key=_number)
 
 

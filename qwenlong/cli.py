@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -117,11 +117,14 @@ def replay(
 @app.command()
 def report(
     run_dirs: Annotated[list[Path], typer.Argument(help="One run, or several side by side.")],
-    out: Annotated[Path | None, typer.Option(help="Where to write it.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="The file to write it to.")
+    ] = None,
     findings: Annotated[
         Path | None,
         typer.Option(
-            help="Compare arms over seeds in this Markdown file instead, plots beside it."
+            dir_okay=False,
+            help="Compare arms over seeds in this Markdown file instead, plots beside it.",
         ),
     ] = None,
 ) -> None:
@@ -152,7 +155,10 @@ def score(
             " in the working directory."
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Where to write the lines; else stdout.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, help="The file to write the lines to; else stdout."),
+    ] = None,
     summary: Annotated[
         bool, typer.Option("--summary", help="Print accuracy by kind and source.")
     ] = False,
@@ -191,7 +197,10 @@ def data_build(
 @data_app.command("show")
 def data_show(
     folder: Annotated[Path, typer.Argument(help="The folder of a built set.")],
-    out: Annotated[Path | None, typer.Option(help="Where to write it; else in the folder.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, help="The file to write it to; else in the folder."),
+    ] = None,
 ) -> None:
     """Writes show.html: a page of the set's counts, lengths and kinds, with examples to read."""
     from qwenlong.datasets import show_set
@@ -220,19 +229,19 @@ def main() -> None:
     signals.listen()
     try:
         app()
-    except InputError as error:
-        print(f"qwenlong: {_own(error)}", file=sys.stderr)
-        sys.exit(2)
-    except StoppedError as error:
-        print(f"qwenlong: stopped: {_own(error)}; {GOES_ON}", file=sys.stderr)
-        sys.exit(1)
-    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
-        print(f"qwenlong: {error.filename}: {error.strerror}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        where = f" ({error.filename})" if error.filename else ""
-        told = f"{error.strerror}{where}; once there is room, `qwenlong resume` goes on with a run"
-        print(f"qwenlong: stopped: {told}", file=sys.stderr)
-        sys.exit(1)
+    except Exception as raised:
+        error = _own(raised)
+        if isinstance(error, InputError):
+            _end(2, str(error))
+        if isinstance(error, StoppedError):
+            _end(1, f"stopped: {error}; {GOES_ON}")
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = f" ({error.filename})" if error.filename else ""
+            goes_on = "once there is room, `qwenlong resume` goes on with a run"
+            _end(1, f"stopped: {error.strerror}{where}; {goes_on}")
+        raise
+
+
+def _end(code: int, told: str) -> NoReturn:
+    print(f"qwenlong: {told}", file=sys.stderr)
+    sys.exit(code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,12 @@ from qwenlong import signals
 from qwenlong.actors import Engines, Learners
 from qwenlong.config import Config, EngineConfig
 from qwenlong.judging import JudgePolicy
-from qwenlong.supervision import Place, RayLostError, Watch
-from qwenlong.types import InputError, Prompt, Rollout, Rope, Sampling
+from qwenlong.supervision import Place, RayLostError, Watch, lacking
+from qwenlong.types import InputError, Prompt, Rollout, Rope, Sampling, StoppedError
 
 PLACEMENT_TIMEOUT_S = 600
+PATIENCE_S = 5
+"""A cluster with room needs less."""
 
 
 @dataclass(frozen=True)
@@ -76,19 +78,20 @@ class Workers:
 
 
 @contextmanager
-def start_ray(config: Config) -> Iterator[Any]:
+def start_ray(config: Config, say: Callable[[str], None] = print) -> Iterator[Any]:
     """Starts or joins Ray and reserves what the run needs; yields the placement group.
 
     Takes down whatever it started, however the block ends.
 
     Raises:
-        InputError: no such cluster, or one that is too small.
+        InputError: no such cluster, or one that is too small; or no Ray could be started.
+        StoppedError: the cluster had no room for too long.
     """
     with signals.deferred(ray.shutdown):
         _join_ray(config)
     group = None
     try:
-        group = _reserve(config)
+        group = _reserve(config, Watch(config.failures, say))
         yield group
     except RayLostError:
         group = None
@@ -125,6 +128,7 @@ def start_workers(
         workers.learners.begin()
         for engines in workers.engines:
             engines.begin()
+        watch.begun = True
         yield workers
     except RayLostError:
         lost = True
@@ -148,13 +152,17 @@ def _join_ray(config: Config) -> None:
             raise InputError(f"ray.address={config.ray.address}: cannot join ({why})") from None
         return
     store = config.ray.object_store_gb
-    ray.init(
-        address="local",  # whatever cluster else was started on this machine
-        num_cpus=max(os.cpu_count() or 1, math.ceil(sum(_each(config, "cpus")))),
-        object_store_memory=int(store * 2**30) if store else None,
-        include_dashboard=False,
-        **quiet,
-    )
+    try:
+        ray.init(
+            address="local",  # whatever cluster else was started on this machine
+            num_cpus=max(os.cpu_count() or 1, math.ceil(sum(_each(config, "cpus")))),
+            object_store_memory=int(store * 2**30) if store else None,
+            include_dashboard=False,
+            **quiet,
+        )
+    except Exception as error:  # Ray's own has no kind when one of its processes dies
+        why = " ".join(str(error).split())[:200]
+        raise InputError(f"ray.address=null: no Ray of the run's own starts ({why})") from None
 
 
 def _each(config: Config, kind: str) -> list[float]:
@@ -165,7 +173,7 @@ def _each(config: Config, kind: str) -> list[float]:
     return own + [getattr(engine, kind) for engine in engines for _ in range(engine.actors)]
 
 
-def _reserve(config: Config) -> Any:
+def _reserve(config: Config, watch: Watch) -> Any:
     """Reserves all actors' resources at once, so that no part of a run waits for another."""
     both = zip(_each(config, "cpus"), _each(config, "gpus"), strict=True)
     bundles = [{"CPU": c, "GPU": g} for c, g in both]
@@ -182,7 +190,16 @@ def _reserve(config: Config) -> Any:
                 f" learner.sequence_ranks) or let each have less"
             )
     group = placement_group(bundles, strategy="PACK")
-    ray.get(group.ready(), timeout=PLACEMENT_TIMEOUT_S)
+    ready, began, said = group.ready(), watch.clock(), False
+    while not watch.wait([ready]):
+        waits = watch.clock() - began
+        told = f"the run waits for room: {lacking(bundles)}"
+        if waits > PLACEMENT_TIMEOUT_S:
+            remove_placement_group(group)
+            raise StoppedError(f"{told}, for {PLACEMENT_TIMEOUT_S} s now")
+        if waits > PATIENCE_S and not said:
+            watch.say(told)
+            said = True
     return group
 
 

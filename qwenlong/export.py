@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from qwenlong.checkpoints import Checkpoint, best_checkpoint, last_checkpoint, read_checkpoint
 from qwenlong.config import Config
 from qwenlong.experiment import load_config
+from qwenlong.files import whole_folder
 from qwenlong.learner.lora import add_adapters, merged_tensors
 from qwenlong.learner.storage import StoredTensors
 from qwenlong.model.policy import load_policy, native_rope, save_policy, stretch
 from qwenlong.prepare import TINY
 from qwenlong.run import RunDir
-from qwenlong.types import InputError
+from qwenlong.types import InputError, StoppedError
 
 
 def export(where: Path, out: Path, best: bool, say: Callable[[str], None]) -> Checkpoint:
@@ -39,14 +37,11 @@ def export(where: Path, out: Path, best: bool, say: Callable[[str], None]) -> Ch
     config = load_config(run.config)
     policy = str(run.initial_policy) if config.policy.path == TINY else config.policy.path
     native_rope(policy, None)  # says so if there is no policy any more
-    partial = out.with_name(f"{out.name}.partial")
-    if partial.exists():
-        shutil.rmtree(partial)
     try:
-        _write(checkpoint, config, policy, partial)
-    except SafetensorError as error:
-        raise InputError(f"--out={out}: cannot be written ({error})") from None
-    os.replace(partial, out)
+        with whole_folder(out) as partial:
+            _write(checkpoint, config, policy, partial)
+    except StoppedError as error:
+        raise InputError(f"--out={error}") from None
     return checkpoint
 
 

@@ -1,8 +1,9 @@
-"""Files that are there whole or not at all, whenever a run is killed."""
+"""Files and folders that are there whole or not at all, whenever a run is killed."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,25 @@ def write_whole(path: Path, text: str) -> None:
     os.replace(partial, path)
 
 
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder for the block to write into, which takes ``path``'s place at the end.
+
+    Raises:
+        StoppedError: it cannot be written.
+    """
+    partial = path.with_name(path.name + PARTIAL)
+    if partial.exists():
+        shutil.rmtree(partial)
+    with room_for(path):
+        yield partial
+        for file in partial.iterdir():
+            sync(file)
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(partial, path)
+
+
 def sync(path: Path) -> None:
     """Waits until a file, or the names in a folder, would outlast a loss of power."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -39,5 +59,7 @@ def room_for(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
+            raise  # torch.save alone says by one that there is no room
         raise StoppedError(f"{path} cannot be written ({error})") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,11 @@ def _odd(metrics: Mapping[str, float]) -> str:
 
 
 def folder_bytes(folder: Path | None) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder else 0
+    total = 0
+    for path in folder.rglob("*") if folder else ():
+        with suppress(FileNotFoundError):  # a learner may be clearing old ones away
+            total += path.stat().st_size
+    return total
 
 
 def memory_gb(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> float:

@@ -19,12 +19,12 @@ from qwenlong.checkpoints import (
     last_checkpoint,
     trainer_checkpoint,
     trainer_folder,
-    trainer_step,
 )
 from qwenlong.config import Config
 from qwenlong.experiment import load_config
 from qwenlong.guards import Guards
 from qwenlong.judging import check_judge, open_rewards
+from qwenlong.learner.sft import trainer_step
 from qwenlong.lock import only_one
 from qwenlong.loggers import check_loggers, open_loggers
 from qwenlong.prepare import TINY, Prepared, prepare
@@ -91,6 +91,7 @@ def replay(root: Path, stage: str | None, step: int, console: Console) -> bool:
             prepared = prepare(config, Path(scratch))
         check_judge(config, say)
         again = beside(run, Path(scratch) / "again")
+        again.rewind(lambda line: _before(config, line, last, dict.fromkeys(config.stages, 0)))
         group = _ray(prepared, stack, console)
         say(from_where(last, *until))
         _run(prepared, again, last, group, console, until)
@@ -131,8 +132,9 @@ def _rewind(
     """Takes out what was logged after the checkpoint that the run goes on from."""
     own = _trainer_steps(run, config, last)
     run.rewind(lambda line: _before(config, line, last, own))
-    where = f"step {last.step} of {last.stage}" if last else "the beginning"
-    say(f"going on from {where}")
+    points = [f"step {step} of {name}" for name, step in own.items() if step]
+    points += [f"step {last.step} of {last.stage}" if last else "the beginning"]
+    say(f"going on from {points[0]}")
 
 
 def _trainer_steps(run: RunDir, config: Config, last: Checkpoint | None) -> dict[str, int]:
@@ -168,7 +170,7 @@ def _ray(prepared: Prepared, stack: ExitStack, console: Console) -> Any:
     for note in prepared.notes:
         teller(console)(note)
     console.print("starting Ray, the learner and vLLM")
-    return stack.enter_context(start_ray(prepared.config))
+    return stack.enter_context(start_ray(prepared.config, teller(console)))
 
 
 def _run(
@@ -216,17 +218,33 @@ def _attempt(
     config = prepared.config
     with ExitStack() as stack:
         log = open_loggers(config, directory, stack)
-        rope, longest = prepared.ropes[-1], prepared.longest_row
-        policy, judge, logs = prepared.policy, prepared.judge, directory.logs
         workers = stack.enter_context(
-            start_workers(config, group, policy, rope, longest, logs, judge, watch)
+            start_workers(
+                config,
+                group,
+                policy=prepared.policy,
+                rope=prepared.ropes[-1],
+                longest=prepared.longest_row,
+                logs=directory.logs,
+                judge=prepared.judge,
+                watch=watch,
+            )
         )
         rewards = stack.enter_context(
-            open_rewards(config, judge, directory.root, workers.judge, progress.say)
+            open_rewards(config, prepared.judge, directory.root, workers.judge, progress.say)
         )
-        guards, rope = Guards(config.guards, directory.logged()), prepared.rope
-        parts = (prepared, directory, workers, progress, log, rewards, guards, rope)
-        train(Run(*parts, until=until), last)
+        run = Run(
+            prepared=prepared,
+            directory=directory,
+            workers=workers,
+            progress=progress,
+            log=log,
+            rewards=rewards,
+            guards=Guards(config.guards, directory.logged()),
+            rope=prepared.rope,
+            until=until,
+        )
+        train(run, last)
 
 
 def _finish(run: RunDir, console: Console) -> None:

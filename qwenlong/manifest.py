@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qwenlong.files import sync
+from qwenlong.files import sync, write_whole
 
 MANIFEST = "MANIFEST.json"
 FORMAT = 2
-"""1 had pickled tensors (learner.pt) and no manifest."""
 
 FileEntry = dict[str, Any]
 """``bytes`` and ``sha256`` of a file."""
@@ -30,16 +29,13 @@ def file_entry(path: Path) -> FileEntry:
 def seal(folder: Path, files: Mapping[str, FileEntry]) -> None:
     """Writes the manifest of ``files``, after which the folder counts as whole."""
     manifest = {"format": FORMAT, "files": dict(files), "sha256": _digest(files)}
-    (folder / MANIFEST).write_text(json.dumps(manifest))
-    sync(folder / MANIFEST)
+    write_whole(folder / MANIFEST, json.dumps(manifest))
     sync(folder)
 
 
 def fault(folder: Path, deep: bool = True) -> str | None:
     """What is wrong with a folder, and with which of its files; sizes alone if not ``deep``."""
     if not (folder / MANIFEST).is_file():
-        if (folder / "learner.pt").is_file():
-            return f"learner.pt: of an earlier version's format 1; this one reads format {FORMAT}"
         return f"{MANIFEST}: missing"
     try:
         manifest = json.loads((folder / MANIFEST).read_text())

@@ -85,6 +85,8 @@ def beside(run: RunDir, folder: Path) -> RunDir:
 def compare(run: RunDir, again: RunDir, stage: str, step: int) -> Compared:
     """Rollouts of a step; what it drew, first, where the run has noted it."""
     name = f"{stage}-{step:05d}"
+    if not (again.rollouts / f"{name}.jsonl").is_file():
+        return Compared(stage, step, 0, 0, "it was not reached: the phase ended before")
     ours, theirs = (_lines(each.rollouts / f"{name}.jsonl") for each in (run, again))
     drew = [each.draws / f"{name}.json" for each in (run, again)]
     first = ""
@@ -107,6 +109,8 @@ def told(compared: Compared) -> str:
     where = f"step {compared.step} of {compared.stage}"
     if not compared.first:
         return f"{where}: all {compared.rollouts} rollouts are equal"
+    if not compared.rollouts:
+        return f"{where}: {compared.first}"
     differing = f"{compared.differing} of {compared.rollouts} rollouts differ"
     return f"{where}: {differing}; first {compared.first}"
 

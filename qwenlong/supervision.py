@@ -75,6 +75,8 @@ class Watch:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.failures, self.say, self.clock = failures, say, clock
+        self.begun = False
+        """Whether all actors have been there once."""
         self._restarts: deque[float] = deque()
         self._gone: set[str] = set()
         """Nodes that have left."""
@@ -117,6 +119,12 @@ class Watch:
             f"{place.name} on {node} {why}; {what} started anew, {len(self._restarts)} of {within}"
         )
 
+    def first_start(self, place: Place, failure: Failure) -> StoppedError | None:
+        """What raises at a run's very start would raise again."""
+        if self.begun or not failure.at_start:
+            return None
+        return StoppedError(f"{place.name} {failure.why}; {last_words(place.log)}")
+
     def _check_ray(self) -> None:
         if not self._daemons:
             self._daemons = _daemons()
@@ -147,7 +155,9 @@ def arrivals(
         asked = {i: ref for i, ref in asked.items() if ref not in ready}
         now = watch.clock()
         if asked and _homeless(group):
-            told = _lacking(group, [places[i] for i in asked])
+            names = " and ".join(places[i].name for i in asked)
+            wanted = [group.bundle_specs[places[i].bundle] for i in asked]
+            told = f"{names}: no node of the cluster has room; {lacking(wanted)}"
             if homeless_since is None:
                 watch.say(told)
             began, homeless_since = now, homeless_since or now
@@ -192,28 +202,18 @@ def last_words(log: Path, lines: int = 3) -> str:
     return f"{log} ends: {ended[:600]}" if ended else f"{log} is empty"
 
 
-def first_start(place: Place, failure: Failure) -> StoppedError | None:
-    """What raises at a run's very start would raise again."""
-    if not failure.at_start:
-        return None
-    return StoppedError(f"{place.name} {failure.why}; {last_words(place.log)}")
-
-
 def _homeless(group: Any) -> bool:
     return bool(placement_group_table(group)["state"] != "CREATED")
 
 
-def _lacking(group: Any, places: Sequence[Place]) -> str:
+def lacking(bundles: Sequence[Mapping[str, float]]) -> str:
+    """What they need, and what the cluster has free; a bundle has to fit on one node."""
+
     def amounts(resources: Mapping[str, float]) -> str:
         return ", ".join(f"{resources.get(name, 0):g} {name}s" for name in ("CPU", "GPU"))
 
-    wanted = [group.bundle_specs[place.bundle] for place in places]
-    need = {name: sum(each.get(name, 0) for each in wanted) for name in ("CPU", "GPU")}
-    names = " and ".join(place.name for place in places)
-    return (
-        f"{names}: no node of the cluster has room; needed {amounts(need)},"
-        f" free {amounts(ray.available_resources())}"
-    )
+    need = {name: sum(each.get(name, 0) for each in bundles) for name in ("CPU", "GPU")}
+    return f"needed {amounts(need)}, free {amounts(ray.available_resources())}"
 
 
 def _daemons() -> dict[str, tuple[str, int]]:

@@ -13,7 +13,9 @@ from qwenlong.checkpoints import Checkpoint, trainer_checkpoint, trainer_folder
 from qwenlong.config import RlStage, SftStage
 from qwenlong.curricula.curriculum import Curriculum
 from qwenlong.evaluate.evaluate import accuracies
+from qwenlong.guards import folder_bytes
 from qwenlong.judging import strict
+from qwenlong.learner.sft import trainer_step
 from qwenlong.metrics import Clock, phase_metrics, summarised
 from qwenlong.own_rollouts import right_rollouts
 from qwenlong.rollout.collector import request_seeds
@@ -34,7 +36,7 @@ def train(run: Run, last: Checkpoint | None) -> None:
         run.workers.learn("restore_state", last.folder)
         publish(run, last.version)
         run.curriculum = last.curriculum
-        run.saver.last = last.folder.name
+        run.saver.go_on_from(last)
     assess(run, UNTRAINED, UNTRAINED)
     for position, (name, stage) in enumerate(stages.items()):
         resumed = last if last and name == last.stage else None
@@ -158,7 +160,9 @@ def fine_tune(run: Run, name: str, stage: SftStage, resumed: Checkpoint | None) 
             step = int(logged.pop("step"))
             report(run, name, "sft", step, logged)
             heed(run, f"step {step} of {name}", run.guards.of_update(logged))
-        heed(run, name, [*run.guards.of_disk(run.directory.root), *run.guards.of_memory()])
+        next_one = folder_bytes(max(folder.glob("checkpoint-*"), key=trainer_step, default=None))
+        of_machine = [*run.guards.of_disk(run.directory.root, next_one), *run.guards.of_memory()]
+        heed(run, name, of_machine)
     publish(run, run.version + 1)
     save(run, name, step)
     run.saver.confirm()

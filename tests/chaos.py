@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from qwenlong.files import PARTIAL
+from qwenlong.manifest import MANIFEST
 from tests.command import Command
 from tests.small import assert_same, write_experiment
 
@@ -30,7 +32,7 @@ RESUMES = 3
 """Times that a run may have to be gone on with by hand."""
 TRIES = 4
 """A stroke that comes too late to be felt is dealt again, half as far into the run."""
-AT_START = 0.15
+AT_START = 0.2
 """Share of the strokes that come before the first step, which takes so small a run most time."""
 
 ACTORS = {"learner": r"^ray::LearnerActor", "rollout": r"^ray::RolloutActor"}
@@ -58,10 +60,17 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Struck:
+    when: str
+    """The last step logged by then; empty if the run had ended before."""
+    checkpoints: int
+    """That were whole by then."""
+
+
+@dataclass(frozen=True)
 class Outcome:
     case: Case
-    struck: str
-    """The last step logged by then."""
+    when: str
     went_on: str
 
 
@@ -101,10 +110,12 @@ def play(case: Case, folder: Path, experiment: Path, undisturbed: Path) -> Outco
             train = ("train", str(experiment), f"run_dir={run}", *SETTINGS)
             steps = round(len(logged(undisturbed)) * case.share / 2**halved)
             struck = strike(start(*train), case, run, steps)
-            went_on = struck and finish(case, commands[0], run, train, start)
-            if struck and went_on:
+            went_on = struck.when and finish(case, commands[0], run, train, start)
+            if went_on:
+                anew = any("from the beginning" in each.output.read_text() for each in commands)
+                assert not (anew and struck.checkpoints), "it began anew, checkpoints or not"
                 assert_same(run, undisturbed)
-                return Outcome(case, struck, went_on)
+                return Outcome(case, struck.when, went_on)
         finally:
             for command in commands:
                 command.clean_up()
@@ -112,25 +123,22 @@ def play(case: Case, folder: Path, experiment: Path, undisturbed: Path) -> Outco
     raise AssertionError("it ended before the stroke was felt, however early that was")
 
 
-def strike(command: Command, case: Case, run: Path, steps: int) -> str:
-    """When and at what it was struck; empty if it had ended before.
-
-    A process that is not there yet is struck as soon as it is.
-    """
+def strike(command: Command, case: Case, run: Path, steps: int) -> Struck:
+    """A process that is not there yet is struck as soon as it is."""
     while command.process.poll() is None and len(logged(run)) < steps:
         time.sleep(0.02)
     time.sleep(case.pause_s)
     while command.process.poll() is None:
         if not case.while_saving or saving(run):
-            where = reached(run)
+            struck = Struck(reached(run), checkpoints(run))
             if case.victim == "driver":
                 os.kill(command.process.pid, case.number_of_signal)
-                return where
+                return struck
             if command.strike({**ACTORS, **OTHERS}[case.victim], case.number_of_signal):
-                return where
+                return struck
         time.sleep(0.002 if case.while_saving else 0.05)
     assert command.process.returncode == 0, command.output.read_text()
-    return ""
+    return Struck("", 0)
 
 
 def finish(
@@ -154,7 +162,17 @@ def finish(
 
 
 def saving(run: Path) -> bool:
-    return any((run / "checkpoints").glob("[0-9]*.partial"))
+    """A checkpoint is being written: the run's, or an SFT trainer's own."""
+    own = (run / "checkpoints").glob("trainer-*/checkpoint-*")
+    return any((run / "checkpoints").glob("[0-9]*.partial")) or any(
+        not (each / MANIFEST).is_file() for each in own
+    )
+
+
+def checkpoints(run: Path) -> int:
+    """From which it could go on."""
+    sealed = (run / "checkpoints").rglob(MANIFEST)
+    return sum(not file.parent.name.endswith(PARTIAL) for file in sealed)
 
 
 def logged(run: Path) -> list[str]:
@@ -204,7 +222,7 @@ def main(chosen: list[int]) -> int:
             told = f"{case.number:>3} {case.victim:13} {signals[case.number_of_signal]:8} "
             if isinstance(outcome, Outcome):
                 same += 1
-                told += f"{outcome.struck:30} {outcome.went_on:12} identical"
+                told += f"{outcome.when:30} {outcome.went_on:12} identical"
             else:
                 told += f"DIFFERS OR DID NOT END: {outcome}"
             print(told, flush=True)

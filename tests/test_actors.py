@@ -40,8 +40,9 @@ class Actor:
 
     def join(self, rank: int, address: str) -> None: ...
 
-    def weights(self) -> str:
-        return "weights"
+    def weights(self) -> tuple[str, bool]:
+        self._happens("weights")
+        return "weights", True
 
     def load(self, weights: str, version: int) -> None:
         self._happens("load")
@@ -160,14 +161,19 @@ def test_what_fails_for_good_ends_the_run_in_one_line(
 def test_a_process_of_the_learner_that_dies_is_the_learner_lost(
     group: Any, place: Callable[[str, int], Place], tmp_path: Path
 ) -> None:
-    """Also where another raises first, as its peers do; an error alone stays one."""
+    """So is one that raises, unless it is at a run's start; where another has died, that is said."""
     watch = Watch(FailuresConfig(), print)
     learners = Learners([place("learner-0", 0), place("learner-1", 1)], group, watch)
     try:
         learners.begin()
+        (tmp_path / "learner-1-weights").write_text("raise")
+        with pytest.raises(StoppedError, match=r"learner-1 raised ValueError: weights fails"):
+            learners.weights()
+        watch.begun = True
         (tmp_path / "learner-0-generate").write_text("raise")
-        with pytest.raises(ValueError, match="generate fails"):
+        with pytest.raises(LearnerLostError, match=r"learner-0 on .* ValueError: generate fails"):
             learners.answers(learners.ask("generate", "a"))
+        assert "self._happens(" in (tmp_path / "log").read_text()
         (tmp_path / "learner-0-generate").write_text("raise")
         (tmp_path / "learner-1-generate").write_text("die")
         began = time.monotonic()

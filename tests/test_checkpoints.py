@@ -20,8 +20,8 @@ from qwenlong.checkpoints import (
     read_checkpoint,
     trainer_checkpoint,
     trainer_folder,
-    trainer_step,
 )
+from qwenlong.learner.sft import trainer_step
 from qwenlong.learner.storage import Piece, StoredTensors, Written, write_pieces
 from qwenlong.manifest import fault, file_entry, seal
 from qwenlong.types import InputError
@@ -230,7 +230,7 @@ BROKEN: dict[Callable[[Path], None], str] = {
     without_a_shard: "learner-1-of-2.safetensors: missing",
     without_a_manifest: "MANIFEST.json: missing",
     with_half_a_manifest: "MANIFEST.json: is not what was written",
-    of_version_1: "learner.pt: of an earlier version's format 1; this one reads format 2",
+    of_version_1: "learner.pt: pickled, by an earlier version; this one reads safetensors",
     of_a_later_version: "MANIFEST.json: format 3; this version reads format 2",
 }
 """What is done to the last one, and how the line on it begins."""
@@ -256,9 +256,12 @@ def test_the_one_before_a_broken_one_is_taken(
     with pytest.raises(InputError, match=str(broken)):
         read_checkpoint(broken)
 
-    # It is left where it is.
+    # It is left where it is, and is none of those that are kept.
+    saver = learner.saver(saver.root)
+    saver.go_on_from(last)
     save(saver, learner, 2)
-    assert "0002-one-00002" in names(saver.root) and last_of(saver.root).folder.name[:4] == "0003"
+    assert names(saver.root) == ["0001-one-00001", "0002-one-00002", "0003-one-00002"]
+    assert last_of(saver.root).folder.name[:4] == "0003"
 
 
 def test_any_byte_that_is_flipped_is_seen(tmp_path: Path) -> None:

@@ -196,7 +196,10 @@ def test_a_policy_that_has_no_room_or_no_origin_is_refused(
 ) -> None:
     policy = shutil.copytree(tiny_policy, tmp_path / "policy")
     run, out = trained_run(tmp_path, policy), tmp_path / "out"
-    with small_files(100_000), pytest.raises(InputError, match=r"--out=.*out: .*File too large"):
+    with (
+        small_files(100_000),
+        pytest.raises(InputError, match=r"--out=.*out cannot .*File too large"),
+    ):
         export(run.root, out, False, print)
     export(run.root, out, False, print)
     assert policy_in(out) == policy_in(run.policy) and not (tmp_path / "out.partial").exists()

@@ -15,10 +15,10 @@ import torch.distributed as dist
 from transformers import AutoTokenizer
 
 from qwenlong.config import LearnerConfig, SftStage
-from qwenlong.files import room_for
+from qwenlong.files import room_for, whole_folder
 from qwenlong.learner.attention import SHARED_PROMPT
 from qwenlong.learner.learner import GrpoLearner
-from qwenlong.learner.sft import LOG, SftRow, fine_tune, log_until, sft_settings
+from qwenlong.learner.sft import LOG, SftRow, fine_tune, go_back, sft_settings
 from qwenlong.learner.sharding import form_mesh, scale_gradients
 from qwenlong.learner.storage import StoredTensors, Written, write_pieces
 from qwenlong.types import Batch, Rope, RowFigures, StoredWeights
@@ -56,6 +56,8 @@ class LearnerActor:
                 "MASTER_ADDR": host, "MASTER_PORT": port, "WORLD_SIZE": str(config.processes),
                 "RANK": str(rank), "LOCAL_RANK": "0",
             }  # fmt: skip
+            if host.startswith("127."):
+                os.environ |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
             # torch's own would listen on all interfaces.
             listening = self.meeting.detach() if self.first else None
             store = dist.TCPStore(  # type: ignore[attr-defined]
@@ -89,7 +91,7 @@ class LearnerActor:
         Beside them stands what was logged, which the driver may not have been told of when all of
         them are killed.
         """
-        log = self.sft_logs[name] = log_until(folder, resume_from) if self.first else []
+        log = self.sft_logs[name] = go_back(folder, resume_from) if self.first else []
 
         def note(logged: dict[str, float]) -> None:
             log.append(logged)
@@ -121,13 +123,14 @@ class LearnerActor:
     def keep_reference(self) -> None:
         self.learner.keep_reference()
 
-    def weights(self) -> StoredWeights | None:
+    def weights(self) -> tuple[StoredWeights | None, bool]:
+        """The first process's, and that they are there, which can be asked without a copy."""
         weights = self.learner.weights()
         if self.first:
-            return StoredWeights.of(weights)
+            return StoredWeights.of(weights), True
         for _ in weights:  # the others help to gather them
             pass
-        return None
+        return None, True
 
     def save_state(self, folder: Path) -> None:
         """Copies this process's share of the state to host memory; a thread writes it there."""
@@ -149,10 +152,12 @@ class LearnerActor:
         Raises:
             StoppedError: there is no room.
         """
-        with room_for(folder):
-            self.learner.save_policy(folder, write=self.first)
-            if self.first:
-                self.tokenizer.save_pretrained(folder)
+        if not self.first:
+            self.learner.save_policy(folder, write=False)
+            return
+        with whole_folder(folder) as partial:
+            self.learner.save_policy(partial)
+            self.tokenizer.save_pretrained(partial)
 
     def peak_memory_gb(self) -> float:
         """Most memory so far, in GiB: the GPU's where there is one, else the process's."""

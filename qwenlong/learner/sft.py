@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch.distributed.tensor import DTensor
 from torch.utils.data import Sampler
 
 from qwenlong.config import LearnerConfig, SftStage
-from qwenlong.files import sync, write_whole
+from qwenlong.files import room_for, sync, write_whole
 from qwenlong.manifest import file_entry, seal
 
 if TYPE_CHECKING:
@@ -57,6 +58,10 @@ def fine_tune(
                 return super()._get_train_sampler(train_dataset)
             batch = settings.train_batch_size * settings.gradient_accumulation_steps
             return ByLength(_lengths(rows), batch, settings.seed)
+
+        def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+            with room_for(Path(settings.output_dir)):
+                super()._save_checkpoint(*args, **kwargs)
 
     dataset = Dataset.from_dict(
         {
@@ -105,9 +110,20 @@ def _lengths(rows: Sequence[SftRow]) -> list[int]:
     return [len(prompt) + len(answer) for prompt, answer in rows]
 
 
-def log_until(folder: Path, checkpoint: Path | None) -> list[dict[str, float]]:
-    """What a stage had logged up to its trainer's checkpoint; the rest is taken out of its file."""
-    step = int(checkpoint.name.split("-")[1]) if checkpoint else 0
+def trainer_step(checkpoint: Path | None) -> int:
+    """The step of a trainer's checkpoint; 0 where there is none."""
+    return int(checkpoint.name.split("-")[1]) if checkpoint else 0
+
+
+def go_back(folder: Path, checkpoint: Path | None) -> list[dict[str, float]]:
+    """What a stage had logged up to its trainer's checkpoint; what came later is taken out.
+
+    So are later checkpoints, for the trainer would write into them.
+    """
+    step = trainer_step(checkpoint)
+    for own in folder.glob("checkpoint-*"):
+        if trainer_step(own) > step:
+            shutil.rmtree(own)
     file = folder / LOG
     lines = file.read_text().split("\n")[:-1] if file.is_file() else []
     kept = [logged for logged in map(json.loads, lines) if logged["step"] <= step]
@@ -205,11 +221,12 @@ def _sealer() -> TrainerCallback:
         """Gives the trainer's checkpoints a manifest, as the run's own have one."""
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            written = sorted(folder.iterdir())
-            for file in written:
+            stage = Path(args.output_dir)
+            folder = stage / f"checkpoint-{state.global_step}"
+            written = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+            for file in (*written, *stage.glob(LOG), stage):
                 sync(file)
-            seal(folder, {file.name: file_entry(file) for file in written})
+            seal(folder, {str(file.relative_to(folder)): file_entry(file) for file in written})
 
     return Sealer()
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
-from qwenlong.types import InputError
+from qwenlong.types import InputError, StoppedError
 
 _LOCKED_S = 60.0
 _TABLES = """
@@ -28,6 +29,7 @@ class Store:
         Raises:
             InputError: there is no such folder, or the file is another one's.
         """
+        self.path = path
         try:
             # Every statement is a transaction of its own: a verdict that was paid for is kept.
             self._database = sqlite3.connect(path, timeout=_LOCKED_S, isolation_level=None)
@@ -45,8 +47,12 @@ class Store:
         return (float(row[0]), str(row[1])) if row else None
 
     def put(self, key: str, model: str, value: float, why: str) -> None:
+        """
+        Raises:
+            StoppedError: there is no room, or another run holds the file for long.
+        """
         row = (key, model, value, why)
-        self._database.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?)", row)
+        self._write("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?)", row)
 
     def spent(self) -> tuple[int, int]:
         """Calls and tokens."""
@@ -54,7 +60,13 @@ class Store:
         return (int(row[0]), int(row[1])) if row else (0, 0)
 
     def book(self, calls: int, tokens: int) -> None:
-        self._database.execute("INSERT OR REPLACE INTO spent VALUES (1, ?, ?)", (calls, tokens))
+        self._write("INSERT OR REPLACE INTO spent VALUES (1, ?, ?)", (calls, tokens))
+
+    def _write(self, statement: str, row: tuple[Any, ...]) -> None:
+        try:
+            self._database.execute(statement, row)
+        except sqlite3.OperationalError as error:
+            raise StoppedError(f"{self.path} cannot be written ({error})") from None
 
     def close(self) -> None:
         self._database.close()

@@ -14,15 +14,17 @@ from torch.utils.data import DataLoader
 from transformers import AutoTokenizer
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from qwenlong.checkpoints import trainer_checkpoint
 from qwenlong.config import LearnerConfig, SftStage
 from qwenlong.learner.sft import (
     LOG,
     ByLength,
     SftRow,
     fine_tune,
-    log_until,
+    go_back,
     sft_settings,
 )
+from qwenlong.manifest import MANIFEST, fault
 from qwenlong.model.policy import load_policy
 
 STAGE = SftStage(context=64, batch=4, epochs=3, learning_rate=1e-3, checkpoint_every=1)
@@ -67,6 +69,20 @@ def test_it_goes_on_as_if_it_had_not_been_stopped(
         assert all(torch.equal(each, same[name]) for name, each in weights.items())
 
 
+def test_a_checkpoint_that_is_made_again_is_whole(tiny_policy: Path, tmp_path: Path) -> None:
+    of = rows(20)
+    tuned(tiny_policy, tmp_path, of)
+    broken = tmp_path / "checkpoint-5"
+    assert fault(broken) is None
+    (broken / MANIFEST).write_text("")
+    begun = tmp_path / "checkpoint-4"
+    go_back(tmp_path, begun)
+    assert not broken.exists()
+    tuned(tiny_policy, tmp_path, of, begun)
+    assert trainer_checkpoint(tmp_path, 1) == tmp_path / "checkpoint-18"
+    assert not any(fault(own) for own in tmp_path.glob("checkpoint-*"))
+
+
 def test_every_row_once_an_epoch_in_another_order_like_lengths_together() -> None:
     order = ByLength(range(640), 8, seed=3)
     epochs: list[list[int]] = []
@@ -91,7 +107,7 @@ def test_the_first_epoch_is_ordered_as_by_transformers_own_sampler() -> None:
 def test_what_was_logged_is_kept_up_to_the_checkpoint(tmp_path: Path) -> None:
     lines = [{"step": step, "loss": 1 / 3} for step in (1, 2, 3)]
     (tmp_path / LOG).write_text("".join(f"{json.dumps(line)}\n" for line in lines) + '{"step": 4')
-    assert log_until(tmp_path, tmp_path / "checkpoint-2") == lines[:2]
-    assert log_until(tmp_path, tmp_path / "checkpoint-9") == lines[:2]
-    assert log_until(tmp_path, None) == [] == log_until(tmp_path / "new", None)
+    assert go_back(tmp_path, tmp_path / "checkpoint-2") == lines[:2]
+    assert go_back(tmp_path, tmp_path / "checkpoint-9") == lines[:2]
+    assert go_back(tmp_path, None) == [] == go_back(tmp_path / "new", None)
     assert (tmp_path / "new" / LOG).read_text() == ""
