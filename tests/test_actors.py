@@ -161,7 +161,7 @@ def test_what_fails_for_good_ends_the_run_in_one_line(
 def test_a_process_of_the_learner_that_dies_is_the_learner_lost(
     group: Any, place: Callable[[str, int], Place], tmp_path: Path
 ) -> None:
-    """So is one that raises, unless it is at a run's start; where another has died, that is said."""
+    """So is one that raises, but at a run's start; where another has died, that is what is said."""
     watch = Watch(FailuresConfig(), print)
     learners = Learners([place("learner-0", 0), place("learner-1", 1)], group, watch)
     try:
