@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -19,7 +21,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Long-context reasoning RL in phases of growing context.",
 )
-GOES_ON = "`qwenlong resume` goes on, once config.yaml of the run is mended where need be"
 
 
 @app.command()
@@ -42,7 +43,8 @@ def train(
 
         describe(config, Console())
     else:
-        launch.train_new(config, Console())
+        with _going_on(Path(config.run_dir)):
+            launch.train_new(config, Console())
 
 
 @app.command()
@@ -71,7 +73,8 @@ def resume(
     """Goes on with a stopped run from its last checkpoint."""
     from qwenlong import launch
 
-    launch.resume(run_dir, Console())
+    with _going_on(run_dir):
+        launch.resume(run_dir, Console())
 
 
 @app.command()
@@ -220,7 +223,7 @@ def data_check(
         raise typer.Exit(1)
 
 
-def _own(error: Exception) -> object:
+def _own(error: BaseException) -> object:
     """Of an actor's, Ray's wrapper would tell where it was raised, too."""
     return getattr(error, "cause", error)
 
@@ -233,13 +236,34 @@ def main() -> None:
         error = _own(raised)
         if isinstance(error, InputError):
             _end(2, str(error))
-        if isinstance(error, StoppedError):
-            _end(1, f"stopped: {error}; {GOES_ON}")
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            where = f" ({error.filename})" if error.filename else ""
-            goes_on = "once there is room, `qwenlong resume` goes on with a run"
-            _end(1, f"stopped: {error.strerror}{where}; {goes_on}")
+        if why := _stopped(error):
+            _end(1, f"stopped: {why}")
         raise
+
+
+@contextmanager
+def _going_on(run_dir: Path) -> Iterator[None]:
+    """Says of a run that ends before its end how it goes on."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt, SystemExit) as raised:
+        error = _own(raised)
+        begun = (run_dir / "config.yaml").is_file()
+        how = f"; `qwenlong resume {run_dir}` goes on" if begun else ""
+        if isinstance(error, KeyboardInterrupt):
+            _end(130, f"stopped by Ctrl-C{how}")
+        if isinstance(error, SystemExit):
+            _end(int(error.code or 0), f"ended by a signal{how}")
+        if why := _stopped(error):
+            _end(1, f"stopped: {why}{how}")
+        raise
+
+
+def _stopped(error: object) -> str:
+    """Why, if it is not a mistake of the library's."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{error.strerror} ({error.filename})" if error.filename else str(error.strerror)
+    return str(error) if isinstance(error, StoppedError) else ""
 
 
 def _end(code: int, told: str) -> NoReturn:

@@ -17,6 +17,7 @@ GIB = 2**30
 NAMED = 3
 """Examples that a line names, at most."""
 BY_EXAMPLES = ("non_finite", "engine_kl")
+OF_MACHINE = ("disk", "memory")
 """Guards whose line names the examples concerned."""
 BEFORE = "weights and optimizer are as before it"
 
@@ -80,12 +81,12 @@ class Guards:
         room = shutil.disk_usage(folder).free / GIB
         bound = max(self.config.disk_gb, needed / GIB)
         why = "a checkpoint takes" if needed / GIB == bound else "guards.disk_gb"
-        told = f"{room:.3g} GiB are free where the run is kept, less than {bound:.3g} ({why})"
+        told = f"{room:,.1f} GiB are free where the run is kept, less than {bound:,.1f} ({why})"
         return self._machine("disk", room < bound, told)
 
     def of_memory(self) -> list[Breach]:
         left, bound = memory_gb(), self.config.memory_gb
-        told = f"{left:.3g} GiB of memory are left, less than {bound:g}"
+        told = f"{left:,.1f} GiB of memory are left, less than {bound:,.1f}"
         return self._machine("memory", left < bound, told)
 
     def _machine(self, guard: str, low: bool, told: str) -> list[Breach]:

@@ -20,7 +20,7 @@ from qwenlong.checkpoints import (
     trainer_checkpoint,
     trainer_folder,
 )
-from qwenlong.config import Config
+from qwenlong.config import Config, RlStage
 from qwenlong.experiment import load_config
 from qwenlong.guards import Guards
 from qwenlong.judging import check_judge, open_rewards
@@ -68,6 +68,10 @@ def resume(root: Path, console: Console) -> None:
             prepared = prepare(config, Path(scratch))
         check_judge(config, teller(console))
         last = _last(run, config, teller(console))
+        if _is_finished(run, prepared, last):
+            console.print("the run is finished; there is nothing to go on with")
+            _finish(run, console)
+            return
         group = _ray(prepared, stack, console)
         _rewind(run, config, last, teller(console))
         _run(prepared, run, last, group, console)
@@ -109,6 +113,17 @@ def _config(run: RunDir, root: Path) -> Config:
     if config.policy.path == TINY:
         config = replace(config, policy=replace(config.policy, path=str(run.initial_policy)))
     return config
+
+
+def _is_finished(run: RunDir, prepared: Prepared, last: Checkpoint | None) -> bool:
+    """Through all its stages as they are configured now, evaluated, and its policy written."""
+    stages = prepared.config.stages
+    done = {stage["name"] for stage in run.summary()["stages"]}
+    if not last or last.stage != list(stages)[-1] or not run.policy.is_dir():
+        return False
+    final = stages[last.stage]
+    short = isinstance(final, RlStage) and not final.target and last.step < final.steps
+    return done >= set(stages) and not short
 
 
 def _last(run: RunDir, config: Config, say: Callable[[str], None]) -> Checkpoint | None:

@@ -16,7 +16,7 @@ from qwenlong.data.prompts import Renderer, training_texts
 from qwenlong.data.stream import Rules
 from qwenlong.judging import JudgePolicy, judge_policy, rules_of, strict
 from qwenlong.learner.sft import SftRow
-from qwenlong.model.policy import chat_tokenizer, check_policy, native_rope
+from qwenlong.model.policy import chat_tokenizer, check_policy, check_weights, native_rope
 from qwenlong.model.tiny import build_tiny
 from qwenlong.rewards.hybrid import Rewards, check_sources
 from qwenlong.rewards.hybrid import check as check_rewards
@@ -119,6 +119,7 @@ def prepare(config: Config, scratch: Path) -> Prepared:
         check_rope(config, config.policy.window)
     policy = _policy(config, scratch)
     rope = native_rope(policy, config.policy.window)
+    check_weights(policy)
     check_policy(policy, config.learner.sequence_ranks)
     check_rope(config, rope.window)
     judge = judge_policy(config.rewards.judge)

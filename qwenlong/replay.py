@@ -37,14 +37,16 @@ def target(config: Config, run: RunDir, stage: str | None, step: int) -> tuple[s
         InputError: the run has no such step.
     """
     phases = [name for name, each in config.stages.items() if isinstance(each, RlStage)]
-    if stage is None and len(phases) == 1:
-        [stage] = phases
-    if stage is None or stage not in phases:
+    if stage is not None and stage not in phases:
         raise InputError(f"--stage={stage}: must be one of {', '.join(phases)}")
-    if not (run.rollouts / f"{stage}-{step:05d}.jsonl").is_file():
-        have = len(run.rollout_files(stage))
-        raise InputError(f"--step={step}: {run.root} has rollouts of {have} steps of {stage}")
-    return stage, step
+    asked = [stage] if stage else phases
+    having = [name for name in asked if (run.rollouts / f"{name}-{step:05d}.jsonl").is_file()]
+    if not having:
+        have = ", ".join(f"{len(run.rollout_files(name))} steps of {name}" for name in asked)
+        raise InputError(f"--step={step}: {run.root} has rollouts of {have}")
+    if len(having) > 1:
+        raise InputError(f"--step={step}: {' and '.join(having)} have one; say which by --stage")
+    return having[0], step
 
 
 def checkpoint_before(

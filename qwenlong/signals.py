@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,6 +48,8 @@ def deferred(undo: Callable[[], None]) -> Iterator[None]:
 
 
 def _hear(number: int, _: FrameType | None) -> None:
+    if not _heard:
+        os.write(2, b"\nqwenlong: stopping\n")  # print may be what was interrupted
     _heard.append(number)
     _leave(number)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections import deque
@@ -28,6 +29,8 @@ SLICE_S = 1.0
 """How often one who waits looks up."""
 START_S = 600.0
 """An actor may take so long to start, and longer where failures.timeout_s is."""
+WRONG = re.compile(r"(error|exception|fatal)\b|segmentation fault", re.IGNORECASE)
+"""A line of a log that tells of an end, not of work."""
 WITH_NODE = "died with its node"
 """Why all of a node's actors are gone; counts as one failure."""
 
@@ -192,14 +195,16 @@ def failure_of(error: RayError) -> Failure:
 
 
 def last_words(log: Path, lines: int = 3) -> str:
-    """The end of an actor's log, in one line."""
+    """What an actor's log says last of what went wrong, in one line."""
     if not log.is_file():
         return f"its log is not here ({log})"
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 4096))
         told = file.read().decode(errors="replace").split("\n")
-    ended = " | ".join([line.strip() for line in told if line.strip()][-lines:])
-    return f"{log} ends: {ended[:600]}" if ended else f"{log} is empty"
+    told = [line.strip() for line in told if line.strip()]
+    wrong = [i for i, line in enumerate(told) if WRONG.search(line)]
+    said = " | ".join(told[wrong[-1] :][:lines]) if wrong else ""
+    return f"{log}: {said[:600]}" if said else f"its log, {log}, says nothing of it"
 
 
 def _homeless(group: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from qwenlong.checkpoints import Saver, newest_folder
 from qwenlong.cluster import Workers
-from qwenlong.guards import BY_EXAMPLES, Breach, Guards, concerned, folder_bytes, line
+from qwenlong.guards import BY_EXAMPLES, OF_MACHINE, Breach, Guards, concerned, folder_bytes, line
 from qwenlong.learner.storage import Written
 from qwenlong.loggers import Log
 from qwenlong.prepare import Prepared
@@ -124,5 +124,6 @@ def heed(
         told = (examples or {}).get(breach.guard, ""), left_out if concerns else 0
         if breach.action == "stop":
             run.saver.confirm()  # what is under way is what the run goes on from
-            raise StoppedError(line(breach, where, *told))
+            again = "" if breach.guard in OF_MACHINE else "; mend config.yaml, or it happens again"
+            raise StoppedError(f"{line(breach, where, *told)}{again}")
         run.progress.say(line(breach, where, *told))

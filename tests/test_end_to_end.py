@@ -172,13 +172,20 @@ def test_the_last_checkpoint_is_exported_as_the_policy(
     )
 
 
+def test_a_run_that_is_finished_is_left_as_it_is(
+    whole: tuple[Path, str], start: Callable[..., Command]
+) -> None:
+    command = start("resume", str(whole[0]))
+    assert command.ended() == 0, command.output.read_text()
+    printed = command.output.read_text()
+    assert printed.startswith("the run is finished") and "starting Ray" not in printed
+    assert f"policy  {whole[0] / 'policy'}\n" in printed
+
+
 def test_a_full_disk_is_one_line(whole: tuple[Path, str], start: Callable[..., Command]) -> None:
     command = start("report", str(whole[0]), "--out", "/dev/full")
     assert command.ended() == 1
-    assert command.output.read_text() == (
-        "qwenlong: stopped: No space left on device; once there is room, `qwenlong resume` goes on"
-        " with a run\n"
-    )
+    assert command.output.read_text() == ("qwenlong: stopped: No space left on device\n")
 
 
 def test_only_progress_is_printed_and_chatter_goes_to_files(whole: tuple[Path, str]) -> None:

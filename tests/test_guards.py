@@ -107,9 +107,9 @@ def test_the_disk_is_asked_for_what_a_checkpoint_takes(tmp_path: Path) -> None:
     assert not Guards(roomy, []).of_disk(tmp_path, 5020)
     [breach] = Guards(full, []).of_disk(tmp_path)
     assert (breach.guard, breach.action) == ("disk", "stop")
-    assert breach.told.endswith("less than 1e+09 (guards.disk_gb)")
+    assert breach.told.endswith("less than 1,000,000,000.0 (guards.disk_gb)")
     [breach] = Guards(roomy, []).of_disk(tmp_path, 2**60)
-    assert breach.told.endswith("less than 1.07e+09 (a checkpoint takes)")
+    assert breach.told.endswith("less than 1,073,741,824.0 (a checkpoint takes)")
 
 
 def test_the_machine_is_complained_of_once_until_it_is_better(tmp_path: Path) -> None:

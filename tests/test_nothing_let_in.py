@@ -9,9 +9,16 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 
 from qwenlong.experiment import load_config
-from qwenlong.model.policy import chat_tokenizer, check_policy, native_rope
+from qwenlong.model.policy import (
+    chat_tokenizer,
+    check_policy,
+    check_weights,
+    load_policy,
+    native_rope,
+)
 from qwenlong.report.runs import read_runs
 from qwenlong.types import InputError
 
@@ -65,6 +72,19 @@ def with_code(folder: Path, marker: Path, config: dict[str, object]) -> None:
     """A policy's folder that brings code of its own along."""
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "theirs.py").write_text(f"open({str(marker)!r}, 'w').close()\nclass Theirs: ...\n")
+
+
+def test_pickled_weights_are_not_read(tiny_policy: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "policy"
+    shutil.copytree(tiny_policy, folder)
+    check_weights(str(folder))
+    weights = load_policy(str(folder), "float32").state_dict()
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    with pytest.raises(InputError, match=f"policy.path={folder}: has no weights in safetensors"):
+        check_weights(str(folder))
+    with pytest.raises(OSError, match="safetensors"):
+        load_policy(str(folder), "float32")
 
 
 def test_code_in_a_policys_folder_is_not_run(tiny_policy: Path, tmp_path: Path) -> None:

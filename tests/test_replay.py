@@ -68,7 +68,7 @@ def test_the_step_must_be_there(run: RunDir, config: Config) -> None:
     only = replace(config, stages={"one": config.stages["one"]})
     assert target(only, run, None, 2) == ("one", 2)
     for stage, step, wrong in (
-        (None, 2, "--stage=None: must be one of one, two"),
+        (None, 3, f"--step=3: {run.root} has rollouts of "),
         ("warm", 2, "--stage=warm: must be one of one, two"),
         ("one", 3, rf"--step=3: {run.root} has rollouts of 1 steps of one"),
     ):

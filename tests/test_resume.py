@@ -41,8 +41,10 @@ def test_a_run_killed_and_interrupted_ends_as_if_it_had_not_been(
     interrupted = start("resume", str(run))
     interrupted.wait_for(lambda: any("ray::" in line for line in interrupted.left()))
     os.killpg(interrupted.process.pid, signal.SIGINT)  # as Ctrl-C does
-    assert interrupted.ended() in (1, 130)
-    assert "Traceback" not in interrupted.output.read_text()
+    assert interrupted.ended() == 130
+    printed = interrupted.output.read_text()
+    assert printed.endswith(f"qwenlong: stopped by Ctrl-C; `qwenlong resume {run}` goes on\n")
+    assert printed.count("qwenlong: stopping\n") == 1 and "Traceback" not in printed
 
     resumed = start("resume", str(run))
     assert resumed.ended() == 0, resumed.output.read_text()

@@ -44,7 +44,7 @@ def test_restarts_are_counted_within_the_period(tmp_path: Path) -> None:
         watch.restarting(place, "10.0.0.7 (0a1b2c3d)", "died", "it is")
     assert str(stopped.value) == (
         "rollout-1 on 10.0.0.7 (0a1b2c3d) died, and failures.restarts allows 2 restarts within"
-        f" 60 s; {log} ends: loading | CUDA error | out of memory"
+        f" 60 s; {log}: CUDA error | out of memory"
     )
 
 
@@ -69,10 +69,13 @@ def test_the_last_words_of_a_log_are_one_short_line(tmp_path: Path) -> None:
     log = tmp_path / "learner-0.log"
     assert last_words(log) == f"its log is not here ({log})"
     log.write_text("")
-    assert last_words(log) == f"{log} is empty"
-    log.write_bytes(b"\xff" * 10_000 + b"\n a\n\nb\t\nc")
-    assert last_words(log) == f"{log} ends: a | b | c"
-    log.write_text("x" * 10_000)
+    nothing = f"its log, {log}, says nothing of it"
+    assert last_words(log) == nothing
+    log.write_text("step 1\nWARNING it may be slow\nWriting model shards: 100%\n")
+    assert last_words(log) == nothing
+    log.write_bytes(b"\xff" * 10_000 + b"\nKeyError: 1\n  a\nRuntimeError: CUDA\n\n b\t\nc\nd")
+    assert last_words(log) == f"{log}: RuntimeError: CUDA | b | c"
+    log.write_text("ValueError: " + "x" * 3_000)
     assert len(last_words(log)) < 700
 
 

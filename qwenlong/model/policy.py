@@ -59,6 +59,16 @@ def native_rope(path: str, window: int | None, key: str = "policy.path") -> Rope
     return Rope(theta=float(rope["rope_theta"]), window=window or native)
 
 
+def check_weights(path: str) -> None:
+    """
+    Raises:
+        InputError: it is a folder without safetensors; what is pickled is not read.
+    """
+    folder = Path(path)
+    if folder.is_dir() and not any(folder.glob("*.safetensors")):
+        raise InputError(f"policy.path={path}: has no weights in safetensors; others are not read")
+
+
 def chat_tokenizer(path: str, key: str = "policy.path") -> PreTrainedTokenizerBase:
     """
     Raises:
@@ -85,6 +95,7 @@ def load_policy(path: str, dtype: str, attention: str = "sdpa") -> PreTrainedMod
         dtype=getattr(torch, dtype),
         attn_implementation=attention,
         trust_remote_code=False,
+        use_safetensors=True,
     )
 
 
