@@ -20,7 +20,7 @@ help:
 	echo "make findings     run the small experiments with three seeds, about two hours, and write"
 	echo "                  docs/findings.md; what is there already is kept, what was cut short goes on"
 	echo "make test         run the tests"
-	echo "make chaos        30 runs, each struck at random and held to one that was not; 30 minutes"
+	echo "make chaos        30 runs, each struck at random and held to one that was not; 25 minutes"
 	echo "make lint         ruff and mypy"
 	echo "make install      only build .venv, which those above do if need be"
 	echo "make lock         pin the packages anew (needs uv; LOCK_FLAGS=--upgrade for newer ones)"
