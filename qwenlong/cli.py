@@ -23,6 +23,12 @@ app = typer.Typer(
 )
 
 
+def _no_folder(out: Path | None) -> Path | None:
+    if out and out.is_dir():
+        raise InputError(f"{out}: is a folder; name a file to write")
+    return out
+
+
 @app.command()
 def train(
     experiment: Annotated[Path, typer.Argument(help="An experiment file (YAML).")],
@@ -121,12 +127,12 @@ def replay(
 def report(
     run_dirs: Annotated[list[Path], typer.Argument(help="One run, or several side by side.")],
     out: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="The file to write it to.")
+        Path | None, typer.Option(callback=_no_folder, help="The file to write it to.")
     ] = None,
     findings: Annotated[
         Path | None,
         typer.Option(
-            dir_okay=False,
+            callback=_no_folder,
             help="Compare arms over seeds in this Markdown file instead, plots beside it.",
         ),
     ] = None,
@@ -160,7 +166,7 @@ def score(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(dir_okay=False, help="The file to write the lines to; else stdout."),
+        typer.Option(help="The file to write the lines to; else stdout."),
     ] = None,
     summary: Annotated[
         bool, typer.Option("--summary", help="Print accuracy by kind and source.")
@@ -202,7 +208,7 @@ def data_show(
     folder: Annotated[Path, typer.Argument(help="The folder of a built set.")],
     out: Annotated[
         Path | None,
-        typer.Option(dir_okay=False, help="The file to write it to; else in the folder."),
+        typer.Option(callback=_no_folder, help="The file to write it to; else in the folder."),
     ] = None,
 ) -> None:
     """Writes show.html: a page of the set's counts, lengths and kinds, with examples to read."""

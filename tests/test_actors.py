@@ -138,7 +138,7 @@ def test_who_fails_is_replaced_and_asked_again(
 def test_what_fails_for_good_ends_the_run_in_one_line(
     group: Any, place: Callable[[str, int], Place], tmp_path: Path
 ) -> None:
-    (tmp_path / "log").write_text("its last words\n")
+    (tmp_path / "log").write_text("loading\nCUDA error\n")
     bounds = FailuresConfig(restarts=1, timeout_s=60.0)
     engines = Engines([place("rollout-0", 1)], group, Watch(bounds, print))
     try:
@@ -151,7 +151,7 @@ def test_what_fails_for_good_ends_the_run_in_one_line(
     told = str(stopped.value)
     assert "\n" not in told and told.startswith("rollout-0 on here (")
     assert "raised ValueError: generate fails, and failures.restarts allows 1 restarts" in told
-    assert told.endswith("log ends: its last words")
+    assert told.endswith("log: CUDA error")
     (tmp_path / "rollout-0-init").write_text("always")
     engines = Engines([place("rollout-0", 1)], group, Watch(replace(bounds, restarts=9), print))
     with pytest.raises(StoppedError, match="rollout-0 raised at its start: ValueError: init fails"):
