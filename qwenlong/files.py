@@ -13,6 +13,8 @@ from safetensors import SafetensorError
 from qwenlong.types import StoppedError
 
 PARTIAL = ".partial"
+TORCH_SAVE = ("PytorchStreamWriter", "inline_container", "iostream error")
+"""By one of these its RuntimeError for want of room is known."""
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -59,7 +61,9 @@ def room_for(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, SafetensorError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
-            raise  # torch.save alone says by one that there is no room
+    except (OSError, SafetensorError) as error:
         raise StoppedError(f"{path} cannot be written ({error})") from None
+    except RuntimeError as error:
+        if not any(told in str(error) for told in TORCH_SAVE):
+            raise
+        raise StoppedError(f"{path} cannot be written (torch.save: {error})") from None

@@ -26,6 +26,8 @@ from qwenlong.learner.sft import (
 )
 from qwenlong.manifest import MANIFEST, fault
 from qwenlong.model.policy import load_policy
+from qwenlong.types import StoppedError
+from tests.disks import small_files
 
 STAGE = SftStage(context=64, batch=4, epochs=3, learning_rate=1e-3, checkpoint_every=1)
 
@@ -81,6 +83,18 @@ def test_a_checkpoint_that_is_made_again_is_whole(tiny_policy: Path, tmp_path: P
     tuned(tiny_policy, tmp_path, of, begun)
     assert trainer_checkpoint(tmp_path, 1) == tmp_path / "checkpoint-18"
     assert not any(fault(own) for own in tmp_path.glob("checkpoint-*"))
+
+
+@pytest.mark.parametrize("written", ["nothing", "weights"])
+def test_a_disk_without_room_is_said_in_one_line(
+    written: str, tiny_policy: Path, tmp_path: Path
+) -> None:
+    weights = (tiny_policy / "model.safetensors").stat().st_size  # and the optimizer's are twice it
+    limit = weights + 1_000 if written == "weights" else 1_000
+    with small_files(limit), pytest.raises(StoppedError, match="cannot be written") as stopped:
+        tuned(tiny_policy, tmp_path, rows(20))
+    assert "\n" not in str(stopped.value)
+    assert trainer_checkpoint(tmp_path, 1) is None
 
 
 def test_every_row_once_an_epoch_in_another_order_like_lengths_together() -> None:

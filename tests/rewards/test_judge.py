@@ -40,7 +40,8 @@ from qwenlong.rewards.judge.judge import (
 )
 from qwenlong.rewards.judge.prompt import Case, Messages, prompt, quoted, read_verdict
 from qwenlong.rewards.judge.store import Budget, Store
-from qwenlong.types import Example, Group, InputError, Prompt, Rollout, Score
+from qwenlong.types import Example, Group, InputError, Prompt, Rollout, Score, StoppedError
+from tests.disks import small_files
 from tests.judge_server import (
     MODEL,
     Behaviour,
@@ -817,3 +818,15 @@ def test_rewards_load_neither_httpx_nor_torch_until_there_is_a_judge() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_a_store_without_room_is_said_in_one_line(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store.db")
+    store.put("first", "m", 1.0, "right")
+    with (
+        small_files((tmp_path / "store.db").stat().st_size),
+        pytest.raises(StoppedError, match=r"store\.db cannot be written \("),
+    ):
+        store.put("second", "m", 1.0, "right" * 10_000)
+    assert store.get("first") == (1.0, "right") and store.get("second") is None
+    store.close()
