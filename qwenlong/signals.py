@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
+TERMINATED = 128 + signal.SIGTERM
+"""Exit code after a polite kill."""
 _heard: list[int] = []
 
 
@@ -57,4 +59,4 @@ def _hear(number: int, _: FrameType | None) -> None:
 def _leave(number: int) -> None:
     if number == signal.SIGINT:
         raise KeyboardInterrupt
-    raise SystemExit(128 + number)
+    raise SystemExit(TERMINATED)
