@@ -258,7 +258,7 @@ def _going_on(run_dir: Path) -> Iterator[None]:
         how = f"; `qwenlong resume {run_dir}` goes on" if begun else ""
         if isinstance(error, KeyboardInterrupt):
             _end(130, f"stopped by Ctrl-C{how}")
-        if isinstance(error, SystemExit) and error.code == signals.TERMINATED:
+        if isinstance(error, SystemExit) and signals.terminated():  # Ray may exit by another code
             _end(signals.TERMINATED, f"ended by a signal{how}")
         if why := _stopped(error):
             _end(1, f"stopped: {why}{how}")

@@ -30,6 +30,11 @@ def check() -> None:
         _leave(_heard[-1])
 
 
+def terminated() -> bool:
+    """Whether a polite kill was heard."""
+    return signal.SIGTERM in _heard
+
+
 @contextmanager
 def deferred(undo: Callable[[], None]) -> Iterator[None]:
     """Lets the block end before a signal is heard; ``undo`` takes down what it started."""
