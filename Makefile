@@ -55,8 +55,8 @@ findings: $(INSTALLED)
 
 # Two files at once, a thread each; the longest begin. vLLM starts in no process that has numba,
 # which other tests load.
-LONGEST := tests/test_failures.py tests/test_resume.py tests/test_judged_runs.py \
-    tests/test_end_to_end.py tests/test_mix.py tests/test_actors.py
+LONGEST := tests/whole/test_failures.py tests/whole/test_resume.py tests/whole/test_judged_runs.py \
+    tests/whole/test_end_to_end.py tests/whole/test_mix.py tests/cluster/test_handles.py
 
 test: $(INSTALLED)
 	@status=0

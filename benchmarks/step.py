@@ -40,7 +40,7 @@ from benchmarks.common import (
     write_result,
 )
 from qwenlong.config import Config, LearnerConfig, PolicyConfig, RlStage, RolloutConfig
-from qwenlong.metrics import Clock
+from qwenlong.train.metrics import Clock
 from qwenlong.types import Example, Group, Prompt, Rope, Sampling, Score
 
 PARTS = ("generate", "score", "learn", "load")
@@ -87,7 +87,7 @@ def reward(response: Sequence[int]) -> float:
 def our_steps(path: str, point: Point, texts: list[str], threads: int, logs: Path) -> Steps:
     from transformers import AutoTokenizer
 
-    from qwenlong.cluster import start_ray, start_workers
+    from qwenlong.cluster.placement import start_ray, start_workers
 
     window = point.prompt + point.response
     config = Config(
@@ -113,9 +113,9 @@ def our_steps(path: str, point: Point, texts: list[str], threads: int, logs: Pat
 def our_step(
     workers: Any, config: Config, prompt: Prompt, point: Point, number: int
 ) -> dict[str, float]:
-    """One turn of the loop in ``qwenlong.train.phase``, without its files."""
+    """One turn of the loop in ``qwenlong.train.loop.phase``, without its files."""
     from qwenlong.rollout.collector import request_seeds
-    from qwenlong.steps import advantages_of, batch_of
+    from qwenlong.train.batch import advantages_of, batch_of
 
     stage = RlStage(
         context=point.prompt, response=point.response, steps=1, batch=point.group,

@@ -7,15 +7,12 @@ from random import Random
 from statistics import fmean
 from typing import Any
 
-from qwenlong.config import LearnerConfig, RlStage
+from qwenlong.config import TARGET_STEPS, LearnerConfig, RlStage
 from qwenlong.curricula.entropy import EntropyControl, sampled_entropy
 from qwenlong.curricula.gate import Gate
 from qwenlong.curricula.history import History
 from qwenlong.curricula.sampler import Sampler
 from qwenlong.types import Group, Prompt
-
-TARGET_STEPS = 5
-"""Steps over which the reward is averaged that a target is compared with."""
 
 
 class Curriculum:

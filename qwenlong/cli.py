@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from qwenlong import signals
+from qwenlong.disk import signals
 from qwenlong.types import InputError, StoppedError
 
 app = typer.Typer(
@@ -38,19 +38,19 @@ def train(
     ] = False,
 ) -> None:
     """Trains a policy from an experiment file and leaves a report."""
-    from qwenlong.experiment import load_config
+    from qwenlong.config.reading import load_config
 
     config = load_config(experiment, overrides or [])
     # torch takes seconds to import; a wrong key should not wait for it.
-    from qwenlong import launch
-
     if dry_run:
-        from qwenlong.describe import describe
+        from qwenlong.commands.dry_run import describe
 
         describe(config, Console())
-    else:
-        with _going_on(Path(config.run_dir)):
-            launch.train_new(config, Console())
+        return
+    from qwenlong.commands.train import train_new
+
+    with _going_on(Path(config.run_dir)):
+        train_new(config, Console())
 
 
 @app.command()
@@ -65,7 +65,7 @@ def plan(
 
     Needs no GPU, no data and no weights. The exit code is 1 if something does not fit.
     """
-    from qwenlong.experiment import load_config
+    from qwenlong.config.reading import load_config
     from qwenlong.plan.show import show_plan
 
     if not show_plan(load_config(experiment, overrides or []), hardware, Console()):
@@ -77,10 +77,10 @@ def resume(
     run_dir: Annotated[Path, typer.Argument(help="The directory of a stopped run.")],
 ) -> None:
     """Goes on with a stopped run from its last checkpoint."""
-    from qwenlong import launch
+    from qwenlong.commands.resume import resume_run
 
     with _going_on(run_dir):
-        launch.resume(run_dir, Console())
+        resume_run(run_dir, Console())
 
 
 @app.command()
@@ -95,7 +95,7 @@ def export(
     ] = False,
 ) -> None:
     """Writes the policy of a checkpoint with its tokenizer and RoPE, as policy/ of a run is."""
-    from qwenlong import export as exporting
+    from qwenlong.runs import export as exporting
 
     taken = exporting.export(checkpoint, out, best, lambda text: print(text, file=sys.stderr))
     print(f"{out}: step {taken.step} of {taken.stage}")
@@ -113,10 +113,10 @@ def replay(
 
     The exit code is 1 if they differ.
     """
-    from qwenlong import launch
+    from qwenlong.commands.replay import replay_step
 
     try:
-        same = launch.replay(run_dir, stage, step, Console())
+        same = replay_step(run_dir, stage, step, Console())
     except StoppedError as error:
         sys.exit(f"qwenlong: stopped: {_own(error)}; the run is as it was")
     if not same:
@@ -141,8 +141,8 @@ def report(
     if findings:
         if out:
             raise InputError(f"--out={out}: goes without --findings, which names its own file")
+        from qwenlong.commands.score import strictly
         from qwenlong.report.findings import write_findings
-        from qwenlong.scoring import strictly
 
         print(write_findings(run_dirs, findings, strictly))
         return
@@ -180,7 +180,7 @@ def score(
 
     A malformed line is reported with its number and left out, and the exit code is 1 then.
     """
-    from qwenlong.scoring import score_file
+    from qwenlong.commands.score import score_file
 
     outcome = score_file(file, kind, out, summary, thinking)
     if outcome.malformed:
@@ -198,7 +198,7 @@ def data_build(
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, any number.")] = None,
 ) -> None:
     """Builds a set: Parquet files and a manifest. One that is there already is left as it is."""
-    from qwenlong.datasets import build_set
+    from qwenlong.commands.data import build_set
 
     build_set(spec, out, overrides or [], Console())
 
@@ -212,7 +212,7 @@ def data_show(
     ] = None,
 ) -> None:
     """Writes show.html: a page of the set's counts, lengths and kinds, with examples to read."""
-    from qwenlong.datasets import show_set
+    from qwenlong.commands.data import show_set
 
     print(show_set(folder, out))
 
@@ -223,7 +223,7 @@ def data_check(
     second: Annotated[Path, typer.Argument(help="Another: the evaluation's.")],
 ) -> None:
     """Looks for what of the second set stands in the first; the exit code is 1 if anything does."""
-    from qwenlong.datasets import check_sets
+    from qwenlong.commands.data import check_sets
 
     if not check_sets(first, second, Console()).clean:
         raise typer.Exit(1)

@@ -96,6 +96,16 @@ class Rope:
 
 
 @dataclass(frozen=True)
+class JudgePolicy:
+    """What a judge's engines serve."""
+
+    path: str
+    rope: Rope
+    longest: int
+    """Prompt and reply, in tokens."""
+
+
+@dataclass(frozen=True)
 class Sampling:
     """How responses are drawn. ``n`` responses a prompt, each at most ``max_tokens`` long."""
 

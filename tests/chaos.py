@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from qwenlong.files import PARTIAL
-from qwenlong.manifest import MANIFEST
+from qwenlong.disk.files import PARTIAL
+from qwenlong.disk.manifest import MANIFEST
 from tests.command import Command
 from tests.small import assert_same, write_experiment
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from qwenlong.checkpoints import Checkpoint, Saver, last_checkpoint
+from qwenlong.runs.checkpoints import Checkpoint, Saver, last_checkpoint
 from qwenlong.types import Rope
 
 NATIVE = Rope(theta=10_000.0, window=256)

@@ -1,9 +1,10 @@
-"""Imports run one way: types, then the rooms, then train, then the command line."""
+"""Imports run one way: from the command line down to the types, floor by floor."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,20 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "qwenlong"
 LINKED = ("curricula", "rewards", "rollout")
-ROOMS = (*LINKED, "model", "learner", "data", "evaluate", "plan", "report")
-ABOVE = ("train", "cli")
-ALLOWED = {("learner", "model")}
-"""A learner holds a model: the one room that may look into another."""
+FLOORS = (
+    ("cli",),
+    ("commands",),
+    ("train",),
+    ("cluster", "runs", "plan", "report"),
+    ("learner", "rollout", "data", "curricula", "evaluate"),
+    ("model", "rewards"),
+    ("config",),
+    ("disk",),
+    ("types",),
+)
+"""Highest first. A room may import every room of the floors below its own, and none beside it."""
+EXCEPTIONS = {("config", "learner"), ("config", "rewards")}
+"""Arrows that point up or sideways, each with its reason."""
 
 HEAVY = ("torch", "ray", "vllm")
 NEVER = {"curricula": HEAVY, "plan": HEAVY, "rewards": HEAVY}
@@ -55,10 +66,59 @@ def offences(folder: Path, banned: tuple[str, ...], at_import: bool = False) -> 
     ]
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_rooms_know_neither_each_other_nor_what_stands_above_them(room: str) -> None:
-    others = [other for other in ROOMS if other != room and (room, other) not in ALLOWED]
-    assert not offences(PACKAGE / room, tuple(f"qwenlong.{name}" for name in (*others, *ABOVE)))
+def room_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else module
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name, the linked rooms under qwenlong."""
+    found = {}
+    for room in (PACKAGE, *(PACKAGE / name for name in LINKED)):
+        for file in room.rglob("*.py"):
+            name = ".".join(file.relative_to(ROOT).with_suffix("").parts)
+            found[name.removesuffix(".__init__")] = file
+    return found
+
+
+def arrows() -> dict[str, set[str]]:
+    """Every module and the modules of the package that it imports, inside functions too."""
+    known = modules()
+    graph: dict[str, set[str]] = {}
+    for name, file in known.items():
+        names = [full for _, full in imported(ast.parse(file.read_text(encoding="utf-8")))]
+        targets = {full if full in known else full.rpartition(".")[0] for full in names}
+        graph[name] = {target for target in targets if target in known and target != name}
+    return graph
+
+
+def test_every_room_stands_on_a_floor() -> None:
+    rooms = {room_of(name) for name in modules()} - {"qwenlong"}
+    assert rooms == {room for floor in FLOORS for room in floor}
+
+
+def test_rooms_import_only_from_floors_below() -> None:
+    floor = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
+    wrong = {
+        f"{name} imports {target}"
+        for name, targets in arrows().items()
+        for target in targets
+        if room_of(name) != room_of(target)
+        and "qwenlong" not in (room_of(name), room_of(target))
+        and floor[room_of(target)] <= floor[room_of(name)]
+        and (room_of(name), room_of(target)) not in EXCEPTIONS
+    }
+    assert not wrong
+
+
+def test_modules_do_not_import_each_other_in_a_circle() -> None:
+    graph = {
+        name: {other for other in others if room_of(other) == room_of(name)}
+        for name, others in arrows().items()
+    }
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"a circle inside a room: {' imports '.join(error.args[1])}")
 
 
 @pytest.mark.parametrize("room", NEVER)

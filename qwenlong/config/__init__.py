@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qwenlong.config.data import BuildConfig, DataConfig, SourceConfig
-from qwenlong.config.policy import LearnerConfig, PolicyConfig, TinyConfig
+from qwenlong.config.policy import TINY, LearnerConfig, PolicyConfig, TinyConfig
 from qwenlong.config.rollout import (
     EngineConfig,
     JudgeConfig,
@@ -21,9 +21,11 @@ from qwenlong.config.running import (
     GuardsConfig,
     RayConfig,
 )
-from qwenlong.config.stages import RlStage, SamplerConfig, SftStage
+from qwenlong.config.stages import TARGET_STEPS, RlStage, SamplerConfig, SftStage
 
 __all__ = [
+    "TARGET_STEPS",
+    "TINY",
     "BuildConfig",
     "CheckpointConfig",
     "Config",

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from qwenlong.types import MISSING
 
+TINY = "tiny"
+"""The ``policy.path`` of a policy that the run draws itself."""
+
 
 @dataclass(frozen=True)
 class TinyConfig:

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from qwenlong.types import MISSING
 
+TARGET_STEPS = 5
+"""Steps whose mean reward is compared with a phase's ``target``."""
+
 
 @dataclass(frozen=True)
 class SftStage:

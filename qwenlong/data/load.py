@@ -9,8 +9,9 @@ from itertools import count, islice
 from qwenlong.config import DataConfig
 from qwenlong.data import registry
 from qwenlong.data.rows import Rejected
+from qwenlong.data.rules import Rules, Tally
 from qwenlong.data.splits import sides
-from qwenlong.data.stream import Rules, Seen, Tally, prompts_of
+from qwenlong.data.stream import Seen, prompts_of
 from qwenlong.types import CountTokens, Example, InputError, Prompt
 
 HELD_OUT = 0.2

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from qwenlong.config import SourceConfig
 from qwenlong.data import registry
@@ -18,11 +17,9 @@ from qwenlong.data.cut import fitted
 from qwenlong.data.distractors import Pool, documents_of, group_of, pool_of
 from qwenlong.data.instructions import numbered
 from qwenlong.data.lengthen import lengthened
+from qwenlong.data.rules import Rules, Tally
 from qwenlong.data.synthesis.keychain import hide, others_of
 from qwenlong.types import Example, InputError, Prompt
-
-if TYPE_CHECKING:
-    from qwenlong.data.stream import Rules, Tally
 
 POOL_CHARACTERS = 2**26
 """Kept of a source's documents to lengthen others with, about 16 M tokens."""

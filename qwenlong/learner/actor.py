@@ -15,12 +15,13 @@ import torch.distributed as dist
 from transformers import AutoTokenizer
 
 from qwenlong.config import LearnerConfig, SftStage
-from qwenlong.files import room_for, whole_folder
+from qwenlong.disk.files import room_for, whole_folder
+from qwenlong.disk.manifest import Written
 from qwenlong.learner.attention import SHARED_PROMPT
 from qwenlong.learner.learner import GrpoLearner
 from qwenlong.learner.sft import LOG, SftRow, fine_tune, go_back, sft_settings
 from qwenlong.learner.sharding import form_mesh, scale_gradients
-from qwenlong.learner.storage import StoredTensors, Written, write_pieces
+from qwenlong.learner.storage import StoredTensors, write_pieces
 from qwenlong.types import Batch, Rope, RowFigures, StoredWeights
 
 

@@ -16,8 +16,8 @@ from torch.distributed.tensor import DTensor
 from torch.utils.data import Sampler
 
 from qwenlong.config import LearnerConfig, SftStage
-from qwenlong.files import room_for, sync, write_whole
-from qwenlong.manifest import file_entry, seal
+from qwenlong.disk.files import room_for, sync, write_whole
+from qwenlong.disk.manifest import file_entry, seal, trainer_step
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
@@ -108,11 +108,6 @@ class ByLength(Sampler[int]):
 
 def _lengths(rows: Sequence[SftRow]) -> list[int]:
     return [len(prompt) + len(answer) for prompt, answer in rows]
-
-
-def trainer_step(checkpoint: Path | None) -> int:
-    """The step of a trainer's checkpoint; 0 where there is none."""
-    return int(checkpoint.name.split("-")[1]) if checkpoint else 0
 
 
 def go_back(folder: Path, checkpoint: Path | None) -> list[dict[str, float]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from qwenlong.files import sync
+from qwenlong.disk.files import sync
+from qwenlong.disk.manifest import Written, file_entry
 from qwenlong.learner.sharding import own_rows
-from qwenlong.manifest import FileEntry, file_entry
 from qwenlong.types import InputError
 
 
@@ -39,14 +39,6 @@ class Piece:
         own, first = own_rows(tensor.detach())
         # A copy even on the CPU: the next step changes the tensor while a thread writes.
         return cls(own.to("cpu", copy=True).contiguous(), tuple(tensor.shape), first)
-
-
-@dataclass(frozen=True)
-class Written:
-    """What a process has written, by file name; or why it could not."""
-
-    files: Mapping[str, FileEntry] = field(default_factory=dict)
-    error: str = ""
 
 
 def write_pieces(folder: Path, rank: int, processes: int, pieces: Mapping[str, Piece]) -> Written:

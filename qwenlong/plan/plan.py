@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from qwenlong.config import Config, EngineConfig, PolicyConfig, RlStage, SftStage
+from qwenlong.config.stage_checks import check_rope
 from qwenlong.plan.engine import GIB, Engine, at_once, engine_of
 from qwenlong.plan.hardware import Card
 from qwenlong.plan.learner import advice, learner_gib, learner_limit, stage_load
@@ -19,7 +20,6 @@ from qwenlong.plan.time import (
     passes,
     training_seconds,
 )
-from qwenlong.stage_checks import check_rope
 from qwenlong.types import InputError
 
 PROCESS_GIB = {"learner": 0.5, "rollout": 1.5, "driver": 1.5}

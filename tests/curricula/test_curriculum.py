@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from qwenlong.config import LearnerConfig, RlStage, SamplerConfig
-from qwenlong.curricula.curriculum import TARGET_STEPS, Curriculum
+from qwenlong.config import TARGET_STEPS, LearnerConfig, RlStage, SamplerConfig
+from qwenlong.curricula.curriculum import Curriculum
 from qwenlong.curricula.entropy import EntropyControl, sampled_entropy
 from qwenlong.types import Group, Prompt
 from tests.curricula.made import group, ids, prompt

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from qwenlong.config.reading import load_config
 from qwenlong.curricula.curriculum import Curriculum
-from qwenlong.experiment import load_config
-from qwenlong.prepare import Prepared, prepare
+from qwenlong.train.inputs import Prepared, prepare
 from qwenlong.types import InputError, Prompt
 from tests.curricula.made import group, ids
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwenlong.config import SamplerConfig
+from qwenlong.config.stage_checks import BALANCE
 from qwenlong.curricula.history import History
 from qwenlong.curricula.sampler import Sampler
-from qwenlong.stage_checks import BALANCE
 from tests.curricula.made import group, ids, prompt
 
 PROMPTS = [prompt(f"{i:02}") for i in range(13)]

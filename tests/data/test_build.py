@@ -16,7 +16,7 @@ from qwenlong.data import built
 from qwenlong.data.build import build
 from qwenlong.data.load import load
 from qwenlong.data.prompts import Renderer
-from qwenlong.data.stream import Rules
+from qwenlong.data.rules import Rules
 from qwenlong.rewards.registry import verifier
 from qwenlong.types import Example, InputError
 

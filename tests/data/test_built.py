@@ -11,13 +11,13 @@ from pyarrow import parquet
 from rich.console import Console
 from transformers import PreTrainedTokenizerBase
 
+from qwenlong.commands.data import check_sets, examples_at, show_set
 from qwenlong.config import BuildConfig, SourceConfig
 from qwenlong.data import built, rows
 from qwenlong.data.build import build
 from qwenlong.data.prompts import Renderer
 from qwenlong.data.rows import Rejected
-from qwenlong.data.stream import Rules
-from qwenlong.datasets import check_sets, examples_at, show_set
+from qwenlong.data.rules import Rules
 from qwenlong.rewards.registry import verifier
 from qwenlong.types import Example, InputError
 

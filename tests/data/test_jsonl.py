@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from qwenlong.commands.score import score_file
 from qwenlong.config import SourceConfig
 from qwenlong.data import rows
 from qwenlong.data.documents import documents, examples
 from qwenlong.data.jsonl import Document, read
 from qwenlong.data.rows import Rejected
 from qwenlong.rewards.registry import verifier
-from qwenlong.scoring import score_file
 from qwenlong.types import Example, InputError
 
 GOOD: dict[str, Any] = {"question": "Where?", "documents": ["It is here."], "answers": ["here"]}

@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 
-from qwenlong.checks import check_build
 from qwenlong.config import BuildConfig, SourceConfig
+from qwenlong.config.checks import check_build
+from qwenlong.config.reading import load_config
 from qwenlong.data import registry
 from qwenlong.data.prompts import Renderer, documents_text
+from qwenlong.data.rules import Rules, Tally
 from qwenlong.data.shape import shaper, unlabelled
 from qwenlong.data.splits import Side
-from qwenlong.data.stream import Rules, Tally, prompts_of
+from qwenlong.data.stream import prompts_of
 from qwenlong.data.synthesis import MAKERS
 from qwenlong.data.synthesis.corpus import Corpus, of_running_text
-from qwenlong.experiment import load_config
 from qwenlong.types import Example, InputError, Prompt
 from tests.data.conftest import BOOK
 from tests.data.solvers import SOLVERS

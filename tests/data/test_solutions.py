@@ -19,8 +19,8 @@ from qwenlong.data.instructions import answer_text, instruction, is_chinese
 from qwenlong.data.prompts import Renderer
 from qwenlong.data.sources.fields import closed_answer
 from qwenlong.data.synthesis import MAKERS
-from qwenlong.prepare import Prepared, prepare
 from qwenlong.rewards.registry import verifier
+from qwenlong.train.inputs import Prepared, prepare
 from qwenlong.types import Example, InputError
 from tests.data.hub_rows import SETS
 from tests.data.published import FOLDERS, read_rows, whole

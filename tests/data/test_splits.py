@@ -12,19 +12,19 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerBase
 
+from qwenlong.commands.data import examples_at
 from qwenlong.config import BuildConfig, DataConfig, SourceConfig
+from qwenlong.config.reading import load_config
 from qwenlong.data import registry
 from qwenlong.data.build import build
 from qwenlong.data.load import load
 from qwenlong.data.overlap import contamination
 from qwenlong.data.prompts import Renderer
 from qwenlong.data.rows import read
+from qwenlong.data.rules import Rules
 from qwenlong.data.sources import convfinqa, finqa
 from qwenlong.data.splits import Side, sides
-from qwenlong.data.stream import Rules
 from qwenlong.data.synthesis.corpus import MOST_CHARACTERS
-from qwenlong.datasets import examples_at
-from qwenlong.experiment import load_config
 from qwenlong.types import Example, InputError
 from tests.data.published import folder
 

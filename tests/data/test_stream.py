@@ -13,8 +13,9 @@ from qwenlong.config import DataConfig, SourceConfig
 from qwenlong.data.distractors import group_of, pool_of
 from qwenlong.data.load import load
 from qwenlong.data.prompts import Renderer
+from qwenlong.data.rules import Rules, Tally
 from qwenlong.data.splits import Side, sides
-from qwenlong.data.stream import Rules, Tally, prompts_of
+from qwenlong.data.stream import prompts_of
 from qwenlong.data.synthesis.keychain import HIDEABLE, others_of, unhideable
 from qwenlong.data.words import folded
 from qwenlong.rewards.registry import score, verifier

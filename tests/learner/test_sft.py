@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader
 from transformers import AutoTokenizer
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from qwenlong.checkpoints import trainer_checkpoint
 from qwenlong.config import LearnerConfig, SftStage
+from qwenlong.disk.manifest import MANIFEST, fault
 from qwenlong.learner.sft import (
     LOG,
     ByLength,
@@ -24,8 +24,8 @@ from qwenlong.learner.sft import (
     go_back,
     sft_settings,
 )
-from qwenlong.manifest import MANIFEST, fault
 from qwenlong.model.policy import load_policy
+from qwenlong.runs.checkpoints import trainer_checkpoint
 from qwenlong.types import StoppedError
 from tests.disks import small_files
 

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from qwenlong.cli import app
-from qwenlong.experiment import load_config
+from qwenlong.config.reading import load_config
 from qwenlong.plan.engine import at_once, engine_of
 from qwenlong.plan.hardware import CARDS, find_card
 from qwenlong.plan.learner import learner_gib

@@ -11,11 +11,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from qwenlong.config import Config, RlStage
+from qwenlong.config.reading import load_config
 from qwenlong.evaluate.evaluate import accuracies
-from qwenlong.experiment import load_config
-from qwenlong.metrics import phase_metrics, summarised
 from qwenlong.rewards.hybrid import Rewards, score_all
-from qwenlong.run import RunDir, evaluation_records, group_records
+from qwenlong.runs.directory import RunDir, evaluation_records, group_records
+from qwenlong.train.metrics import phase_metrics, summarised
 from qwenlong.types import Example, Group, Prompt, Rollout
 
 EXPERIMENT = """

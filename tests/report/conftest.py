@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from qwenlong.commands.score import strictly
 from qwenlong.report.arms import Arm, gather
-from qwenlong.scoring import strictly
 from tests.report.arm_runs import three
 
 SUBSTRING = "rewards.by_source=[{source: facts, rule: official_docqa}]"

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import yaml
 
+from qwenlong.commands.score import strictly
 from qwenlong.report import arm_charts
 from qwenlong.report.arms import FIGURES, Arm, arm_name, changes, differences, gather
 from qwenlong.report.claims import AGAINST, CLAIMS, HOLDS, NOT_SEEN, OPEN, verdict
-from qwenlong.scoring import strictly
 from qwenlong.types import InputError
 from tests.report.arm_runs import write_run
 

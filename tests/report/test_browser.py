@@ -12,14 +12,14 @@ import pytest
 from markdown_it import MarkdownIt
 from transformers import PreTrainedTokenizerBase
 
+from qwenlong.commands.data import show_set
+from qwenlong.commands.score import strictly
 from qwenlong.config import BuildConfig, SourceConfig
 from qwenlong.data.build import build
 from qwenlong.data.prompts import Renderer
-from qwenlong.data.stream import Rules
-from qwenlong.datasets import show_set
+from qwenlong.data.rules import Rules
 from qwenlong.report.findings import write_findings
 from qwenlong.report.report import write_report
-from qwenlong.scoring import strictly
 from tests.report import arm_runs
 from tests.report.test_report import lines, rollout, write_run
 

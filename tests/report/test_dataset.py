@@ -16,11 +16,11 @@ from transformers import PreTrainedTokenizerBase
 from typer.testing import CliRunner
 
 from qwenlong.cli import app
+from qwenlong.commands.data import show_set
 from qwenlong.config import BuildConfig, SourceConfig
 from qwenlong.data.build import build
 from qwenlong.data.prompts import Renderer
-from qwenlong.data.stream import Rules
-from qwenlong.datasets import show_set
+from qwenlong.data.rules import Rules
 from qwenlong.report import dataset
 from qwenlong.report.dataset import Counts, chosen, cut_middle, depths_of, reading
 from qwenlong.report.histograms import length_edges

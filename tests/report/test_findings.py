@@ -10,9 +10,9 @@ from markdown_it import MarkdownIt
 from typer.testing import CliRunner
 
 from qwenlong.cli import app
+from qwenlong.commands.score import strictly
 from qwenlong.report.arms import gather
 from qwenlong.report.findings import PLOTS, write_findings
-from qwenlong.scoring import strictly
 from qwenlong.types import InputError
 from tests.report.arm_runs import NO_SFT, write_run
 

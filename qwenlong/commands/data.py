@@ -1,0 +1,184 @@
+"""Sets of examples from the command line: built, looked at, held against each other."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from qwenlong.config import SourceConfig
+from qwenlong.config.reading import load_build
+from qwenlong.data import built, jsonl
+from qwenlong.data.build import build
+from qwenlong.data.instructions import gold_of
+from qwenlong.data.overlap import Contamination, contamination
+from qwenlong.data.prompts import Renderer
+from qwenlong.data.rows import Rejected
+from qwenlong.data.rules import Rules
+from qwenlong.model.policy import chat_tokenizer
+from qwenlong.report.dataset import Bucket, Counts, chosen, reading, write_dataset
+from qwenlong.rewards.registry import verifier
+from qwenlong.types import Example, InputError, Split
+
+MOST_REASONS = 3
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|(?<=of )[A-Z][\w /&-]*(?= do not)|\b\d+ of \d+\b")
+"""What differs between reasons of one kind: quotations, names of columns, counts."""
+
+
+def build_set(path: Path, out: Path, overrides: Sequence[str], console: Console) -> None:
+    """``qwenlong data build``."""
+    config = load_build(path, overrides)
+    renderer = Renderer(chat_tokenizer(config.tokenizer, "tokenizer"), config.thinking)
+    rules = Rules(
+        renderer,
+        config.seed,
+        config.on_error,
+        config.deduplicate,
+        config.context,
+        config.over_long,
+        check=verifier,
+    )
+    with Live(console=console, transient=True, refresh_per_second=4) as live:
+
+        def report(split: Split, source: int, done: int) -> None:
+            named = config.sources[source].source
+            live.update(
+                Text(f"{split}: source {source + 1} of {len(config.sources)}, {named}: {done:,}")
+            )
+
+        manifest = build(config, rules, out, report)
+    console.print(summary(manifest))
+    console.print(f"set  {out}", highlight=False, soft_wrap=True)
+
+
+def summary(manifest: dict[str, Any]) -> Table:
+    """Every source, what became of its examples, and the lengths of each split."""
+    table = Table("source", box=SIMPLE)
+    for column in ("split", "examples", "left out", "cut"):
+        table.add_column(column, justify="right")
+    table.add_column("why", overflow="fold")
+    for source in manifest["sources"]:
+        for split, told in source["splits"].items():
+            reasons = _gathered({**told["left_out"], **told["cut"]}) + told.get("notes", [])
+            table.add_row(
+                source["source"],
+                split,
+                f"{told['taken']:,}",
+                f"{sum(told['left_out'].values()):,}",
+                f"{sum(told['cut'].values()):,}",
+                "; ".join(reasons),
+            )
+    for split, told in manifest["splits"].items():
+        mean = told["tokens"] / max(1, told["examples"])
+        lengths = f"{mean:,.0f} tokens in the mean, {told['longest']:,} at most"
+        table.add_row("all", split, f"{told['examples']:,}", "", "", lengths, style="bold")
+    return table
+
+
+def _gathered(reasons: Mapping[str, int]) -> list[str]:
+    """The most frequent reasons, without what they quote of the data; the manifest has all."""
+    alike: Counter[str] = Counter()
+    for why, count in reasons.items():
+        alike[_QUOTED.sub("…", why)] += count
+    told = [f"{count} {why}" for why, count in alike.most_common(MOST_REASONS)]
+    rest = alike.total() - sum(count for _, count in alike.most_common(MOST_REASONS))
+    return [*told, f"{rest} for other reasons, in the manifest"] if rest else told
+
+
+def show_set(folder: Path, out: Path | None = None) -> Path:
+    """``qwenlong data show``: writes the page of a built set. Two passes; memory holds a batch.
+
+    Raises:
+        InputError: there is no such set, or it is not as it was written.
+    """
+    manifest = built.manifest_of(folder)
+    for split, told in manifest["splits"].items():
+        path = folder / f"{split}.parquet"
+        if not path.is_file() or built.digest(path) != told["sha256"]:
+            raise InputError(f"{path}: is not the file that {built.MANIFEST} tells of; build again")
+    counts: dict[tuple[str, str], Counts] = {}
+    for split, row in _rows_of(folder, manifest):
+        counts.setdefault((split, row["source"]), Counts()).add(row)
+    wanted = chosen(counts)
+    seen: Counter[Bucket] = Counter()
+    examples = []
+    for split, row in _rows_of(folder, manifest):
+        bucket = (split, row["source"], row["kind"])
+        if seen[bucket] in wanted[bucket]:
+            examples.append(reading({**row, "metadata": json.loads(row["metadata"])}, split))
+        seen[bucket] += 1
+    name = folder.resolve().name
+    return write_dataset(name, manifest, counts, examples, out or folder / "show.html")
+
+
+def _rows_of(folder: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every row with its split; gold is also what the metadata cites by number."""
+    for split in manifest["splits"]:
+        for item in built.rows(folder / f"{split}.parquet"):
+            if isinstance(item, Rejected):
+                raise InputError(f"{item.where}: {item.why}")
+            row = item[1]
+            yield split, {**row, "gold_documents": gold_of(built.example_of(row))}
+
+
+def check_sets(first: Path, second: Path, console: Console) -> Contamination:
+    """``qwenlong data check``: what of ``second`` stands in ``first``."""
+    with console.status(f"reading {first} and {second}"):
+        found = contamination(examples_at(first), examples_at(second))
+    table = Table(f"of {found.second:,} examples of {second}", "", box=SIMPLE)
+    for told, count in (
+        (f"have a question of {first}", found.same_question),
+        ("have a question that shares 13 words in a row with one", found.question_overlap),
+        ("have a document of it", found.same_document),
+        ("have a document that shares 13 words in a row with one", found.document_overlap),
+    ):
+        table.add_row(told, f"{count:,}")
+    console.print(table)
+    if found.templates:
+        console.print(
+            f"synthetic questions ({found.templates:,}) were compared whole, not by 13 words in a"
+            " row, for they share their templates",
+            soft_wrap=True,
+        )
+    if found.sampled > 1:
+        console.print(
+            f"{first} is large: of documents one n-gram in {found.sampled} was compared, so that a"
+            " short overlap may be missed",
+            markup=False,
+            soft_wrap=True,
+        )
+    for each in found.found:
+        console.print(
+            f"{each.what}: {each.second} and {each.first}: {each.text}",
+            markup=False,
+            soft_wrap=True,
+        )
+    return found
+
+
+def examples_at(path: Path) -> Iterator[Example]:
+    """Every example of a built set's folder, of one of its Parquet files, or of a JSONL file."""
+    if path.is_dir():
+        for split in built.manifest_of(path)["splits"]:
+            yield from examples_at(path / f"{split}.parquet")
+    elif path.suffix == ".parquet":
+        for item in built.rows(path):
+            if isinstance(item, Rejected):
+                raise InputError(f"{item.where}: {item.why}")
+            yield built.example_of(item[1])
+    elif path.suffix == ".jsonl":
+        for line in jsonl.read(SourceConfig("jsonl", path=str(path)), "train", len, 0):
+            if isinstance(line, Rejected):
+                raise InputError(f"{line.where}: {line.why}")
+            yield line
+    else:
+        raise InputError(f"{path}: must be a built set's folder, a .parquet or a .jsonl file")
