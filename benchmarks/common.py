@@ -25,7 +25,7 @@ from rich.console import Console
 from torch import Tensor
 
 from qwenlong.config import LearnerConfig, TinyConfig
-from qwenlong.learner.advantage import group_advantages
+from qwenlong.learner.advantages import group_advantages
 from qwenlong.learner.learner import GrpoLearner
 from qwenlong.model.tiny import build_tiny
 from qwenlong.types import Batch, Row

@@ -24,7 +24,7 @@ from qwenlong.data.overlap import Contamination, contamination
 from qwenlong.data.prompts import Renderer
 from qwenlong.data.rows import Rejected
 from qwenlong.data.rules import Rules
-from qwenlong.model.policy import chat_tokenizer
+from qwenlong.model.pretrained import chat_tokenizer
 from qwenlong.report.dataset import Bucket, Counts, chosen, reading, write_dataset
 from qwenlong.rewards.registry import verifier
 from qwenlong.types import Example, InputError, Split

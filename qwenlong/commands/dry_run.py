@@ -11,7 +11,7 @@ from rich.table import Table
 from qwenlong.config import TINY, Config, RlStage, SftStage
 from qwenlong.config.stage_checks import check_rope
 from qwenlong.data import registry
-from qwenlong.model.policy import native_rope
+from qwenlong.model.pretrained import native_rope
 from qwenlong.train.progress import teller
 
 

@@ -17,11 +17,11 @@ from transformers import AutoTokenizer
 from qwenlong.config import LearnerConfig, SftStage
 from qwenlong.disk.files import room_for, whole_folder
 from qwenlong.disk.manifest import Written
-from qwenlong.learner.attention import SHARED_PROMPT
+from qwenlong.learner.attention.shared_prompt import SHARED_PROMPT
+from qwenlong.learner.distributed.mesh import form_mesh, scale_gradients
+from qwenlong.learner.distributed.storage import StoredTensors, write_shards
 from qwenlong.learner.learner import GrpoLearner
 from qwenlong.learner.sft import LOG, SftRow, fine_tune, go_back, sft_settings
-from qwenlong.learner.sharding import form_mesh, scale_gradients
-from qwenlong.learner.storage import StoredTensors, write_pieces
 from qwenlong.types import Batch, Rope, RowFigures, StoredWeights
 
 
@@ -67,8 +67,8 @@ class LearnerActor:
             backend = "nccl" if torch.cuda.is_available() else "gloo"
             dist.init_process_group(backend, store=store, rank=rank, world_size=config.processes)
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        shards = form_mesh(config.data_ranks, config.sequence_ranks, device)
-        self.learner = GrpoLearner(self.path, self.dtype, config, shards)
+        mesh = form_mesh(config.data_ranks, config.sequence_ranks, device)
+        self.learner = GrpoLearner(self.path, self.dtype, config, mesh)
 
     def step(self, batch: Batch) -> dict[str, float]:
         return {**self.learner.step(batch), "peak_memory_gb": self.peak_memory_gb()}
@@ -136,7 +136,7 @@ class LearnerActor:
     def save_state(self, folder: Path) -> None:
         """Copies this process's share of the state to host memory; a thread writes it there."""
         pieces, config = self.learner.state(), self.config
-        self.writing = self.writer.submit(write_pieces, folder, self.rank, config.processes, pieces)
+        self.writing = self.writer.submit(write_shards, folder, self.rank, config.processes, pieces)
 
     def saved(self, wait: bool) -> Written | None:
         """What came of it; None while the thread still writes, unless asked to ``wait``."""

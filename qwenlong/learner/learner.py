@@ -13,17 +13,15 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from qwenlong.config import LearnerConfig
-from qwenlong.learner.figures import engine_kl, engine_logprobs, step_summary
-from qwenlong.learner.gaps import Gaps
-from qwenlong.learner.layout import check_batch
+from qwenlong.learner.distributed.mesh import Mesh, sum_over_data_ranks, whole
+from qwenlong.learner.distributed.storage import StoredTensors, TensorShard
 from qwenlong.learner.logprobs import TokenStats
 from qwenlong.learner.lora import holding, merged_tensors
+from qwenlong.learner.metrics import EngineKl, engine_kl, engine_logprobs, step_summary
+from qwenlong.learner.micro_batches import MicroBatch, check_batch, micro_batches_of
 from qwenlong.learner.objectives import Responses, Totals, find_objective, objective_loss
-from qwenlong.learner.policy import PackedPolicy, open_policy
-from qwenlong.learner.sharding import Shards, summed, whole
-from qwenlong.learner.storage import Piece, StoredTensors
-from qwenlong.learner.works import Work, works_of
-from qwenlong.model.policy import check_policy, hub_tensors, save_policy, stretch
+from qwenlong.learner.packed_policy import PackedPolicy, open_policy
+from qwenlong.model.pretrained import check_policy, hub_tensors, save_policy, stretch
 from qwenlong.types import Batch, Rope, Row, RowFigures
 
 
@@ -34,23 +32,24 @@ class GrpoLearner:
     bf16 weights at a learning rate of 1e-6 would mostly round to nothing.
 
     Args:
-        shards: this process's place among the learner's processes; each gets the same batches.
+        mesh: this process's place among the learner's processes; each gets the same batches.
     """
 
     def __init__(
-        self, path: str, dtype: str, config: LearnerConfig, shards: Shards | None = None
+        self, path: str, dtype: str, config: LearnerConfig, mesh: Mesh | None = None
     ) -> None:
-        self.path, self.config, self.shards = path, config, shards or Shards()
+        self.path, self.config, self.mesh = path, config, mesh or Mesh()
         check_policy(path, config.sequence_ranks)
-        if (self.shards.data, self.shards.sequence) != (config.data_ranks, config.sequence_ranks):
+        mesh = self.mesh
+        if (mesh.data_ranks, mesh.sequence_ranks) != (config.data_ranks, config.sequence_ranks):
             raise ValueError(
                 f"learner.data_ranks={config.data_ranks}, learner.sequence_ranks="
-                f"{config.sequence_ranks}: the mesh has {self.shards.data} and"
-                f" {self.shards.sequence}"
+                f"{config.sequence_ranks}: the mesh has {mesh.data_ranks} and"
+                f" {mesh.sequence_ranks}"
             )
         self.dtype = getattr(torch, dtype)
         self.objective = find_objective(config.objective)
-        self.policy = open_policy(path, self.dtype, config, self.shards, trained=True)
+        self.policy = open_policy(path, self.dtype, config, self.mesh, trained=True)
         self.reference: PackedPolicy | None = None
         self.reference_adapters: dict[str, Tensor] = {}
         self.parameters = {
@@ -61,7 +60,7 @@ class GrpoLearner:
             betas=(config.beta1, config.beta2),
             weight_decay=config.weight_decay,
         )
-        self.gaps = Gaps(())
+        self.engine_kl = EngineKl(())
 
     @property
     def model(self) -> Any:
@@ -90,8 +89,8 @@ class GrpoLearner:
             for first in range(0, len(batch.rows), batch.mini_batch)
         ]
         budget = self.config.max_tokens
-        works = [works_of(rows, self._compared, budget, self.shards) for rows in updates]
-        self.gaps = Gaps(batch.rows)
+        works = [micro_batches_of(rows, self._compared, budget, self.mesh) for rows in updates]
+        self.engine_kl = EngineKl(batch.rows)
         before = [[self._before(work, batch, len(updates)) for work in each] for each in works]
         # One update alone has no forward pass before its own.
         apart = len(updates) > 1 and self._apart(batch)
@@ -111,11 +110,13 @@ class GrpoLearner:
             norms.append(norm)
             left_out += not moved
         seconds = time.perf_counter() - started
-        return step_summary(summed(sums, self.shards), norms, left_out, batch, seconds)
+        totals = torch.tensor(list(sums.values()), dtype=torch.float64)
+        sums = dict(zip(sums, sum_over_data_ranks(totals, self.mesh).tolist(), strict=True))
+        return step_summary(sums, norms, left_out, batch, seconds)
 
     def row_figures(self) -> list[RowFigures]:
         """Of the last step's rows; every process has to be asked."""
-        return self.gaps.of_rows(self.shards)
+        return self.engine_kl.by_row(self.mesh)
 
     def _compared(self, row: Row) -> bool:
         return any(row.advantages) or (
@@ -130,7 +131,7 @@ class GrpoLearner:
 
     @torch.no_grad()
     def _before(
-        self, work: Work, batch: Batch, updates: int
+        self, work: MicroBatch, batch: Batch, updates: int
     ) -> tuple[TokenStats | None, Tensor | None]:
         """What the update of this work needs of the policies before it: the old, the reference.
 
@@ -141,12 +142,12 @@ class GrpoLearner:
             stats = self.policy(work.pieces, batch.temperature, batch.top_p)
             if work.counts:
                 gap = engine_kl(stats, engine_logprobs(work.pieces, stats))
-                self.gaps.note(work.pieces, gap, first=True)
+                self.engine_kl.record(work.pieces, gap, before_updates=True)
         if self.config.kl_coefficient and work.trained:
             reference = self._reference_logprobs(work, batch)
         return stats, reference
 
-    def _reference_logprobs(self, work: Work, batch: Batch) -> Tensor:
+    def _reference_logprobs(self, work: MicroBatch, batch: Batch) -> Tensor:
         if self.reference_adapters:
             with holding(self.parameters, self.reference_adapters):
                 return self.policy(work.pieces, batch.temperature, 1.0).logprobs
@@ -156,7 +157,7 @@ class GrpoLearner:
 
     def _backward(
         self,
-        work: Work,
+        work: MicroBatch,
         batch: Batch,
         totals: Totals,
         old: TokenStats | None,
@@ -176,7 +177,7 @@ class GrpoLearner:
         kl = gap[torch.tensor(fresh, dtype=torch.bool)]
         if work.counts:
             now = gap if old is None else engine_kl(stats, engine_logprobs_R)
-            self.gaps.note(work.pieces, now, first=old is None)
+            self.engine_kl.record(work.pieces, now, before_updates=old is None)
         config = self.config
         loss, metrics = objective_loss(
             self.objective,
@@ -213,7 +214,7 @@ class GrpoLearner:
     def _apart(self, batch: Batch) -> bool:
         """Whether engine and learner are further apart than the batch may have them."""
         limit = batch.limits.engine_kl
-        return math.isfinite(limit) and self.gaps.mean(self.shards) > limit
+        return math.isfinite(limit) and self.engine_kl.mean(self.mesh) > limit
 
     def _update(self, batch: Batch, loss: float, apart: bool) -> tuple[float, bool]:
         """One optimizer step, unless it is to be left out.
@@ -224,7 +225,7 @@ class GrpoLearner:
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.max_grad_norm)
         norm_now, moves = whole(norm).item(), not apart
         if batch.limits.finite:
-            of_all = summed({"loss": loss}, self.shards)["loss"]
+            of_all = sum_over_data_ranks(torch.tensor(loss, dtype=torch.float64), self.mesh).item()
             moves = moves and math.isfinite(norm_now) and math.isfinite(of_all)
         if moves:
             self.optimizer.step()
@@ -243,7 +244,7 @@ class GrpoLearner:
             self.reference_adapters = {n: p.detach().clone() for n, p in self.parameters.items()}
         else:
             self.reference = open_policy(
-                self.path, self.dtype, self.config, self.shards, trained=False
+                self.path, self.dtype, self.config, self.mesh, trained=False
             )
             held = dict(self.reference.model.named_parameters())
             with torch.no_grad():
@@ -262,7 +263,7 @@ class GrpoLearner:
         if write:
             save_policy(self.model, kept, self.dtype, folder)
 
-    def state(self) -> dict[str, Piece]:
+    def state(self) -> dict[str, TensorShard]:
         """Copies of what this process holds: with the others', all that ``restore`` needs.
 
         What is not sharded is the first process's to keep, but for the random generator's state.
@@ -272,13 +273,13 @@ class GrpoLearner:
             for key, each in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer/{key}/{name}"] = each
         tensors |= {f"reference/{name}": each for name, each in self._reference().items()}
-        rank = self.shards.rank
+        rank = self.mesh.rank
         pieces = {
-            name: Piece.of(each)
+            name: TensorShard.of(each)
             for name, each in tensors.items()
             if rank == 0 or isinstance(each, DTensor)
         }
-        return {**pieces, f"random/{rank}": Piece.of(torch.get_rng_state())}
+        return {**pieces, f"random/{rank}": TensorShard.of(torch.get_rng_state())}
 
     def restore(self, stored: StoredTensors) -> None:
         """Takes what any number of processes have written of their ``state``.
@@ -295,7 +296,7 @@ class GrpoLearner:
         if stored.names("reference"):
             self.keep_reference()
             stored.fill("reference", self._reference())
-        rank = self.shards.rank
+        rank = self.mesh.rank
         same = stored.processes == self.config.processes
         torch.set_rng_state(stored.whole(f"random/{rank if same else 0}"))
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from qwenlong.learner.sharding import whole
+from qwenlong.learner.distributed.mesh import whole
 
 ADAPTER = "default"
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]

@@ -12,9 +12,9 @@ from transformers.utils import logging as transformers_logging
 from qwenlong.config import TINY, Config
 from qwenlong.config.reading import load_config
 from qwenlong.disk.files import whole_folder
+from qwenlong.learner.distributed.storage import StoredTensors
 from qwenlong.learner.lora import add_adapters, merged_tensors
-from qwenlong.learner.storage import StoredTensors
-from qwenlong.model.policy import load_policy, native_rope, save_policy, stretch
+from qwenlong.model.pretrained import load_policy, native_rope, save_policy, stretch
 from qwenlong.runs.checkpoints import Checkpoint, best_checkpoint, last_checkpoint, read_checkpoint
 from qwenlong.runs.directory import RunDir
 from qwenlong.types import InputError, StoppedError

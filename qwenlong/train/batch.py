@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from qwenlong.config import LearnerConfig, RlStage
-from qwenlong.learner.advantage import (
+from qwenlong.learner.advantages import (
     by_difficulty,
     group_advantages,
     leave_one_out,

@@ -16,7 +16,7 @@ from qwenlong.data.load import load, sample
 from qwenlong.data.prompts import Renderer, training_texts
 from qwenlong.data.rules import Rules
 from qwenlong.learner.sft import SftRow
-from qwenlong.model.policy import chat_tokenizer, check_policy, check_weights, native_rope
+from qwenlong.model.pretrained import chat_tokenizer, check_policy, check_weights, native_rope
 from qwenlong.model.tiny import build_tiny
 from qwenlong.rewards.hybrid import Rewards, check_sources
 from qwenlong.rewards.hybrid import check as check_rewards

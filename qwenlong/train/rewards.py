@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qwenlong.config import Config, JudgeConfig
-from qwenlong.model.policy import chat_tokenizer, native_rope
+from qwenlong.model.pretrained import chat_tokenizer, native_rope
 from qwenlong.rewards.hybrid import Rewards
 from qwenlong.rewards.judge.judge import Complete, Judge, JudgeError, Reply, probe
 from qwenlong.rewards.judge.prompt import Messages

@@ -18,9 +18,9 @@ from transformers import (
     Qwen3MoeForCausalLM,
 )
 
-from qwenlong.learner.layout import Piece
 from qwenlong.learner.learner import GrpoLearner
 from qwenlong.learner.logprobs import TokenStats
+from qwenlong.learner.micro_batches import RowSlice
 from qwenlong.types import Batch, Rope, Row
 
 ROPE = Rope(theta=10_000.0, window=64)
@@ -177,7 +177,7 @@ def stats_of() -> Callable[[GrpoLearner, tuple[Row, ...], Batch], TokenStats]:
     """Statistics of rows packed together, without gradient."""
 
     def stats(learner: GrpoLearner, rows: tuple[Row, ...], batch: Batch) -> TokenStats:
-        pieces = tuple(Piece(row, 0, len(row.responses)) for row in rows)
+        pieces = tuple(RowSlice(row, 0, len(row.responses)) for row in rows)
         with torch.no_grad():
             return learner.policy(pieces, batch.temperature, batch.top_p)
 

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from qwenlong.config import LearnerConfig
-from qwenlong.learner.attention import BACKENDS, Attend, backend_for, merging, plain
-from qwenlong.learner.kernels import Cpu, Segments, segments
-from qwenlong.learner.layout import Layout, Part, Piece
+from qwenlong.learner.attention.kernels import Cpu, Segments, segments
+from qwenlong.learner.attention.layout import Block, Layout
+from qwenlong.learner.attention.merge import Attend, merging
+from qwenlong.learner.attention.shared_prompt import BACKENDS, backend_for, plain
 from qwenlong.learner.learner import GrpoLearner
+from qwenlong.learner.micro_batches import RowSlice
 from qwenlong.types import Rope, Row
 
 NATIVE = Rope(theta=10_000.0, window=64)
@@ -43,13 +45,13 @@ class SegmentBySegment:
     """What a varlen kernel has to give for flash's two calls: each segment on its own."""
 
     @staticmethod
-    def parts(part: Segments) -> list[Part]:
+    def parts(part: Segments) -> list[Block]:
         assert part.query_ends.dtype == part.key_ends.dtype == torch.int32
         q_ends, k_ends = part.query_ends.tolist(), part.key_ends.tolist()
         queries, keys = ([slice(*p) for p in pairwise(ends)] for ends in (q_ends, k_ends))
         assert part.longest_queries == max(p.stop - p.start for p in queries)
         assert part.longest_keys == max(p.stop - p.start for p in keys)
-        return [Part(q, k, part.causal) for q, k in zip(queries, keys, strict=True)]
+        return [Block(q, k, part.causal) for q, k in zip(queries, keys, strict=True)]
 
     @classmethod
     def forward(
@@ -229,7 +231,7 @@ def test_flex_which_trains_on_a_gpu_only_is_refused_on_the_cpu() -> None:
 
 
 def logprobs_of(learner: GrpoLearner, *rows: Row) -> Tensor:
-    pieces = tuple(Piece(row, 0, len(row.responses)) for row in rows)
+    pieces = tuple(RowSlice(row, 0, len(row.responses)) for row in rows)
     with torch.no_grad():
         return learner.policy(pieces, 1.0, 1.0).logprobs
 

@@ -13,7 +13,7 @@ import torch
 from qwenlong.config import LearnerConfig
 from qwenlong.learner.learner import GrpoLearner
 from qwenlong.learner.logprobs import TokenStats
-from qwenlong.model.policy import load_policy
+from qwenlong.model.pretrained import load_policy
 from qwenlong.types import Batch, Row
 
 StatsOf = Callable[[GrpoLearner, tuple[Row, ...], Batch], TokenStats]

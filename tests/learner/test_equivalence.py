@@ -14,10 +14,10 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
 from qwenlong.config import LearnerConfig
-from qwenlong.learner.attention import plain as plain_backend
+from qwenlong.learner.attention.shared_prompt import plain as plain_backend
 from qwenlong.learner.learner import GrpoLearner
 from qwenlong.learner.objectives import OBJECTIVES, Responses, Totals, objective_loss
-from qwenlong.model.policy import load_policy, stretch
+from qwenlong.model.pretrained import load_policy, stretch
 from qwenlong.types import Batch, Rope, Row
 
 NATIVE = Rope(theta=10_000.0, window=64)

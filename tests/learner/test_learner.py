@@ -13,12 +13,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from qwenlong.config import LearnerConfig
-from qwenlong.learner.advantage import group_advantages
-from qwenlong.learner.figures import engine_kl
+from qwenlong.learner.advantages import group_advantages
 from qwenlong.learner.learner import GrpoLearner
 from qwenlong.learner.logprobs import TokenStats
+from qwenlong.learner.metrics import engine_kl
 from qwenlong.learner.objectives import OBJECTIVES
-from qwenlong.model.policy import load_policy
+from qwenlong.model.pretrained import load_policy
 from qwenlong.types import Batch, Row
 
 CLIP_LOW, CLIP_HIGH = 0.1, 0.3

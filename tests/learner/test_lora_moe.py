@@ -13,9 +13,9 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
 from qwenlong.config import LearnerConfig
-from qwenlong.learner.layout import Piece
 from qwenlong.learner.learner import GrpoLearner
-from qwenlong.model.policy import load_policy
+from qwenlong.learner.micro_batches import RowSlice
+from qwenlong.model.pretrained import load_policy
 from qwenlong.types import Batch
 
 CONFIG = LearnerConfig(lora_rank=3, lora_alpha=12.0, beta2=0.95, weight_decay=0.01)
@@ -41,7 +41,7 @@ def learner_of(policies, exactly) -> Callable[..., GrpoLearner]:
 
 
 def logprobs_of(learner: GrpoLearner, batch: Batch) -> Tensor:
-    pieces = tuple(Piece(row, 0, len(row.responses)) for row in batch.rows)
+    pieces = tuple(RowSlice(row, 0, len(row.responses)) for row in batch.rows)
     with torch.no_grad():
         return learner.policy(pieces, batch.temperature, 1.0).logprobs
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from qwenlong.learner.advantage import group_advantages, overlong_penalty
+from qwenlong.learner.advantages import group_advantages, overlong_penalty
 from qwenlong.learner.objectives import (
     OBJECTIVES,
     Objective,

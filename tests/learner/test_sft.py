@@ -24,7 +24,7 @@ from qwenlong.learner.sft import (
     go_back,
     sft_settings,
 )
-from qwenlong.model.policy import load_policy
+from qwenlong.model.pretrained import load_policy
 from qwenlong.runs.checkpoints import trainer_checkpoint
 from qwenlong.types import StoppedError
 from tests.disks import small_files

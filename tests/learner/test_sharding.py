@@ -16,9 +16,9 @@ import torch.multiprocessing as mp
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from qwenlong.config import LearnerConfig
+from qwenlong.learner.distributed.mesh import form_mesh, whole
+from qwenlong.learner.distributed.storage import StoredTensors, write_shards
 from qwenlong.learner.learner import GrpoLearner
-from qwenlong.learner.sharding import form_mesh, whole
-from qwenlong.learner.storage import StoredTensors, write_pieces
 from qwenlong.types import Batch, InputError, Limits, Row
 
 CONFIG = LearnerConfig(beta2=0.95, weight_decay=0.01, max_tokens=90)
@@ -137,7 +137,7 @@ def saved_on(
 ) -> dict[str, Any]:
     """What a learner that saved its state there does next."""
     learner = begun_on(mesh, path, config)
-    written = write_pieces(folder, learner.shards.rank, mesh[0] * mesh[1], learner.state())
+    written = write_shards(folder, learner.mesh.rank, mesh[0] * mesh[1], learner.state())
     assert not written.error
     return trained(learner)
 

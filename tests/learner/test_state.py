@@ -12,9 +12,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from qwenlong.config import LearnerConfig
+from qwenlong.learner.distributed.storage import StoredTensors, write_shards
 from qwenlong.learner.learner import GrpoLearner
-from qwenlong.learner.storage import StoredTensors, write_pieces
-from qwenlong.model.policy import load_policy
+from qwenlong.model.pretrained import load_policy
 from qwenlong.types import InputError, Rope
 
 CONFIG = LearnerConfig(beta2=0.95, max_grad_norm=0.5, lora_alpha=8.0)
@@ -103,7 +103,7 @@ def test_a_saved_bf16_policy_holds_the_rounded_weights(
 
 
 def through(folder: Path, learner: GrpoLearner) -> StoredTensors:
-    assert not write_pieces(folder, 0, 1, learner.state()).error
+    assert not write_shards(folder, 0, 1, learner.state()).error
     return StoredTensors(folder)
 
 

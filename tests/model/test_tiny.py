@@ -16,7 +16,7 @@ from transformers import (
 
 from qwenlong.config import TinyConfig
 from qwenlong.data.prompts import training_texts
-from qwenlong.model.policy import load_policy, native_rope, save_policy, stretch
+from qwenlong.model.pretrained import load_policy, native_rope, save_policy, stretch
 from qwenlong.model.tiny import build_tiny
 from qwenlong.types import Example, InputError, Rope
 

@@ -13,9 +13,9 @@ from transformers import PreTrainedTokenizerBase
 
 from qwenlong.config import EngineConfig, LearnerConfig, RolloutConfig
 from qwenlong.data.prompts import Renderer
-from qwenlong.learner.figures import engine_kl
-from qwenlong.learner.layout import Piece
 from qwenlong.learner.learner import GrpoLearner
+from qwenlong.learner.metrics import engine_kl
+from qwenlong.learner.micro_batches import RowSlice
 from qwenlong.rollout.vllm_engine import VllmEngine
 from qwenlong.types import Example, Prompt, Rollout, Rope, Row, Sampling
 
@@ -84,7 +84,7 @@ class Pair:
             assert rollout.version == self.version
             row = Row(rollout.prompt_ids, (rollout.response_ids,), (rollout.logprobs,), (0.0,))
             with torch.no_grad():
-                pieces = (Piece(row, 0, 1),)
+                pieces = (RowSlice(row, 0, 1),)
                 stats = self.learner.policy(pieces, sampling.temperature, sampling.top_p)
             ours, theirs = stats.logprobs - stats.nucleus_logmass, torch.tensor(rollout.logprobs)
             gaps.append((ours - theirs).abs())

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from qwenlong.disk.manifest import Written, fault, file_entry, seal, trainer_step
-from qwenlong.learner.storage import Piece, StoredTensors, write_pieces
+from qwenlong.learner.distributed.storage import StoredTensors, TensorShard, write_shards
 from qwenlong.runs.checkpoints import (
     Checkpoint,
     Saver,
@@ -45,7 +45,7 @@ class Numbers:
 
     def _write(self, folder: Path, rank: int, row: torch.Tensor) -> Written:
         self.may_write.wait(60)
-        return write_pieces(folder, rank, 2, {"model/w": Piece(row, (2, 1), rank)})
+        return write_shards(folder, rank, 2, {"model/w": TensorShard(row, (2, 1), rank)})
 
     def saved(self, wait: bool) -> list[Written | None]:
         return [each.result() if wait or each.done() else None for each in self.writing]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from qwenlong.config import LearnerConfig, RlStage
-from qwenlong.learner.advantage import (
+from qwenlong.learner.advantages import (
     by_difficulty,
     group_advantages,
     leave_one_out,

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 
 from qwenlong.config import GuardsConfig, LearnerConfig, SftStage
 from qwenlong.learner.sft import fine_tune, sft_settings
-from qwenlong.model.policy import load_policy
+from qwenlong.model.pretrained import load_policy
 from qwenlong.train.guards import (
     Breach,
     Guards,

@@ -14,7 +14,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from qwenlong.learner.storage import StoredTensors
+from qwenlong.learner.distributed.storage import StoredTensors
 from tests.command import Command
 from tests.small import lines
 

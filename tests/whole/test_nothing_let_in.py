@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from qwenlong.config.reading import load_config
-from qwenlong.model.policy import (
+from qwenlong.model.pretrained import (
     chat_tokenizer,
     check_policy,
     check_weights,

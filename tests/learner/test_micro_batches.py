@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwenlong.learner.layout import Layout, MicroBatch, Part, Piece, layout_of, packed
+from qwenlong.learner.attention.layout import Block, Layout
+from qwenlong.learner.micro_batches import RowSlice, Slices, layout_of, packed
 from qwenlong.types import Row
 
 LAYOUT = Layout(((3, (2, 0, 1)), (1, ()), (2, (0, 1))))
@@ -38,7 +39,7 @@ def rows_of(groups: list[tuple[int, list[int]]]) -> list[Row]:
     return [row_of(*group, name=name) for name, group in enumerate(groups)]
 
 
-def tokens_of(micro_batch: MicroBatch) -> int:
+def tokens_of(micro_batch: Slices) -> int:
     return layout_of(micro_batch).tokens
 
 
@@ -66,14 +67,14 @@ def test_owners_by_hand() -> None:
 def test_parts_by_hand() -> None:
     """Prompts see themselves; all responses their prompt at once; each response itself."""
     assert LAYOUT.parts() == [
-        Part(slice(0, 3), slice(0, 3), causal=True),
-        Part(slice(3, 6), slice(0, 3), causal=False),
-        Part(slice(3, 5), slice(3, 5), causal=True),
-        Part(slice(5, 6), slice(5, 6), causal=True),
-        Part(slice(6, 7), slice(6, 7), causal=True),
-        Part(slice(7, 9), slice(7, 9), causal=True),
-        Part(slice(9, 10), slice(7, 9), causal=False),
-        Part(slice(9, 10), slice(9, 10), causal=True),
+        Block(slice(0, 3), slice(0, 3), causal=True),
+        Block(slice(3, 6), slice(0, 3), causal=False),
+        Block(slice(3, 5), slice(3, 5), causal=True),
+        Block(slice(5, 6), slice(5, 6), causal=True),
+        Block(slice(6, 7), slice(6, 7), causal=True),
+        Block(slice(7, 9), slice(7, 9), causal=True),
+        Block(slice(9, 10), slice(7, 9), causal=False),
+        Block(slice(9, 10), slice(9, 10), causal=True),
     ]
 
 
@@ -150,7 +151,7 @@ def test_a_prompt_is_repeated_only_where_its_group_is_larger_than_the_budget(
 def test_a_split_group_keeps_its_responses_numbers_by_hand() -> None:
     (row,) = rows = [row_of(4, [3, 0, 2, 5, 1], name=7)]
     micro_batches = packed(rows, 10)
-    assert micro_batches == [(Piece(row, 3, 5),), (Piece(row, 0, 3),)]
+    assert micro_batches == [(RowSlice(row, 3, 5),), (RowSlice(row, 0, 3),)]
     (piece,) = micro_batches[0]
     assert piece.responses == ((703,) * 5, (704,))
     assert piece.advantages == (703.0, 704.0)

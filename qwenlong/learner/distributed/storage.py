@@ -22,12 +22,12 @@ from torch.distributed.tensor import DTensor
 
 from qwenlong.disk.files import sync
 from qwenlong.disk.manifest import Written, file_entry
-from qwenlong.learner.sharding import own_rows
+from qwenlong.learner.distributed.mesh import own_rows
 from qwenlong.types import InputError
 
 
 @dataclass(frozen=True)
-class Piece:
+class TensorShard:
     """A copy of what a process holds of a tensor: rows from ``first`` on, of all in ``shape``."""
 
     tensor: Tensor
@@ -35,18 +35,20 @@ class Piece:
     first: int = 0
 
     @classmethod
-    def of(cls, tensor: Tensor) -> Piece:
+    def of(cls, tensor: Tensor) -> TensorShard:
         own, first = own_rows(tensor.detach())
         # A copy even on the CPU: the next step changes the tensor while a thread writes.
         return cls(own.to("cpu", copy=True).contiguous(), tuple(tensor.shape), first)
 
 
-def write_pieces(folder: Path, rank: int, processes: int, pieces: Mapping[str, Piece]) -> Written:
+def write_shards(
+    folder: Path, rank: int, processes: int, shards: Mapping[str, TensorShard]
+) -> Written:
     """Runs in a thread; what goes wrong is part of the answer."""
     path = folder / f"learner-{rank}-of-{processes}.safetensors"
-    index = {name: {"shape": each.shape, "first": each.first} for name, each in pieces.items()}
+    index = {name: {"shape": each.shape, "first": each.first} for name, each in shards.items()}
     try:
-        tensors = {name: each.tensor for name, each in pieces.items()}
+        tensors = {name: each.tensor for name, each in shards.items()}
         save_file(tensors, path, {"index": json.dumps(index)})
         sync(path)
         return Written({path.name: file_entry(path)})

@@ -11,19 +11,16 @@ from torch.autograd.graph import save_on_cpu
 from transformers import PreTrainedModel
 
 from qwenlong.config import LearnerConfig
-from qwenlong.learner.attention import SHARED_PROMPT, Attend, backend_for
-from qwenlong.learner.layout import Layout, MicroBatch, layout_of
+from qwenlong.learner.attention.layout import Layout
+from qwenlong.learner.attention.merge import Attend
+from qwenlong.learner.attention.shared_prompt import SHARED_PROMPT, backend_for
+from qwenlong.learner.distributed.mesh import Mesh, shard_parameters
+from qwenlong.learner.distributed.ulysses import gathered, own_tokens, sharded_attention
 from qwenlong.learner.linear import take_onednn
 from qwenlong.learner.logprobs import TokenStats, token_stats
 from qwenlong.learner.lora import add_adapters
-from qwenlong.learner.sharding import (
-    Shards,
-    gathered,
-    own_tokens,
-    shard_parameters,
-    sharded_attention,
-)
-from qwenlong.model.policy import load_policy
+from qwenlong.learner.micro_batches import Slices, layout_of
+from qwenlong.model.pretrained import load_policy
 
 
 class PackedPolicy:
@@ -33,16 +30,16 @@ class PackedPolicy:
         self,
         model: PreTrainedModel,
         backend: Callable[[Layout], Attend],
-        shards: Shards,
+        mesh: Mesh,
         bf16: bool,
         offload: bool,
     ) -> None:
-        self.model, self.backend, self.shards = model, backend, shards
+        self.model, self.backend, self.mesh = model, backend, mesh
         self.bf16, self.offload = bf16, offload
         model.packed_stats = self._stats
-        shard_parameters(model, shards, forward="packed_stats")
+        shard_parameters(model, mesh, forward="packed_stats")
 
-    def __call__(self, pieces: MicroBatch, temperature: float, top_p: float) -> TokenStats:
+    def __call__(self, pieces: Slices, temperature: float, top_p: float) -> TokenStats:
         """One pass over the pieces' row.
 
         Returns:
@@ -50,11 +47,11 @@ class PackedPolicy:
         """
         return TokenStats(*self.model.packed_stats(pieces, temperature, top_p))
 
-    def _stats(self, pieces: MicroBatch, temperature: float, top_p: float) -> tuple[Tensor, ...]:
-        layout, shards = layout_of(pieces), self.shards
+    def _stats(self, pieces: Slices, temperature: float, top_p: float) -> tuple[Tensor, ...]:
+        layout, mesh = layout_of(pieces), self.mesh
         device = self.model.device
         predictors = layout.predictors()
-        own = predictors % shards.sequence == shards.sequence_rank
+        own = predictors % mesh.sequence_ranks == mesh.sequence_rank
         pinned = device.type == "cuda"
         offloading = save_on_cpu(pin_memory=pinned) if self.offload else nullcontext()
         with (
@@ -62,11 +59,11 @@ class PackedPolicy:
             torch.autocast(device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False),
         ):
             hidden = self.model.model(
-                input_ids=own_tokens(_row(pieces), shards).to(device),
-                position_ids=own_tokens(layout.positions(), shards).to(device),
+                input_ids=own_tokens(_row(pieces), mesh).to(device),
+                position_ids=own_tokens(layout.positions(), mesh).to(device),
                 use_cache=False,
-                attend=sharded_attention(self.backend(layout), shards, layout.tokens),
-            ).last_hidden_state[0, (predictors[own] // shards.sequence).to(device)]
+                attend=sharded_attention(self.backend(layout), mesh, layout.tokens),
+            ).last_hidden_state[0, (predictors[own] // mesh.sequence_ranks).to(device)]
         if self.bf16:
             hidden = hidden.bfloat16()
         own = own.to(device)
@@ -74,17 +71,17 @@ class PackedPolicy:
         sampled = torch.tensor(responses, dtype=torch.long, device=device)[own]
         stats = token_stats(hidden, self.model.lm_head.weight, sampled, temperature, top_p)
         each = (stats.logprobs, stats.entropy, stats.nucleus_logmass)
-        return tuple(gathered(values, own, shards) for values in each)
+        return tuple(gathered(values, own, mesh) for values in each)
 
 
-def _row(pieces: MicroBatch) -> Tensor:
+def _row(pieces: Slices) -> Tensor:
     """Token ids [1, T]."""
     parts = [ids for piece in pieces for ids in (piece.row.prompt_ids, *piece.responses)]
     return torch.tensor([[token for ids in parts for token in ids]])
 
 
 def open_policy(
-    path: str, dtype: torch.dtype, config: LearnerConfig, shards: Shards, trained: bool
+    path: str, dtype: torch.dtype, config: LearnerConfig, mesh: Mesh, trained: bool
 ) -> PackedPolicy:
     """The policy at ``path`` as this process computes it; one that is not trained is a reference's.
 
@@ -94,7 +91,7 @@ def open_policy(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     masters = "float32" if bf16 else str(dtype).removeprefix("torch.")
     model = load_policy(path, masters, attention=SHARED_PROMPT)
-    if shards.mesh is None:  # else each process's share is moved, the whole may not fit
+    if mesh.device_mesh is None:  # else each process's share is moved, the whole may not fit
         model = model.to(device)
     if trained and config.lora_rank:
         add_adapters(model, config.lora_rank, config.lora_alpha)
@@ -104,4 +101,4 @@ def open_policy(
         model.gradient_checkpointing_enable({"use_reentrant": False})
     model.train(trained)
     backend = backend_for(config.attention, device, dtype)
-    return PackedPolicy(model, backend, shards, bf16, config.offload_activations)
+    return PackedPolicy(model, backend, mesh, bf16, config.offload_activations)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwenlong.learner.advantage import (
+from qwenlong.learner.advantages import (
     by_difficulty,
     group_advantages,
     leave_one_out,

@@ -13,7 +13,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from qwenlong.learner.layout import Part
+from qwenlong.learner.attention.layout import Block
 
 CAUSAL_BLOCK = 256
 """Queries at once of causal attention's backward pass on the CPU; measured fastest there."""
@@ -34,7 +34,7 @@ class Cpu:
 
     @classmethod
     def forward(
-        cls, q: Tensor, k: Tensor, v: Tensor, part: Part, scale: float
+        cls, q: Tensor, k: Tensor, v: Tensor, part: Block, scale: float
     ) -> tuple[Tensor, Tensor]:
         kv_heads, repeats = k.shape[1], q.shape[1] // k.shape[1]
         k, v = (x[0, :, None].expand(-1, repeats, -1, -1) for x in (k, v))
@@ -45,7 +45,7 @@ class Cpu:
 
     @classmethod
     def backward(
-        cls, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, part: Part,
+        cls, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, part: Block,
         scale: float,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         """Causal attention goes in blocks of queries: the kernel itself skips too little."""
@@ -94,7 +94,7 @@ class Segments:
     causal: bool
 
 
-def segments(parts: Sequence[Part], device: str) -> list[Segments]:
+def segments(parts: Sequence[Block], device: str) -> list[Segments]:
     """The parts as two calls at most: all causal ones, and all responses over their prompts."""
     found = []
     for causal in (True, False):
