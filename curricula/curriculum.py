@@ -1,4 +1,4 @@
-"""A phase's curriculum: what it draws, admits and masks, when it ends, and its state."""
+"""A phase's curriculum: which prompts it samples, which groups it trains on, and when it ends."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ from qwenlong.types import Group, Prompt
 
 
 class Curriculum:
-    """Of one phase; the history and the entropy control go on from phase to phase.
+    """Joins sampler, gate and entropy control; one object a phase.
+
+    A step calls ``start_step``, then ``draw`` and ``observe`` until ``draw`` returns nothing, then
+    ``finish_step``.
 
     Args:
-        prompts, earlier: the phase's own, and those of the phases before.
+        prompts: the phase's own prompts.
+        earlier: the prompts of the phases before.
     """
 
     def __init__(
@@ -39,14 +43,14 @@ class Curriculum:
         self.target = stage.target
         self.seed = seed
         self.rewards: list[float] = []
-        """Mean rewards of the last steps."""
+        """Mean rewards of the last ``TARGET_STEPS`` steps."""
         self.sampled: list[Group] = []
-        """Of the step, whether it trains on them or not."""
+        """The groups that the step has sampled, trained on or not."""
 
-    def begin(self, version: int) -> None:
-        """Starts a step of the policy's ``version``."""
+    def start_step(self, version: int) -> None:
+        """Starts a step that samples with the policy's ``version``."""
         self.history.step += 1
-        self.gate.begin(version)
+        self.gate.start_step(version)
         self.sampled = []
 
     def draw(self) -> list[Prompt]:
@@ -55,31 +59,35 @@ class Curriculum:
         return self.sampler.draw(wanted, self.gate.ids()) if wanted else []
 
     def observe(self, groups: Sequence[Group]) -> None:
+        """Takes the scored groups of the prompts that ``draw`` returned."""
         self.history.observe(groups)
         self.gate.admit(groups)
         self.sampled += groups
 
-    def close(self) -> list[Group]:
-        """The groups that the step trains on; reward and entropy are of all that it sampled."""
+    def finish_step(self) -> list[Group]:
+        """The groups to train on. Target and entropy control see all groups that were sampled."""
         rewards = [reward for group in self.sampled for reward in group.rewards]
         self.rewards = [*self.rewards, fmean(rewards)][-TARGET_STEPS:]
         if self.entropy:
             self.entropy.observe(sampled_entropy(self.sampled))
-        groups = self.gate.close()
-        if self.gate.refill:  # no mini-batch is to be of stale or of flat groups alone
+        groups = self.gate.finish_step()
+        if self.gate.refill:
+            # The gate puts carried groups first and flat ones last. Shuffled, no mini-batch
+            # consists of stale or of flat groups alone.
             Random(f"{self.seed} step {self.history.step}").shuffle(groups)
         return groups
 
-    def set_aside(self, taken: Sequence[Group]) -> list[Group]:
-        """What the step sampled and does not train on."""
-        return [group for group in self.sampled if not any(group is each for each in taken)]
+    def set_aside(self, trained: Sequence[Group]) -> list[Group]:
+        """The groups that the step sampled and does not train on."""
+        return [group for group in self.sampled if not any(group is each for each in trained)]
 
     def masked(self, advantages: Sequence[tuple[float, ...]]) -> list[tuple[float, ...]]:
+        """The advantages, negative ones set to 0 while the entropy is too high."""
         return self.entropy.masked(advantages) if self.entropy else list(advantages)
 
     @property
     def reached(self) -> bool:
-        """Whether the phase has its target."""
+        """Whether the mean reward of the last ``TARGET_STEPS`` steps has reached the target."""
         full = len(self.rewards) == TARGET_STEPS
         return self.target is not None and full and fmean(self.rewards) >= self.target
 
@@ -88,7 +96,7 @@ class Curriculum:
         return {**self.sampler.metrics(), **self.gate.metrics(), **masking}
 
     def state(self) -> dict[str, Any]:
-        """JSON; all that the next draw and the next step depend on."""
+        """JSON; everything that the next draw and the next step depend on."""
         return {
             "history": self.history.state(),
             "sampler": self.sampler.state(),
@@ -98,16 +106,16 @@ class Curriculum:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on within a phase."""
-        self.take_over(state)
+        """Continues the phase that ``state`` was taken from."""
+        self.continue_from(state)
         self.sampler.restore(state["sampler"])
         self.gate.restore(state["gate"], [*self.sampler.prompts, *self.sampler.earlier])
         self.rewards = list(state["rewards"])
 
-    def take_over(self, state: Mapping[str, Any]) -> None:
-        """Goes on from the phase before: what is known of examples, and the entropy control.
+    def continue_from(self, state: Mapping[str, Any]) -> None:
+        """Takes the history and the entropy control from the phase before.
 
-        Groups that wait stay behind, for they were sampled under another RoPE and length.
+        Groups that wait there are dropped: they were sampled under another RoPE and length.
         """
         self.history.restore(state["history"])
         if self.entropy:

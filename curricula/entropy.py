@@ -1,4 +1,4 @@
-"""Adaptive entropy control: when a policy wanders too far, it learns from what was right alone."""
+"""Adaptive entropy control: while the entropy is too high, only right answers are learned from."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from qwenlong.types import Group
 def sampled_entropy(groups: Sequence[Group]) -> float:
     """Entropy of the behaviour policy over a step's response tokens, in nats a token.
 
-    Estimated by what was sampled, as the mean of -log p; unbiased, of the distribution that was
-    sampled from (temperature and top-p included). It is known before the step is trained on.
+    Estimated from the sampled tokens as the mean of -log p. The estimate is unbiased for the
+    distribution that was sampled from, temperature and top-p included, and needs no forward pass,
+    so it is known before the step is trained on.
     """
     logprobs = [x for group in groups for rollout in group.judged for x in rollout.logprobs]
     return -fsum(logprobs) / max(1, len(logprobs))
 
 
 class EntropyControl:
-    """AEPO (QwenLong-L1.5, arXiv 2512.12967): negative gradients raise entropy, so they pause.
+    """AEPO (QwenLong-L1.5, arXiv 2512.12967): negative gradients raise the entropy.
 
-    Above ``high`` all negative advantages are masked, until the entropy is below ``low``. Masked
-    responses still count in the loss's normaliser.
+    Above ``high`` nats a token all negative advantages are masked, until the entropy is below
+    ``low``. Masked responses still count in the loss's normaliser.
     """
 
     def __init__(self, high: float, low: float) -> None:
@@ -30,6 +31,7 @@ class EntropyControl:
         self.masking = False
 
     def observe(self, entropy: float) -> None:
+        # Between the two bounds the state stays as it is, so it does not flip at every step.
         if entropy > self.high:
             self.masking = True
         elif entropy < self.low:

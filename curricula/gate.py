@@ -1,4 +1,4 @@
-"""Which sampled groups a step trains on: dynamic sampling, and what waits for the next step."""
+"""Which sampled groups a step trains on: dynamic sampling, and surplus kept for the next step."""
 
 from __future__ import annotations
 
@@ -10,40 +10,44 @@ from typing import Any
 from qwenlong.types import Group, Prompt, Rollout, Score
 
 LEAST_ADMITTED = 0.25
-"""Share of further groups that are taken to have variance, at least: bounds what a refill draws."""
+"""Lowest share of groups with variance that a refill assumes; it bounds how many it samples."""
 
 
 class Gate:
-    """A step's groups, as many as ``size``.
+    """Collects the ``size`` groups of a step.
 
-    Without ``refill`` it takes what comes. With it (dynamic sampling, DAPO, arXiv 2503.14476,
-    section 3.2) groups without variance are set aside and others sampled, ``refill`` times at
-    most, as many as were needed if the same share had variance again. What is still missing then
-    are groups that were set aside; what is too much waits, and is not sampled for nothing as in
-    the released code of QwenLong-L1.
+    Without ``refill`` it takes the groups as they come. With it (dynamic sampling, DAPO, arXiv
+    2503.14476, section 3.2) groups without variance are set aside and further prompts are sampled,
+    at most ``refill`` times. A refill samples as many prompts as are needed if the share of groups
+    with variance stays as it was. If groups are still missing after that, groups without variance
+    fill the step. Surplus groups carry over to the next step; the released code of QwenLong-L1
+    throws them away.
 
     Args:
-        staleness: updates of the policy that a waiting group may lie back.
+        staleness: a group is dropped when it is older than this, in updates of the policy.
     """
 
     def __init__(self, size: int, refill: int = 0, staleness: int = 0) -> None:
         self.size, self.refill, self.staleness = size, refill, staleness
         self.waiting: list[Group] = []
-        """Groups with variance from steps before: the whole of the state between steps."""
+        """Surplus groups of earlier steps: all of the state between steps."""
         self.admitted: list[Group] = []
         self.flat: list[Group] = []
+        """Groups without variance: all rewards are equal, so all advantages are 0."""
         self.rounds = self.sampled = self.dropped = self.carried = 0
 
-    def begin(self, version: int) -> None:
-        """Starts a step of the policy's ``version`` with the groups that waited."""
-        fresh = [group for group in self.waiting if version - born(group) <= self.staleness]
+    def start_step(self, version: int) -> None:
+        """Starts a step that samples with the policy's ``version``, with the groups that waited."""
+        fresh = [
+            group for group in self.waiting if version - sampled_version(group) <= self.staleness
+        ]
         self.dropped = len(self.waiting) - len(fresh)
         self.carried = min(len(fresh), self.size)
         self.admitted, self.flat, self.waiting = fresh, [], []
         self.rounds = self.sampled = 0
 
     def wanted(self) -> int:
-        """Prompts to sample next; 0 if the step has what it can have."""
+        """How many prompts to sample next; 0 when the step is full or may not sample further."""
         missing = self.size - len(self.admitted)
         if missing <= 0 or self.rounds > self.refill:
             return 0
@@ -60,19 +64,19 @@ class Gate:
             varied = not self.refill or len(set(group.rewards)) > 1
             (self.admitted if varied else self.flat).append(group)
 
-    def close(self) -> list[Group]:
-        """The step's groups. Those that waited come first."""
+    def finish_step(self) -> list[Group]:
+        """The groups to train on, carried ones first. The surplus waits for the next step."""
         surplus = self.admitted[self.size :]
         self.waiting = surplus if self.staleness else []
         self.dropped += len(surplus) - len(self.waiting)
         return [*self.admitted, *self.flat][: self.size]
 
     def ids(self) -> set[str]:
-        """Examples that the step has already."""
+        """Ids of the examples that the step already has."""
         return {group.prompt.example.id for group in (*self.admitted, *self.flat)}
 
     def metrics(self) -> dict[str, float]:
-        """Of the step that was taken last, in groups."""
+        """Counts of groups in the last step; none without ``refill``."""
         if not self.refill:
             return {}
         return {
@@ -85,19 +89,20 @@ class Gate:
         }
 
     def state(self) -> dict[str, Any]:
-        return {"waiting": [_told(group) for group in self.waiting]}
+        return {"waiting": [_record(group) for group in self.waiting]}
 
     def restore(self, state: Mapping[str, Any], prompts: Sequence[Prompt]) -> None:
         by_id = {prompt.example.id: prompt for prompt in prompts}
-        self.waiting = [_group(told, by_id[told["id"]]) for told in state["waiting"]]
+        self.waiting = [_group(record, by_id[record["id"]]) for record in state["waiting"]]
 
 
-def born(group: Group) -> int:
-    """Version of the policy that sampled it."""
+def sampled_version(group: Group) -> int:
+    """Version of the policy that sampled the group."""
     return group.rollouts[0].version
 
 
-def _told(group: Group) -> dict[str, Any]:
+def _record(group: Group) -> dict[str, Any]:
+    """The group as JSON, without its prompt, which the data has."""
     return {
         "id": group.prompt.example.id,
         "rollouts": [{**asdict(each), "prompt_ids": []} for each in group.rollouts],
@@ -105,7 +110,7 @@ def _told(group: Group) -> dict[str, Any]:
     }
 
 
-def _group(told: Mapping[str, Any], prompt: Prompt) -> Group:
+def _group(record: Mapping[str, Any], prompt: Prompt) -> Group:
     rollouts = (
         Rollout(
             prompt.ids,
@@ -115,6 +120,6 @@ def _group(told: Mapping[str, Any], prompt: Prompt) -> Group:
             each["version"],
             each["text"],
         )
-        for each in told["rollouts"]
+        for each in record["rollouts"]
     )
-    return Group(prompt, tuple(rollouts), tuple(Score(**score) for score in told["scores"]))
+    return Group(prompt, tuple(rollouts), tuple(Score(**score) for score in record["scores"]))

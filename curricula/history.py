@@ -1,4 +1,4 @@
-"""What a run has seen of its examples, over all phases: the ground of every adaptive draw."""
+"""What a run has sampled so far, over all phases: adaptive draws depend on it."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from qwenlong.types import Example, Group
 
 @dataclass(frozen=True)
 class Seen:
-    """An example's last group."""
+    """The last group of an example."""
 
     pass_rate: float
-    """Its mean reward."""
+    """Mean reward of the group."""
     rollouts: int
     step: int
-    """Of the run, over all phases."""
+    """The run's RL step, counted over all phases."""
 
     @property
     def difficulty(self) -> float:
         """1 / mean reward (QwenLong-L1, arXiv 2505.17667, difficulty-aware retrospective sampling).
 
         The paper carries examples of mean 0 over and leaves their difficulty undefined. Here they
-        count as if half a rollout had been right, 2G for a group of G: twice what one right
-        rollout gives, so they are the likeliest to come back, and still drawn by weight.
+        count as if half a rollout had been right, 2G for a group of G: twice the difficulty of
+        one right rollout. They are the likeliest to come back, and are still drawn by weight.
         """
         return 1 / max(self.pass_rate, 0.5 / self.rollouts)
 
@@ -39,14 +39,14 @@ class History:
         self.seen: dict[str, Seen] = {}
 
     def observe(self, groups: Sequence[Group]) -> None:
-        """Groups without any judged rollout tell nothing."""
+        """Records the groups; one without any judged rollout says nothing and is skipped."""
         for group in groups:
             if group.rewards:
                 seen = Seen(fmean(group.rewards), len(group.rewards), self.step)
                 self.seen[group.prompt.example.id] = seen
 
     def pass_rate(self, example: Example) -> float | None:
-        """Of its last group, else what ``metadata["pass_rate"]`` says; None if neither is there."""
+        """Mean reward of the last group, else ``metadata["pass_rate"]``, else None."""
         if example.id in self.seen:
             return self.seen[example.id].pass_rate
         given = example.metadata.get("pass_rate")

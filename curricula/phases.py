@@ -11,29 +11,30 @@ from qwenlong.types import InputError, Prompt
 def phase_prompts(
     prompts: Sequence[Prompt], phases: Mapping[str, RlStage]
 ) -> dict[str, Sequence[Prompt]]:
-    """The prompts of each phase: of its lengths, and of the sources of its ``mix``.
+    """The prompts of each phase: those of its lengths, and of the sources in its ``mix``.
 
-    Phases of the same context share their band.
+    Phases of the same context draw from the same lengths.
 
     Raises:
-        InputError: a phase has none, or none of a source that it names; or a pass rate is none.
+        InputError: a phase has no prompt, or none of a source that it names, or an example's pass
+            rate is not one.
     """
-    bands: dict[str, Sequence[Prompt]] = {}
+    by_phase: dict[str, Sequence[Prompt]] = {}
     for name, phase in phases.items():
-        shorter = [s.context for s in phases.values() if s.context < phase.context]
+        shorter = [each.context for each in phases.values() if each.context < phase.context]
         lower = max(shorter, default=0) if phase.lengths == "band" else 0
         band = length_band(prompts, lower, phase.context, name)
         if "pass_rate" in phase.sampler.balance:
             _check_pass_rates(band)
-        for source in phase.mix:
-            if source not in {prompt.example.source for prompt in band}:
-                there = ", ".join(sorted({prompt.example.source for prompt in band}))
+        sources = {prompt.example.source for prompt in band}
+        for source, share in phase.mix.items():
+            if source not in sources:
                 raise InputError(
-                    f"stages.{name}.mix.{source}={phase.mix[source]}: no example of the phase's"
-                    f" lengths is of that source; they are of {there}"
+                    f"stages.{name}.mix.{source}={share}: no example of the phase's lengths is of"
+                    f" that source; they are of {', '.join(sorted(sources))}"
                 )
-        bands[name] = [p for p in band if not phase.mix or p.example.source in phase.mix]
-    return bands
+        by_phase[name] = [p for p in band if not phase.mix or p.example.source in phase.mix]
+    return by_phase
 
 
 def _check_pass_rates(prompts: Sequence[Prompt]) -> None:
@@ -54,13 +55,13 @@ def within(prompts: Sequence[Prompt], lower: int, upper: int) -> tuple[Prompt, .
 def length_band(
     prompts: Sequence[Prompt], lower: int, upper: int, stage: str
 ) -> tuple[Prompt, ...]:
-    """The prompts ``within`` the lengths of a phase.
+    """The prompts with ``lower`` < tokens <= ``upper``, at least one.
 
     Phase k of QwenLong-L1 (arXiv 2505.17667, section 3.2) draws only lengths in (L(k-1), L(k)],
-    L(0) = 0.
+    where L(0) = 0.
 
     Raises:
-        InputError: there is none, naming ``stage``.
+        InputError: there is none; the message names ``stage``.
     """
     band = within(prompts, lower, upper)
     if not band:

@@ -1,6 +1,4 @@
-"""Which prompts a step draws: in equal parts where asked, once an epoch within a part, rested
-where solved or hopeless, and some of earlier phases.
-"""
+"""Which prompts a step draws: balanced over parts, each once an epoch, some from earlier phases."""
 
 from __future__ import annotations
 
@@ -13,29 +11,33 @@ from random import Random
 from typing import Any
 
 from qwenlong.config import SamplerConfig
-from qwenlong.curricula.draws import chosen, shares
+from qwenlong.curricula.draws import draw_distinct, shares
 from qwenlong.curricula.history import History
 from qwenlong.types import Prompt
 
-QUARTERS = 4
+LENGTH_PARTS = 4
 """Parts of a phase's lengths, of equal width."""
-FIFTHS = 5
-"""Parts of the pass rates, of equal width; what was never seen is a part of its own."""
-ORDERS = 64
-"""Epochs' orders that are kept; any other is made again."""
+PASS_RATE_PARTS = 5
+"""Parts of the pass rates, of equal width; prompts that were never sampled are a further part."""
+KEPT_ORDERS = 64
+"""Epochs whose order is kept in memory; any other is computed again."""
 Cell = tuple[str, ...]
+"""The parts that a prompt falls into, one for each name in ``mix`` and ``balance``."""
 
 
 class Sampler:
     """Draws the prompts of one phase.
 
+    Its own prompts are divided into cells. Every cell gets its share of the draws; within a cell
+    each prompt comes once an epoch, in a random order. Inside, prompts are named by their index.
+
     Args:
-        prompts: the phase's own. Their examples have different ids, as those of ``earlier``.
+        prompts: the phase's own prompts. Their examples' ids differ, as do those of ``earlier``.
+        history: what the run has sampled; the sampler only reads it.
+        seed: seeds everything that is drawn here.
+        mix: sources by their share of the draws; all prompts alike if empty.
         earlier: prompts of the phases before, from which ``settings.replay`` draws those that were
-            seen; some may be the phase's own, too.
-        mix: the prompts' sources by their share of the draws; all prompts alike if empty.
-        history: of the run; the sampler reads it, and lets it observe.
-        seed: of everything that is drawn here.
+            sampled; some may be the phase's own, too.
     """
 
     def __init__(
@@ -55,99 +57,107 @@ class Sampler:
         self.shortest, self.longest = min(lengths), max(lengths)
         self.calls = 0
         self.drawn: Counter[str] = Counter()
-        """Draws in this phase by example."""
+        """Draws of each example in this phase."""
         self.epochs = [0] * len(self.prompts)
-        """Those that each prompt is through with, drawn or rested."""
+        """Epochs that each prompt has finished."""
         self._ids = [prompt.example.id for prompt in self.prompts]
-        self._fixed = {
+        # Only the pass rate changes during a phase.
+        self._fixed_parts = {
             by: [self.part(prompt, by) for prompt in self.prompts]
             for by in {"source", *self.settings.balance} - {"pass_rate"}
         }
         self._ranks: dict[int, array[int]] = {}
 
     def draw(self, n: int, leave_out: Collection[str] = ()) -> list[Prompt]:
-        """``n`` prompts, different ones while there are enough.
+        """``n`` prompts, all different as long as there are enough.
 
         Args:
-            leave_out: ids of examples that the step has already.
+            leave_out: ids of examples that the step already has.
         """
         self.calls += 1
+        # The generator depends on the seed and the call alone, so a resumed run draws the same.
         rng = Random(f"{self.seed} draw {self.calls}")
         replayed = self._replayed(n, leave_out, rng)
         leave_out = {*leave_out, *(prompt.example.id for prompt in replayed)}
         cells = self._cells(self._awake(n - len(replayed), leave_out, rng))
         own = self._own(cells, n - len(replayed), leave_out, rng)
-        drawn = [self.prompts[place] for place in own] + replayed
+        drawn = [self.prompts[index] for index in own] + replayed
         self.drawn.update(prompt.example.id for prompt in drawn)
-        if replayed or len(cells) > 1:  # no mini-batch is to be of one cell
+        if replayed or len(cells) > 1:  # else a mini-batch could consist of one cell alone
             rng.shuffle(drawn)
         return drawn
 
     def _replayed(self, n: int, leave_out: Collection[str], rng: Random) -> list[Prompt]:
-        """Retrospective sampling: what earlier phases have seen, by its difficulty."""
+        """Prompts that earlier phases sampled, drawn by difficulty: retrospective sampling.
+
+        QwenLong-L1, arXiv 2505.17667, section 3.2.
+        """
         seen = self.history.seen
         known = [prompt for prompt in self.earlier if prompt.example.id in seen]
         known = [prompt for prompt in known if prompt.example.id not in leave_out]
         share = n * self.settings.replay
+        # The fraction is rounded at random, so that the share is right on average.
         count = min(int(share) + (rng.random() < share % 1), len(known))
         weights = [
             seen[prompt.example.id].difficulty if self.settings.replay_by == "difficulty" else 1.0
             for prompt in known
         ]
-        return [known[place] for place in chosen(weights, count, rng)]
+        return [known[index] for index in draw_distinct(weights, count, rng)]
 
     def _own(
         self, cells: Mapping[Cell, list[int]], n: int, leave_out: Collection[str], rng: Random
     ) -> list[int]:
-        """Places of the phase's own prompts: each cell's share, the least drawn first."""
+        """The phase's own prompts: each cell's share, the prompts of the fewest epochs first."""
         picked: list[int] = []
         taken = set(leave_out)
         while len(picked) < n:
-            rooms = {
-                cell: [place for place in places if self._ids[place] not in taken]
-                for cell, places in cells.items()
+            free = {
+                cell: [index for index in indices if self._ids[index] not in taken]
+                for cell, indices in cells.items()
             }
-            rooms = {cell: places for cell, places in rooms.items() if places}
-            if not rooms:  # fewer prompts than are asked for: they come again
+            free = {cell: indices for cell, indices in free.items() if indices}
+            if not free:  # fewer prompts than are wanted: they come again
                 taken = set()
                 continue
-            counts = shares(self._weights(list(rooms)), n - len(picked), rng)
-            for (cell, places), count in zip(rooms.items(), counts, strict=True):
-                # What comes back into a cell after a rest is an epoch behind at most.
-                floor = max(self.epochs[place] for place in cells[cell]) - 1
-                some = self._least_drawn(places, count, floor)
+            counts = shares(self._weights(list(free)), n - len(picked), rng)
+            for (cell, indices), count in zip(free.items(), counts, strict=True):
+                # A prompt that returns after a rest counts as at most one epoch behind its cell;
+                # else it would be drawn in every step until it had caught up.
+                floor = max(self.epochs[index] for index in cells[cell]) - 1
+                some = self._least_drawn(indices, count, floor)
                 picked += some
-                for place in some:
-                    taken.add(self._ids[place])
-                    self.epochs[place] = max(self.epochs[place], floor) + 1
+                for index in some:
+                    taken.add(self._ids[index])
+                    self.epochs[index] = max(self.epochs[index], floor) + 1
         return picked
 
     def _awake(self, n: int, leave_out: Collection[str], rng: Random) -> list[int]:
-        """Places of prompts that do not rest; if these are too few, the longest rested, too."""
+        """The prompts that do not rest; if they are fewer than ``n``, the longest rested, too."""
         if not self.settings.rest_solved and not self.settings.rest_hopeless:
             return list(range(len(self.prompts)))
         awake: list[int] = []
         resting: list[tuple[bool, int, float, int]] = []
-        for place, key in enumerate(self._ids):
+        for index, key in enumerate(self._ids):
             seen = self.history.seen.get(key)
             rest = self._rest(seen.pass_rate) if seen else 0
             if seen and rest and self.history.step - seen.step <= rest:
-                resting.append((key in leave_out, seen.step, rng.random(), place))
+                resting.append((key in leave_out, seen.step, rng.random(), index))
             else:
-                awake.append(place)
-        missing = n - sum(self._ids[place] not in leave_out for place in awake)
-        woken = sorted(resting)[:missing] if missing > 0 else []
-        return awake + [place for *_, place in woken]
+                awake.append(index)
+        missing = n - sum(self._ids[index] not in leave_out for index in awake)
+        woken = sorted(resting)[: max(missing, 0)]
+        return awake + [index for *_, index in woken]
 
     def _rest(self, pass_rate: float) -> int:
+        """Steps that a prompt whose last group had this pass rate stays out."""
         if pass_rate == 1.0:
             return self.settings.rest_solved
         return self.settings.rest_hopeless if pass_rate == 0.0 else 0
 
-    def _least_drawn(self, places: Sequence[int], count: int, floor: int) -> list[int]:
-        """``count`` at most, once an epoch, in an order of its own; ``floor`` is the one begun."""
-        behind = [place for place in places if self.epochs[place] <= floor]
-        level = [place for place in places if self.epochs[place] > floor]
+    def _least_drawn(self, indices: Sequence[int], count: int, floor: int) -> list[int]:
+        """At most ``count`` prompts, first those that have not finished epoch ``floor``."""
+        behind = [index for index in indices if self.epochs[index] <= floor]
+        level = [index for index in indices if self.epochs[index] > floor]
         some: list[int] = []
         for epoch, those in ((floor, behind), (floor + 1, level)):
             if those and len(some) < count:
@@ -155,60 +165,62 @@ class Sampler:
         return some
 
     def _rank(self, epoch: int) -> array[int]:
-        """Where each place stands in the order of an epoch."""
+        """The position of each prompt in an epoch's order."""
         if epoch not in self._ranks:
             order = list(range(len(self.prompts)))
             Random(f"{self.seed} epoch {epoch}").shuffle(order)
             ranks = array("l", order)
-            for rank, place in enumerate(order):
-                ranks[place] = rank
-            if len(self._ranks) == ORDERS:
+            for rank, index in enumerate(order):
+                ranks[index] = rank
+            if len(self._ranks) == KEPT_ORDERS:
                 del self._ranks[next(iter(self._ranks))]
             self._ranks[epoch] = ranks
         return self._ranks[epoch]
 
-    def _cells(self, places: Sequence[int]) -> dict[Cell, list[int]]:
-        """By source where there is a mix, and by the parts that are balanced; in their order."""
-        by_source = [self._fixed["source"]] if self.mix else []
-        columns = [*by_source, *map(self._column, self.settings.balance)]
+    def _cells(self, indices: Sequence[int]) -> dict[Cell, list[int]]:
+        """The prompts by cell: by source where there is a mix, and by the balanced parts."""
+        by_source = [self._fixed_parts["source"]] if self.mix else []
+        columns = [*by_source, *map(self._parts, self.settings.balance)]
         cells: dict[Cell, list[int]] = {}
-        for place in places:
-            cells.setdefault(tuple([column[place] for column in columns]), []).append(place)
+        for index in indices:
+            cells.setdefault(tuple([column[index] for column in columns]), []).append(index)
         return dict(sorted(cells.items()))
 
-    def _column(self, by: str) -> list[str]:
+    def _parts(self, by: str) -> list[str]:
+        """The part of every prompt."""
         if by == "pass_rate":
             return [self.part(prompt, by) for prompt in self.prompts]
-        return self._fixed[by]
+        return self._fixed_parts[by]
 
     def _weights(self, cells: Sequence[Cell]) -> list[float]:
-        """A source's share, in equal parts for its cells."""
+        """A source's share, divided equally among its cells; all cells alike without a mix."""
         if not self.mix:
             return [1.0] * len(cells)
         of_source = Counter(cell[0] for cell in cells)
         return [self.mix[cell[0]] / of_source[cell[0]] for cell in cells]
 
     def part(self, prompt: Prompt, by: str) -> str:
-        """The part that a prompt falls into, by one of ``balance``'s names."""
+        """The part that a prompt falls into, by one of the names that ``balance`` may have."""
         example = prompt.example
         if by == "source":
             return example.source
         if by == "kind":
             return example.kind
         if by == "length":
-            width = (self.longest - self.shortest + 1) / QUARTERS
-            at = min(int(max(0, len(prompt.ids) - self.shortest) / width), QUARTERS - 1)
-            return f"{self.shortest + math.ceil((at + 1) * width) - 1}"
+            width = (self.longest - self.shortest + 1) / LENGTH_PARTS
+            part = int(max(0, len(prompt.ids) - self.shortest) / width)
+            part = min(part, LENGTH_PARTS - 1)
+            return f"{self.shortest + math.ceil((part + 1) * width) - 1}"
         rate = self.history.pass_rate(example)
         if rate is None:
             return "unseen"
-        at = min(int(rate * FIFTHS), FIFTHS - 1)
-        return f"{at / FIFTHS:.1f}-{(at + 1) / FIFTHS:.1f}"
+        part = min(int(rate * PASS_RATE_PARTS), PASS_RATE_PARTS - 1)
+        return f"{part / PASS_RATE_PARTS:.1f}-{(part + 1) / PASS_RATE_PARTS:.1f}"
 
     def metrics(self) -> dict[str, float]:
         """Counts of this phase: draws by source and length, and the pool by pass rate.
 
-        Replayed prompts are of other lengths, and have no part in those.
+        Replayed prompts have other lengths and are left out of the draws by length.
         """
         sources: Counter[str] = Counter()
         lengths: Counter[str] = Counter()
@@ -219,15 +231,14 @@ class Sampler:
         replayed = {prompt.example.id: prompt.example.source for prompt in self.earlier}
         for key, source in replayed.items():
             sources[source] += self.drawn[key]
-        rates = Counter(self.part(prompt, "pass_rate") for prompt in self.prompts)
-        seen = [self.history.seen.get(prompt.example.id) for prompt in self.prompts]
-        known = [each for each in seen if each]
+        rates = Counter(self._parts("pass_rate"))
+        seen = [self.history.seen[key] for key in self._ids if key in self.history.seen]
         step = self.history.step
         return {
             "pool": len(self.prompts),
-            "pool_solved": sum(each.pass_rate == 1.0 for each in known),
-            "pool_hopeless": sum(each.pass_rate == 0.0 for each in known),
-            "pool_resting": sum(step - e.step < self._rest(e.pass_rate) for e in known),
+            "pool_solved": sum(each.pass_rate == 1.0 for each in seen),
+            "pool_hopeless": sum(each.pass_rate == 0.0 for each in seen),
+            "pool_resting": sum(step - e.step < self._rest(e.pass_rate) for e in seen),
             **{f"pool_pass_rate/{name}": count for name, count in sorted(rates.items())},
             "draws_replayed": sum(self.drawn[key] for key in replayed),
             **{f"draws_source/{name}": count for name, count in sorted(sources.items()) if count},

@@ -97,7 +97,7 @@ def sample(
 ) -> tuple[list[Group], list[Advantages]]:
     """The groups that a step trains on, with their advantages; what was sampled is written."""
     config = run.prepared.config
-    curriculum.begin(run.version)
+    curriculum.start_step(run.version)
     draws: list[tuple[list[Prompt], list[int]]] = []
     while prompts := curriculum.draw():
         sampled = len(curriculum.sampled)
@@ -109,7 +109,7 @@ def sample(
         clock.lap("score")
     run.saver.confirm(wait=False)
     clock.lap("checkpoint")
-    groups = curriculum.close()
+    groups = curriculum.finish_step()
     stage = config.stages[name]
     advantages = curriculum.masked(advantages_of(groups, stage, config.learner))
     heed(run, f"step {step} of {name}", run.guards.of_disk(run.directory.root))
@@ -127,7 +127,7 @@ def curriculum_of(run: Run, name: str, stage: RlStage, resumed: Checkpoint | Non
     if resumed:
         curriculum.restore(run.curriculum)
     elif run.curriculum:
-        curriculum.take_over(run.curriculum)
+        curriculum.continue_from(run.curriculum)
     return curriculum
 
 

@@ -58,12 +58,12 @@ def answered(of: Prompt, version: int, n: int) -> Group:
 
 def step(curriculum: Curriculum, version: int) -> tuple[Any, ...]:
     """One step as the run takes it; returns all that is seen of it."""
-    curriculum.begin(version)
+    curriculum.start_step(version)
     drawn: list[list[str]] = []
     while prompts := curriculum.draw():
         drawn.append(ids(prompts))
         curriculum.observe([answered(each, version, 4) for each in prompts])
-    taken = curriculum.close()
+    taken = curriculum.finish_step()
     advantages = curriculum.masked([(1.0, -1.0)] * len(taken))
     return drawn, taken, advantages, curriculum.metrics(), curriculum.reached
 
@@ -128,7 +128,7 @@ def test_the_next_phase_knows_what_the_last_one_saw() -> None:
     state = json.loads(json.dumps(first.state()))
     assert state["rewards"] and state["sampler"]["drawn"]
     second = Curriculum(SAMPLERS["all"], AEPO, OWN, EARLIER, "1 two")
-    second.take_over(state)
+    second.continue_from(state)
     assert second.history.seen == first.history.seen
     assert second.history.step == first.history.step == version
     assert second.entropy and second.entropy.masking
@@ -144,16 +144,16 @@ def test_a_phase_may_have_no_entropy_control_after_one_that_had() -> None:
     assert first.entropy
     first.entropy.masking = True
     second = made(STAGE, LEARNER)
-    second.take_over(first.state())
+    second.continue_from(first.state())
     assert second.masked([(1.0, -1.0)]) == [(1.0, -1.0)]
     assert "aepo_masking" not in second.metrics()
 
 
 def rewarded(curriculum: Curriculum, reward: float, version: int) -> bool:
-    curriculum.begin(version)
+    curriculum.start_step(version)
     while prompts := curriculum.draw():
         curriculum.observe([group(each, [reward] * 4, version) for each in prompts])
-    curriculum.close()
+    curriculum.finish_step()
     return curriculum.reached
 
 
@@ -175,7 +175,7 @@ def test_a_phase_that_has_its_target_has_it_when_it_is_resumed() -> None:
     again.restore(json.loads(json.dumps(curriculum.state())))
     assert again.reached and not before
     following = made(stage)
-    following.take_over(json.loads(json.dumps(curriculum.state())))
+    following.continue_from(json.loads(json.dumps(curriculum.state())))
     assert not following.reached
 
 
@@ -207,11 +207,11 @@ def test_masking_is_by_the_entropy_of_the_step_itself() -> None:
     of = [answered(each, 0, 4) for each in OWN[:6]]
     assert sampled_entropy(of) > 0.6
     for logprob, masking in ((-0.65, False), (-0.71, True), (-0.65, True), (-0.5, False)):
-        curriculum.begin(0)
+        curriculum.start_step(0)
         rollouts = [
             tuple(replace(r, logprobs=(logprob,) * 2) for r in each.rollouts) for each in of
         ]
         curriculum.observe([replace(e, rollouts=r) for e, r in zip(of, rollouts, strict=True)])
-        curriculum.close()
+        curriculum.finish_step()
         assert curriculum.metrics()["aepo_masking"] == float(masking)
         assert curriculum.masked([(-1.0,)]) == [(0.0 if masking else -1.0,)]

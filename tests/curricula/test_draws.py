@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwenlong.curricula.draws import chosen, shares
+from qwenlong.curricula.draws import draw_distinct, shares
 from tests.curricula.made import chi_square_tail, p_value, uniform
 
 WEIGHTS = st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=9)
@@ -57,9 +57,9 @@ def test_shares_add_up_wherever_rounding_may_bite(start: float, weights: list[fl
 
 
 @given(WEIGHTS, st.data())
-def test_chosen_places_are_different(weights: list[float], data: st.DataObject) -> None:
+def test_distinct_indices_are_different(weights: list[float], data: st.DataObject) -> None:
     n = data.draw(st.integers(0, len(weights)))
-    places = chosen(weights, n, Random(data.draw(st.integers())))
+    places = draw_distinct(weights, n, Random(data.draw(st.integers())))
     assert len(places) == n == len(set(places))
     assert set(places) <= set(range(len(weights)))
 
@@ -67,7 +67,7 @@ def test_chosen_places_are_different(weights: list[float], data: st.DataObject) 
 @given(WEIGHTS, st.data())
 def test_heavy_places_are_certain(weights: list[float], data: st.DataObject) -> None:
     n = data.draw(st.integers(1, len(weights)))
-    places = chosen(weights, n, Random(data.draw(st.integers())))
+    places = draw_distinct(weights, n, Random(data.draw(st.integers())))
     heavy = {i for i, weight in enumerate(weights) if n * weight >= sum(weights) * (1 + 1e-9)}
     assert heavy <= set(places)
 
@@ -87,31 +87,31 @@ def certainties(weights: list[float], n: int) -> list[float]:
 
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(st.lists(st.floats(0.05, 20), min_size=3, max_size=8), st.data())
-def test_chosen_is_exact_in_expectation(weights: list[float], data: st.DataObject) -> None:
+def test_distinct_draws_are_exact_in_expectation(weights: list[float], data: st.DataObject) -> None:
     n, rng, rounds = data.draw(st.integers(1, len(weights) - 1)), Random("fixed"), 3000
-    counts = Counter(place for _ in range(rounds) for place in chosen(weights, n, rng))
+    counts = Counter(place for _ in range(rounds) for place in draw_distinct(weights, n, rng))
     for i, chance in enumerate(certainties(weights, n)):
         # Five standard deviations, and the rounding of a place that is all but certain.
         slack = 5 * (rounds * max(chance * (1 - chance), 0)) ** 0.5 + 1
         assert counts[i] == pytest.approx(rounds * chance, abs=slack)
 
 
-def test_chosen_stand_in_random_order() -> None:
+def test_distinct_indices_come_in_random_order() -> None:
     rng = Random(4)
-    firsts = Counter(chosen([90.0, 1.0, 1.0, 1.0], 2, rng)[0] == 0 for _ in range(10_000))
+    firsts = Counter(draw_distinct([90.0, 1.0, 1.0, 1.0], 2, rng)[0] == 0 for _ in range(10_000))
     assert p_value(firsts, uniform([True, False])) > 0.001
 
 
 def test_pairs_are_as_likely_wherever_they_stand() -> None:
     """A systematic draw in a fixed order would never give neighbours."""
     rng = Random(5)
-    pairs = Counter(str(sorted(chosen([1.0] * 6, 2, rng))) for _ in range(15_000))
+    pairs = Counter(str(sorted(draw_distinct([1.0] * 6, 2, rng))) for _ in range(15_000))
     assert p_value(pairs, uniform(str([i, j]) for i in range(6) for j in range(i + 1, 6))) > 0.001
 
 
 def test_more_than_there_are_is_refused() -> None:
     with pytest.raises(ValueError, match="n=3: there are 2 places"):
-        chosen([1.0, 2.0], 3, Random(0))
+        draw_distinct([1.0, 2.0], 3, Random(0))
 
 
 def test_the_chi_square_test_knows_its_tables() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwenlong.curricula.gate import LEAST_ADMITTED, Gate, born
+from qwenlong.curricula.gate import LEAST_ADMITTED, Gate, sampled_version
 from qwenlong.types import Group
 from tests.curricula.made import group, prompt
 
@@ -46,8 +46,8 @@ def test_bounds(size: int, refill: int, staleness: int, data: st.DataObject) -> 
     for _ in range(data.draw(st.integers(1, 6))):
         version += data.draw(st.sampled_from([1, 1, 1, 3]))
         waited = list(gate.waiting)
-        gate.begin(version)
-        stale = [each for each in waited if version - born(each) > staleness]
+        gate.start_step(version)
+        stale = [each for each in waited if version - sampled_version(each) > staleness]
         dropped |= {key(each) for each in stale}
         assert gate.dropped == len(stale)
         sampled: list[Group] = []
@@ -60,10 +60,10 @@ def test_bounds(size: int, refill: int, staleness: int, data: st.DataObject) -> 
             gate.admit(some)
             sampled += some
         assert rounds <= refill + 1
-        taken = gate.close()
+        taken = gate.finish_step()
         assert len(taken) == size
         fates.update(key(each) for each in taken)
-        assert all(version - born(each) <= staleness for each in taken)
+        assert all(version - sampled_version(each) <= staleness for each in taken)
         if refill:
             carried = [each for each in waited if each not in stale]
             have = carried + [each for each in sampled if varied(each)]
@@ -86,20 +86,20 @@ def test_bounds(size: int, refill: int, staleness: int, data: st.DataObject) -> 
 
 def test_what_waits_is_trained_on_in_the_next_step() -> None:
     gate = Gate(4, refill=2, staleness=1)
-    gate.begin(7)
+    gate.start_step(7)
     gate.admit([group(each, FLAT[0], 7) for each in POOL[:3]] + [group(POOL[3], VARIED[0], 7)])
     # One of four had variance: three more are taken to need twelve, but a round has four at most.
     assert gate.wanted() == 4
     gate.admit([group(each, VARIED[1], 7) for each in POOL[4:8]])
     assert gate.wanted() == 0
-    assert [key(each) for each in gate.close()] == ["3", "4", "5", "6"]
+    assert [key(each) for each in gate.finish_step()] == ["3", "4", "5", "6"]
     assert gate.metrics()["gate_carried_out"] == 1
     gate = saved(gate)
-    gate.begin(8)
+    gate.start_step(8)
     assert gate.ids() == {"7"}
     assert gate.wanted() == 3
     gate.admit([group(each, VARIED[0], 8) for each in POOL[10:13]])
-    assert [key(each) for each in gate.close()] == ["7", "10", "11", "12"]
+    assert [key(each) for each in gate.finish_step()] == ["7", "10", "11", "12"]
     assert gate.metrics() == {
         "gate_sampled": 3, "gate_refills": 0, "gate_flat": 0,
         "gate_carried_in": 1, "gate_carried_out": 0, "gate_dropped": 0,
@@ -110,10 +110,10 @@ def test_what_waits_is_trained_on_in_the_next_step() -> None:
 def test_staleness_is_a_bound(staleness: int, later: int, kept: int) -> None:
     """Fine-tuning between phases moves the version on, too."""
     gate = Gate(1, refill=1, staleness=staleness)
-    gate.begin(5)
+    gate.start_step(5)
     gate.admit([group(each, VARIED[0], 5) for each in POOL[:2]])
-    gate.close()
-    gate.begin(5 + later)
+    gate.finish_step()
+    gate.start_step(5 + later)
     assert len(gate.admitted) == kept
     assert gate.dropped == 1 - kept
     assert gate.wanted() == 1 - kept
@@ -122,7 +122,7 @@ def test_staleness_is_a_bound(staleness: int, later: int, kept: int) -> None:
 def test_a_refill_is_as_large_as_the_share_with_variance_says() -> None:
     for had, sampled in ((8, 8), (7, 8), (4, 8), (3, 8), (1, 8)):
         gate = Gate(8, refill=1)
-        gate.begin(0)
+        gate.start_step(0)
         rewards = [VARIED[0]] * had + [FLAT[0]] * (sampled - had)
         gate.admit([group(p, r) for p, r in zip(POOL, rewards, strict=False)])
         share = max(had / sampled, LEAST_ADMITTED)
@@ -132,7 +132,7 @@ def test_a_refill_is_as_large_as_the_share_with_variance_says() -> None:
 def test_what_was_carried_in_says_nothing_of_the_share() -> None:
     gate = Gate(8, refill=1, staleness=1)
     gate.waiting = [group(each, VARIED[0], 0) for each in POOL[:6]]
-    gate.begin(1)
+    gate.start_step(1)
     assert gate.wanted() == 2
     gate.admit([group(POOL[6], VARIED[0], 1), group(POOL[7], FLAT[0], 1)])
     assert gate.wanted() == 2
@@ -140,18 +140,18 @@ def test_what_was_carried_in_says_nothing_of_the_share() -> None:
 
 def test_without_refill_it_takes_what_comes() -> None:
     gate = Gate(3)
-    gate.begin(0)
+    gate.start_step(0)
     groups = [group(each, FLAT[1]) for each in POOL[:3]]
     assert gate.wanted() == 3
     gate.admit(groups)
     assert gate.wanted() == 0
-    assert gate.close() == groups
+    assert gate.finish_step() == groups
     assert gate.metrics() == {}
 
 
 def test_a_group_without_a_verdict_has_no_variance() -> None:
     gate = Gate(2, refill=1)
-    gate.begin(0)
+    gate.start_step(0)
     gate.admit([group(POOL[0], [math.nan, math.nan]), group(POOL[1], [math.nan, 1.0])])
     assert len(gate.flat) == 2
     assert gate.wanted() == 2
@@ -159,9 +159,9 @@ def test_a_group_without_a_verdict_has_no_variance() -> None:
 
 def test_groups_that_wait_come_back_from_json_as_they_were() -> None:
     gate = Gate(1, refill=1, staleness=1)
-    gate.begin(3)
+    gate.start_step(3)
     gate.admit([group(POOL[0], VARIED[0], 3), group(POOL[1], [0.0, 0.25, 1.0], 3)])
-    gate.close()
+    gate.finish_step()
     (again,) = saved(gate).waiting
     assert again == group(POOL[1], [0.0, 0.25, 1.0], 3)
     assert isinstance(again.rollouts[0].response_ids, tuple)
@@ -170,9 +170,9 @@ def test_groups_that_wait_come_back_from_json_as_they_were() -> None:
 
 def test_a_missing_verdict_waits_as_such() -> None:
     gate = Gate(1, refill=1, staleness=1)
-    gate.begin(3)
+    gate.start_step(3)
     gate.admit([group(POOL[0], VARIED[0], 3), group(POOL[1], [0.0, math.nan, 1.0], 3)])
-    gate.close()
+    gate.finish_step()
     again = Gate(1, 1, 1)
     again.restore(json.loads(json.dumps(gate.state())), POOL)
     assert again.waiting[0].rewards == (0.0, 1.0)

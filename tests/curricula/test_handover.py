@@ -94,13 +94,13 @@ def test_phase_two_replays_what_phase_one_has_trained_on(prepared_of) -> None:
     )
     trained: set[str] = set()
     for version in range(3):
-        first.begin(version)
+        first.start_step(version)
         drawn = first.draw()
         trained |= set(ids(drawn))
         first.observe([group(each, [0.0, 1.0, 0.0, 0.0], version) for each in drawn])
-        first.close()
-    second.take_over(first.state())
-    second.begin(3)
+        first.finish_step()
+    second.continue_from(first.state())
+    second.start_step(3)
     drawn = second.draw()
     assert len(drawn) == 2
     old = [each for each in drawn if len(each.ids) <= 120]

@@ -37,15 +37,15 @@ def played(phase: str, own: list[Prompt], earlier: list[Prompt], state: Any) -> 
     learner = LearnerConfig(importance_cap=2, entropy_high=0.5, entropy_low=0.1)
     curriculum = Curriculum(STAGE, learner, own, earlier, phase)
     if state:
-        curriculum.take_over(state)
+        curriculum.continue_from(state)
     told = []
     for step in range(1, 5):
-        curriculum.begin(step - 1)
+        curriculum.start_step(step - 1)
         while prompts := curriculum.draw():
             odd = [int(prompt.example.id.split("-")[1]) % 2 for prompt in prompts]
             rewards = [(0.0, 1.0, 1.0, 1.0) if each else (0.0,) * 4 for each in odd]
             curriculum.observe([answered(*each) for each in zip(prompts, rewards, strict=True)])
-        curriculum.close()
+        curriculum.finish_step()
         told.append(metrics(phase, "rl", step) | curriculum.metrics())
     return told, curriculum.state()
 
