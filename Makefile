@@ -51,7 +51,7 @@ findings: $(INSTALLED)
 	        trained experiments/small/$$arm.yaml $(SMALL)/$$arm-seed$$seed seed=$$seed
 	    done
 	done
-	.venv/bin/qwenlong report $(SMALL)/*-seed* --findings docs/findings.md
+	.venv/bin/python -m experiments.findings $(SMALL)/*-seed* --out docs/findings.md
 
 # Two files at once, a thread each; the longest begin. vLLM starts in no process that has numba,
 # which other tests load.

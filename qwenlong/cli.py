@@ -129,23 +129,8 @@ def report(
     out: Annotated[
         Path | None, typer.Option(callback=_no_folder, help="The file to write it to.")
     ] = None,
-    findings: Annotated[
-        Path | None,
-        typer.Option(
-            callback=_no_folder,
-            help="Compare arms over seeds in this Markdown file instead, plots beside it.",
-        ),
-    ] = None,
 ) -> None:
     """Writes report.html, in the run's directory or, of several, in the current one."""
-    if findings:
-        if out:
-            raise InputError(f"--out={out}: goes without --findings, which names its own file")
-        from qwenlong.commands.score import strictly
-        from qwenlong.report.findings import write_findings
-
-        print(write_findings(run_dirs, findings, strictly))
-        return
     from qwenlong.report.report import write_report
 
     own = run_dirs[0] if len(run_dirs) == 1 else Path()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,6 @@ _OWN = {
     "id", "kind", "question", "answers", "answer", "response", "source", "metadata", "thinking",
     "score",
 }  # fmt: skip
-_LOGGED_ALONE = {"extractive", "yes_no"}
 _BIG = 8 * 2**20
 """Bytes of a file that takes long enough for progress to be shown."""
 _EVERY = 2**20
@@ -108,18 +107,6 @@ def score_file(
         console = Console() if out else stderr
         console.print(summarised(outcome))
     return outcome
-
-
-def strictly(record: Mapping[str, Any], verifier: str) -> float | None:
-    """A logged rollout's value by ``verifier``, whatever it was rewarded by.
-
-    Nothing where the verifier reads more than is logged: question, gold answers and response.
-    """
-    if verifier not in _LOGGED_ALONE:
-        return None
-    golds = tuple(record["answers"])
-    example = Example("", record["source"], record["question"], (), golds, verifier)
-    return registry.score(example, record["response"]).value
 
 
 def summarised(outcome: Outcome) -> Table:

@@ -12,15 +12,14 @@ import pytest
 from markdown_it import MarkdownIt
 from transformers import PreTrainedTokenizerBase
 
+from experiments.findings.page import write_findings
 from qwenlong.commands.data import show_set
-from qwenlong.commands.score import strictly
 from qwenlong.config import BuildConfig, SourceConfig
 from qwenlong.data.build import build
 from qwenlong.data.prompts import Renderer
 from qwenlong.data.rules import Rules
-from qwenlong.report.findings import write_findings
 from qwenlong.report.report import write_report
-from tests.report import arm_runs
+from tests.findings import arm_runs
 from tests.report.test_report import lines, rollout, write_run
 
 TAKEN = "document.title+='!'"
@@ -126,7 +125,7 @@ def test_findings(tmp_path: Path) -> None:
     runs = [
         arm_runs.write_run(tmp_path, arm, 0, wrong=HOSTILE, end=0.5) for arm in ("baseline", NAME)
     ]
-    written = write_findings(runs, tmp_path / "findings.md", strictly)
+    written = write_findings(runs, tmp_path / "findings.md")
     source = written.read_text(encoding="utf-8")
     body = MarkdownIt("commonmark", {"html": True}).enable("table").render(source)
     made = tmp_path / "findings.html"

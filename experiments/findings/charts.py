@@ -1,4 +1,4 @@
-"""The charts of docs/findings.md, a panel an arm. Draw within ``style()``."""
+"""The charts of ``docs/findings.md``. Draw and save them within ``style()``."""
 
 from __future__ import annotations
 
@@ -13,30 +13,29 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from qwenlong.report.arms import Arm, Outcome, finished
-from qwenlong.report.markdown import plain
+from experiments.findings.arms import Arm, Outcome, finished
+from experiments.findings.markdown import plain
 from qwenlong.report.palette import light
 from qwenlong.report.step_charts import HUES, smoothed
 
 COLUMNS = 4
-_WIDTH = 1000
-_PANEL = 214
-_ROW = 40
+_WIDTH, _PANEL, _ROW = 1000, 214, 40
+"""Pixels: the page, the height of a panel, the height of a row."""
 _TITLE = 26
-"""Characters of an arm's name that find room above its panel."""
+"""Characters of an arm's name that fit above its panel."""
 
 Points = list[tuple[float, float]]
 Curve = Callable[[Outcome], Points]
 
 
-def accuracy_over_tokens(arms: Sequence[Arm], context: int) -> Figure | None:
+def accuracy_over_tokens(arms: Sequence[Arm], context: int | None) -> Figure | None:
     """Accuracy at ``context`` after each stage, over the tokens generated in RL until then."""
 
     def curve(outcome: Outcome) -> Points:
-        points = [(tokens, accuracy.get(context)) for tokens, accuracy in outcome.track]
+        points = [(tokens, accuracy.get(context or 0)) for tokens, accuracy in outcome.track]
         return [(tokens, cell.value) for tokens, cell in points if cell]
 
-    figure = _panels(arms, curve, "tokens generated in RL", f"accuracy at {context:,}", "o")
+    figure = _panels(arms, curve, "tokens generated in RL", f"accuracy at {context or 0:,}", "o")
     for axes in figure.axes if figure else ():
         axes.set_ylim(-0.02, 1.02)
         axes.set_xlim(left=0)
@@ -45,8 +44,9 @@ def accuracy_over_tokens(arms: Sequence[Arm], context: int) -> Figure | None:
     return figure
 
 
-def accuracy_by_context(arms: Sequence[Arm]) -> Figure | None:
-    """Accuracy at the end, over context."""
+def accuracy_by_context(arms: Sequence[Arm], _: int | None) -> Figure | None:
+    """Accuracy at the end of finished runs, over context."""
+    arms = [finished(arm) for arm in arms]
 
     def curve(outcome: Outcome) -> Points:
         return [(context, outcome.end[context].value) for context in sorted(outcome.end)]
@@ -55,7 +55,7 @@ def accuracy_by_context(arms: Sequence[Arm]) -> Figure | None:
     contexts = {context for arm in arms for each in arm.outcomes for context in each.end}
     shown: list[int] = []
     for context in sorted(contexts, reverse=True):
-        if not shown or shown[-1] / context > 1.6:
+        if not shown or shown[-1] / context > 1.6:  # closer labels would overlap
             shown.append(context)
     for axes in figure.axes if figure else ():
         axes.set_ylim(-0.02, 1.02)
@@ -66,7 +66,7 @@ def accuracy_by_context(arms: Sequence[Arm]) -> Figure | None:
 
 
 def over_steps(arms: Sequence[Arm], key: str, label: str) -> Figure | None:
-    """A measure of the RL steps, smoothed within each phase; log where it spans much."""
+    """A metric over RL steps, smoothed within each phase; on a log axis if its range is wide."""
 
     def curve(outcome: Outcome) -> Points:
         steps = outcome.run.rl_steps
@@ -76,11 +76,9 @@ def over_steps(arms: Sequence[Arm], key: str, label: str) -> Figure | None:
         return [(x, y) for x, y in points if math.isfinite(y)]
 
     figure = _panels(arms, curve, "RL step", label, "")
-    if figure is None:
-        return None
     values = [y for arm in arms for each in arm.outcomes for _, y in curve(each) if y > 0]
     log = bool(values) and max(values) / min(values) > 30
-    for axes in figure.axes:
+    for axes in figure.axes if figure else ():
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         if log:
@@ -94,9 +92,15 @@ def over_steps(arms: Sequence[Arm], key: str, label: str) -> Figure | None:
 
 
 def _panels(arms: Sequence[Arm], curve: Curve, x: str, y: str, marker: str) -> Figure | None:
-    """Seeds thin, the finished ones' mean thick; the baseline, the first arm, grey in all."""
+    """A panel for each arm: a thin line for each seed, a thick one for the mean of finished runs.
+
+    The mean of the baseline, the first arm, is grey in every other panel.
+    """
     lines = [[points for each in arm.outcomes if (points := curve(each))] for arm in arms]
-    means = [_mean([curve(each) for each in _counted(arm)]) for arm in arms]
+    # An unfinished run would bend the mean where it stops.
+    means = [
+        _mean([curve(each) for each in finished(arm).outcomes or arm.outcomes]) for arm in arms
+    ]
     if not any(lines):
         return None
     columns = min(COLUMNS, len(arms))
@@ -116,24 +120,18 @@ def _panels(arms: Sequence[Arm], curve: Curve, x: str, y: str, marker: str) -> F
         if not lines[index]:
             middle = {"transform": axes.transAxes, "ha": "center", "va": "center"}
             axes.text(0.5, 0.5, "nothing yet", color=light("muted"), **middle)
-    for axes in grid[len(arms) :]:
-        figure.delaxes(axes)
-    for index, axes in enumerate(grid[: len(arms)]):
         if index % columns == 0:
             axes.set_ylabel(y)
         if index + columns >= len(arms):
             axes.set_xlabel(x)
             axes.tick_params(labelbottom=True)
+    for axes in grid[len(arms) :]:
+        figure.delaxes(axes)
     return figure
 
 
-def _counted(arm: Arm) -> Sequence[Outcome]:
-    """What a mean is of: an unfinished run would bend it where it stops."""
-    return finished(arm).outcomes or arm.outcomes
-
-
 def _mean(lines: Sequence[Points]) -> Points:
-    """Of the k-th points of all lines that come so far."""
+    """The k-th point is the mean of the k-th points of all lines that have one."""
     along = [[point for point in of if point] for of in zip_longest(*lines)]
     return [(fmean(x for x, _ in of), fmean(y for _, y in of)) for of in along]
 
@@ -154,10 +152,14 @@ def _mean_line(axes: Axes, points: Points, name: str, marker: str) -> None:
     )
 
 
-def reward_and_accuracy(arms: Sequence[Arm]) -> Figure | None:
-    """Training reward and strict accuracy after the last phase, a line a seed, a row an arm."""
+def reward_and_accuracy(arms: Sequence[Arm], _: int | None) -> Figure | None:
+    """Training reward and strict accuracy of finished runs: a row for each arm, a line a seed."""
     pairs = [
-        [(each.figures["reward"], each.figures["strict"]) for each in arm.outcomes if _ended(each)]
+        [
+            (each.measures["reward"], each.measures["strict"])
+            for each in arm.outcomes
+            if not each.waiting and "gap" in each.measures
+        ]
         for arm in arms
     ]
     if not any(pairs):
@@ -191,10 +193,6 @@ def reward_and_accuracy(arms: Sequence[Arm]) -> Figure | None:
     return figure
 
 
-def _ended(outcome: Outcome) -> bool:
-    return not outcome.waiting and "gap" in outcome.figures
-
-
 def _cut(name: str) -> str:
     name = plain(name)
     return name if len(name) <= _TITLE else f"{name[: _TITLE - 1]}…"
@@ -205,3 +203,13 @@ def _short(number: float) -> str:
         if number >= unit:
             return f"{number / unit:.3g}{letter}"
     return f"{number:g}"
+
+
+CHARTS: dict[str, Callable[[Sequence[Arm], int | None], Figure | None]] = {
+    "accuracy-tokens": accuracy_over_tokens,
+    "accuracy-context": accuracy_by_context,
+    "reward": reward_and_accuracy,
+    "entropy": lambda arms, _: over_steps(arms, "entropy", "nats a token"),
+    "gradient-norm": lambda arms, _: over_steps(arms, "grad_norm", "norm"),
+}
+"""By the plot's name in the page. Each gets the arms and the longest context, in tokens."""

@@ -1,5 +1,7 @@
-"""The page of arms, from runs whose numbers are made up and told by the driver's own code."""
+"""The page of findings, from runs that the driver's own code writes with made-up numbers."""
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
@@ -7,14 +9,12 @@ from xml.etree import ElementTree
 
 import pytest
 from markdown_it import MarkdownIt
-from typer.testing import CliRunner
 
-from qwenlong.cli import app
-from qwenlong.commands.score import strictly
-from qwenlong.report.arms import gather
-from qwenlong.report.findings import PLOTS, write_findings
+from experiments.findings.arms import gather
+from experiments.findings.charts import CHARTS
+from experiments.findings.page import write_findings
 from qwenlong.types import InputError
-from tests.report.arm_runs import NO_SFT, write_run
+from tests.findings.arm_runs import NO_SFT, write_run
 
 HOSTILE = (
     "a | `b` ``c`` <img src=x onerror=alert(1)> [l](http://x.y) \u202e\n\n# H\n- *x* @all &amp;"
@@ -66,7 +66,7 @@ class Page(HTMLParser):
 
 
 def page(out: Path, folders: Sequence[Path]) -> Page:
-    return Page(write_findings(folders, out / "findings.md", strictly))
+    return Page(write_findings(folders, out / "findings.md"))
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def shown(runs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Page:
     return page(tmp_path_factory.mktemp("shown"), runs)
 
 
-def test_the_page_says_what_the_figures_say(shown: Page) -> None:
+def test_the_page_says_what_was_measured(shown: Page) -> None:
     single, entropy = (item for item in shown.items if item.startswith("single_stage"))
     assert "single_stage: holds at this size" in single
     assert "−0.133 ± 0.029 over seeds 0, 1 and 2 (−0.150, −0.150, −0.100): all down" in single
@@ -93,13 +93,13 @@ def test_the_page_says_what_the_figures_say(shown: Page) -> None:
     assert "No runs of `no_sft`" in shown.source
     assert shown.row("learner.objective")[1:] == ["grpo", "dapo"]
     assert "Wrong at 512 tokens at the end: 33 of 60 answers" in shown.source
-    assert any(item.startswith("33 × a; asked: Where was") for item in shown.items)
+    assert any(item.startswith("33 × a; question: Where was") for item in shown.items)
 
 
 def test_every_plot_is_sound_and_the_same_again(
     shown: Page, runs: list[Path], tmp_path: Path
 ) -> None:
-    assert shown.links == [f"findings/{name}.svg" for name in PLOTS]
+    assert shown.links == [f"findings/{name}.svg" for name in CHARTS]
     page(tmp_path, runs)
     for name in ("findings.md", *shown.links):
         assert (tmp_path / name).read_bytes() == (shown.path.parent / name).read_bytes()
@@ -158,12 +158,16 @@ def test_what_a_model_or_a_name_holds_stays_text(
 def test_the_command_line(runs: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "docs" / "findings.md"
     folders = [str(run) for run in runs[6:8]]
-    done = CliRunner().invoke(app, ["report", *folders, "--findings", str(out)])
-    assert done.exit_code == 0 and out.is_file() and not list(tmp_path.glob("**/report.html"))
-    for arguments in (["--findings", "page"], ["--findings", "a.md", "--out", "b.html"]):
-        refused = CliRunner().invoke(app, ["report", *folders, *arguments])
-        assert isinstance(refused.exception, InputError)
+    command = [sys.executable, "-m", "experiments.findings", *folders, "--out"]
+    done = subprocess.run([*command, str(out)], capture_output=True, text=True)
+    assert done.stdout == f"{out}\n" and out.is_file() and not list(tmp_path.glob("**/report.html"))
+    refused = subprocess.run([*command, "page"], capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        "experiments.findings: --out=page: must be the name of a Markdown file, such as"
+        " findings.md\n"
+    )
     (tmp_path / "bare").mkdir()
     (tmp_path / "bare" / "metrics.jsonl").write_text("")
     with pytest.raises(InputError, match=r"bare/config\.yaml: must be the configuration of a run"):
-        gather([tmp_path / "bare"], strictly)
+        gather([tmp_path / "bare"])

@@ -1,11 +1,20 @@
-"""Text and figures in Markdown."""
+"""Text and numbers in Markdown."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from qwenlong.report.markdown import TEXT_SHOWN, code, count, each, listed, number, seeds, told
+from experiments.findings.markdown import (
+    TEXT_SHOWN,
+    averaged,
+    by_seed,
+    code,
+    count,
+    joined,
+    number,
+    seeds,
+)
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable("table")
 
@@ -43,11 +52,11 @@ def test_numbers(value: float, form: str, text: str) -> None:
     assert number(value, form) == text
 
 
-def test_figures_over_seeds() -> None:
-    assert told({}, ".2f") == "–"
-    assert told({3: 0.5}, "+.2f") == "+0.50"
-    assert told({0: 1.0, 1: 3.0}, "+.2f") == "+2.00\u00a0±\u00a01.41"
-    assert each({2: 0.1, 0: -0.2}, "+.1f") == "−0.2, +0.1"
+def test_numbers_over_seeds() -> None:
+    assert averaged({}, ".2f") == "–"
+    assert averaged({3: 0.5}, "+.2f") == "+0.50"
+    assert averaged({0: 1.0, 1: 3.0}, "+.2f") == "+2.00\u00a0±\u00a01.41"
+    assert by_seed({2: 0.1, 0: -0.2}, "+.1f") == "−0.2, +0.1"
     assert (seeds([1]), seeds({2, 0, 1})) == ("seed 1", "seeds 0, 1 and 2")
     assert (count(1, "run"), count(1200, "run")) == ("1 run", "1,200 runs")
-    assert listed(["a", "b"]) == "a and b"
+    assert joined(["a", "b"]) == "a and b"

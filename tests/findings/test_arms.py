@@ -1,21 +1,19 @@
 """Runs gathered into arms, compared and drawn; their numbers are made up."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
-from qwenlong.commands.score import strictly
-from qwenlong.report import arm_charts
-from qwenlong.report.arms import FIGURES, Arm, arm_name, changes, differences, gather
-from qwenlong.report.claims import AGAINST, CLAIMS, HOLDS, NOT_SEEN, OPEN, verdict
+from experiments.findings import charts
+from experiments.findings.arms import Arm, arm_name, changes, differences, gather
+from experiments.findings.claims import AGAINST, CLAIMS, HOLDS, NOT_SEEN, OPEN, verdict
+from experiments.findings.measures import MEASURES
 from qwenlong.types import InputError
-from tests.report.arm_runs import write_run
+from tests.findings.arm_runs import write_run
 
 
 def test_runs_that_differ_in_their_seed_alone_are_an_arm(arms: dict[str, Arm]) -> None:
@@ -40,51 +38,52 @@ def test_an_arm_is_named_after_its_directories(folder: str, name: str) -> None:
 
 def test_names_part_runs_of_one_configuration_only_where_seeds_come_twice(tmp_path: Path) -> None:
     apart = [write_run(tmp_path, name, 0) for name in ("baseline", "forgot_its_key")]
-    assert [arm.name for arm in gather(apart, strictly)] == ["baseline", "forgot_its_key"]
+    assert [arm.name for arm in gather(apart)] == ["baseline", "forgot_its_key"]
     one = [write_run(tmp_path / "b", name, seed) for seed, name in enumerate(("first", "again"))]
-    assert [arm.name for arm in gather(one, strictly)] == ["first"]
+    assert [arm.name for arm in gather(one)] == ["first"]
     twin = write_run(tmp_path / "c", "baseline", 0)
     with pytest.raises(InputError, match=r"seed=0: .* are the same experiment; leave one out"):
-        gather([apart[0], twin], strictly)
+        gather([apart[0], twin])
     other = write_run(tmp_path / "d", "baseline", 0, "learner.clip_high=0.3")
-    assert [arm.name for arm in gather([apart[0], other], strictly)] == ["baseline", "baseline (2)"]
+    assert [arm.name for arm in gather([apart[0], other])] == ["baseline", "baseline (2)"]
 
 
-def test_figures_are_those_that_the_run_logged(arms: dict[str, Arm]) -> None:
+def test_measures_are_what_the_run_logged(arms: dict[str, Arm]) -> None:
     run = arms["dapo"].outcomes[1]
     # 14 steps of 16 responses of 10 tokens, 3.1 seconds each; 3 steps of SFT, 4 seconds each.
-    assert run.figures["tokens"] == pytest.approx(14 * 16 * 10)
-    assert run.figures["steps"] == 14
-    assert run.figures["seconds"] == pytest.approx(14 * 3.1 + 3 * 4)
-    assert run.figures["evaluation"] == 4 * 2.5
-    assert (run.figures["kl_sft"], run.figures["kl_engine"]) == (0.02, 1e-13)
-    assert run.figures["reward"] == 11 / 16
-    assert run.figures["strict"] == run.end[512].value == 0.75
-    assert run.figures["gap"] == 11 / 16 - 0.75
+    assert run.measures["tokens"] == pytest.approx(14 * 16 * 10)
+    assert run.measures["steps"] == 14
+    assert run.measures["seconds"] == pytest.approx(14 * 3.1 + 3 * 4)
+    assert run.measures["evaluation"] == 4 * 2.5
+    assert (run.measures["kl_sft"], run.measures["kl_engine"]) == (0.02, 1e-13)
+    assert run.measures["reward"] == 11 / 16
+    assert run.measures["strict"] == run.end[512].value == 0.75
+    assert run.measures["gap"] == 11 / 16 - 0.75
     lines = (run.folder / "metrics.jsonl").read_text().splitlines()
     entropy = [line["entropy"] for line in map(json.loads, lines) if line["kind"] == "rl"]
-    assert run.figures["entropy_first"] == pytest.approx(fmean(entropy[:5]))
-    assert run.figures["entropy_last"] == pytest.approx(fmean(entropy[-5:]))
+    assert run.measures["entropy_first"] == pytest.approx(fmean(entropy[:5]))
+    assert run.measures["entropy_last"] == pytest.approx(fmean(entropy[-5:]))
     assert run.before_stage == "sft" and run.before[512].value == 0.25
     assert [tokens for tokens, _ in run.track] == pytest.approx([0, 6 * 160, 14 * 160])
-    assert "kl_sft" not in arms["baseline"].outcomes[0].figures
+    assert "kl_sft" not in arms["baseline"].outcomes[0].measures
 
 
-def test_what_is_paid_though_wrong_is_told_by_scoring_it_again(arms: dict[str, Arm]) -> None:
-    # The policy answers "a", which the substring rule pays for, from the second phase on.
+def test_rewarded_though_wrong_is_found_by_scoring_responses_again(arms: dict[str, Arm]) -> None:
+    # The policy answers "a", which the substring rule rewards, from the second phase on.
     for outcome in arms["substring_reward"].outcomes:
-        shares = [outcome.figures[name] for name in ("paid_first", "paid_last", "paid_more")]
+        shares = [outcome.measures[name] for name in ("wrong_first", "wrong_last", "wrong_growth")]
         assert shares == [0.0, 0.5625, 0.5625]
-        assert outcome.figures["reward"] == 1.0
-    assert all(each.figures["paid_last"] == 0.0 for each in arms["dapo"].outcomes)
+        assert outcome.measures["reward"] == 1.0
+    assert all(each.measures["wrong_last"] == 0.0 for each in arms["dapo"].outcomes)
 
 
-def test_what_cannot_be_scored_again_is_not_told(runs: list[Path]) -> None:
-    def strict(record: Mapping[str, Any], verifier: str) -> float | None:
-        return strictly(record, "citation")
-
-    arm = gather(runs[:1], strict)[0]
-    assert not arm.values("paid_last") and arm.values("gap")
+def test_what_cannot_be_scored_again_is_left_out(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "baseline", 0)
+    evaluated = run / "rollouts" / "phase2-eval.jsonl"
+    # This verifier reads more than a rollout's line holds.
+    evaluated.write_text(evaluated.read_text().replace('"extractive"', '"citation"'))
+    arm = gather([run])[0]
+    assert not arm.values("wrong_last") and arm.values("gap")
 
 
 def test_arms_are_compared_seed_by_seed(arms: dict[str, Arm]) -> None:
@@ -113,14 +112,14 @@ def test_verdicts_follow_the_rule(found: tuple[float, ...], sign: int, said: str
     assert verdict(dict(enumerate(found)), sign) == said
 
 
-def test_claims_are_about_figures_that_there_are() -> None:
+def test_claims_name_measures_that_exist() -> None:
     claims = [claim for of_arm in CLAIMS.values() for claim in of_arm]
-    assert {claim.figure for claim in claims} <= {"end", *FIGURES}
+    assert {claim.measure for claim in claims} <= {"end", *MEASURES}
     assert all(abs(claim.sign) == 1 for claim in claims)
 
 
 def test_curves_are_the_runs_own(arms: dict[str, Arm]) -> None:
-    figure = arm_charts.accuracy_over_tokens([arms["baseline"], arms["single_stage"]], 512)
+    figure = charts.accuracy_over_tokens([arms["baseline"], arms["single_stage"]], 512)
     assert figure
     grey, *seeds, mean = [np.asarray(line.get_ydata()).round(3) for line in figure.axes[1].lines]
     assert grey.tolist() == [0.267, 0.533, 0.8]
@@ -130,10 +129,10 @@ def test_curves_are_the_runs_own(arms: dict[str, Arm]) -> None:
 
 def test_a_mean_curve_is_of_finished_runs(runs: list[Path], tmp_path: Path) -> None:
     cut = write_run(tmp_path, "dapo", 3, "learner.objective=dapo", entropy=2, stop="phase2", kl=0.1)
-    [arm] = gather([*runs[3:6], cut], strictly)
+    [arm] = gather([*runs[3:6], cut])
     assert [each.waiting for each in arm.outcomes] == [(), (), (), ("phase2",)]
     assert list(arm.values("end 512")) == [0, 1, 2]
-    figure = arm_charts.over_steps([arm], "entropy", "nats")
+    figure = charts.over_steps([arm], "entropy", "nats")
     assert figure
     *seeds, mean = [np.asarray(line.get_ydata()) for line in figure.axes[0].lines]
     assert [len(line) for line in seeds] == [14, 14, 14, 7]
@@ -149,11 +148,11 @@ def test_an_arm_without_rl_has_the_figures_that_it_can_have(tmp_path: Path) -> N
     (run / "summary.json").write_text(json.dumps(summary | {"stages": summary["stages"][:2]}))
     lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
     (run / "metrics.jsonl").write_text("".join(lines[:3]))
-    outcome = gather([run], strictly)[0].outcomes[0]
+    outcome = gather([run])[0].outcomes[0]
     assert (outcome.waiting, outcome.before_stage) == ((), "sft")
     assert outcome.before == outcome.end and outcome.end[512].n == 20
-    assert set(outcome.figures) == {"steps", "tokens", "seconds", "evaluation"}
-    assert outcome.figures["tokens"] == 0
+    assert set(outcome.measures) == {"steps", "tokens", "seconds", "evaluation"}
+    assert outcome.measures["tokens"] == 0
 
 
 def test_changes_are_what_differs_and_no_more() -> None:

@@ -1,12 +1,11 @@
-"""Runs that the tests of arms and of their page share."""
+"""Runs that the tests of arms and of the page share."""
 
 from pathlib import Path
 
 import pytest
 
-from qwenlong.commands.score import strictly
-from qwenlong.report.arms import Arm, gather
-from tests.report.arm_runs import three
+from experiments.findings.arms import Arm, gather
+from tests.findings.arm_runs import three
 
 SUBSTRING = "rewards.by_source=[{source: facts, rule: official_docqa}]"
 
@@ -26,4 +25,4 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def arms(runs: list[Path]) -> dict[str, Arm]:
-    return {arm.name: arm for arm in gather([*runs, runs[0]], strictly)}
+    return {arm.name: arm for arm in gather([*runs, runs[0]])}

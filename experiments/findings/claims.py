@@ -1,0 +1,66 @@
+"""The claims of ``claims.toml``, and the rule that says whether the runs support one."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.findings.markdown import NOTHING, mean_and_spread
+
+HOLDS = "holds at this size"
+AGAINST = "against"
+NOT_SEEN = "not seen"
+OPEN = "cannot be said"
+RULE = (
+    f"A claim **{HOLDS}** if the difference from the baseline has the claim's sign for every seed"
+    " and the mean difference is larger than its spread. If the same is true with the opposite"
+    f" sign, the runs speak **{AGAINST}** the claim. Otherwise it is **{NOT_SEEN}**. With fewer"
+    f" than two seeds it **{OPEN}**. If an arm changes nothing, n seeds have the claim's sign by"
+    " chance once in 2ⁿ."
+)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The keys are explained in ``claims.toml``."""
+
+    claim: str
+    source: str
+    measure: str
+    sign: int
+
+
+def _read() -> dict[str, tuple[Claim, ...]]:
+    text = Path(__file__).with_name("claims.toml").read_text(encoding="utf-8")
+    return {arm: tuple(Claim(**of) for of in claims) for arm, claims in tomllib.loads(text).items()}
+
+
+CLAIMS = _read()
+
+
+def verdict(differences: Mapping[int, float], sign: int) -> str:
+    """The verdict by ``RULE``. ``differences`` are by seed."""
+    if len(differences) < 2:
+        return OPEN
+    mean, spread = mean_and_spread(differences)
+    if spread is None or common_sign(differences) is None or abs(mean) <= spread:
+        return NOT_SEEN
+    return HOLDS if mean * sign > 0 else AGAINST
+
+
+def common_sign(differences: Mapping[int, float]) -> int | None:
+    """1 or −1 if all differences have that sign, else None."""
+    signs = {(value > 0) - (value < 0) for value in differences.values()}
+    sign = signs.pop() if len(signs) == 1 else 0
+    return sign or None
+
+
+def agreement(differences: Mapping[int, float]) -> str:
+    """Whether the seeds' differences agree in sign, in words."""
+    if len(differences) < 2:
+        return "one seed" if differences else NOTHING
+    if not any(differences.values()):
+        return "no difference"
+    return {1: "all up", -1: "all down", None: "seeds disagree"}[common_sign(differences)]
