@@ -23,6 +23,8 @@ class TokenStats:
     entropy: Tensor
     nucleus_logmass: Tensor
     """Log of the probability that top-p keeps: what the engine's logprobs are renormalised by."""
+    most_likely: Tensor
+    """1 where no other token was more likely than the sampled one, else 0."""
 
 
 def token_stats(
@@ -48,22 +50,24 @@ class _Chunked(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, head: Tensor, tokens: Tensor, temperature: float, top_p: float,
         chunk: int,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    ) -> tuple[Tensor, ...]:  # fmt: skip
         found: list[tuple[Tensor, ...]] = []
         weight = head.to(hidden.dtype)
         for some, sampled in zip(hidden.split(chunk), tokens.split(chunk), strict=True):
             logits = _logits(some, weight, temperature)
             norm = logits.logsumexp(-1)
             logprobs = logits.sub_(norm[:, None])
+            largest = logprobs.amax(-1)
             probs = logprobs.exp()
             entropy = -torch.linalg.vecdot(probs, logprobs)
             chosen = logprobs.gather(-1, sampled[:, None])[:, 0]
-            found.append((chosen, entropy, _nucleus_logmass(probs, top_p), norm))
-        chosen, entropy, logmass, norm = (torch.cat(each) for each in zip(*found, strict=True))
+            logmass = _nucleus_logmass(probs, top_p)
+            found.append((chosen, entropy, logmass, (chosen >= largest).to(chosen.dtype), norm))
+        *stats, norm = (torch.cat(each) for each in zip(*found, strict=True))
         ctx.save_for_backward(hidden, head, tokens, norm)
         ctx.temperature, ctx.chunk = temperature, chunk
-        ctx.mark_non_differentiable(entropy, logmass)
-        return chosen, entropy, logmass
+        ctx.mark_non_differentiable(*stats[1:])
+        return tuple(stats)
 
     @staticmethod
     @torch.autograd.function.once_differentiable

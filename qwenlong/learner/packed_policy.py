@@ -70,7 +70,7 @@ class PackedPolicy:
         responses = [token for piece in pieces for ids in piece.responses for token in ids]
         sampled = torch.tensor(responses, dtype=torch.long, device=device)[own]
         stats = token_stats(hidden, self.model.lm_head.weight, sampled, temperature, top_p)
-        each = (stats.logprobs, stats.entropy, stats.nucleus_logmass)
+        each = (stats.logprobs, stats.entropy, stats.nucleus_logmass, stats.most_likely)
         return tuple(gathered(values, own, mesh) for values in each)
 
 

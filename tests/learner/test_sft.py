@@ -20,6 +20,7 @@ from qwenlong.learner.sft import (
     LOG,
     ByLength,
     SftRow,
+    _answers_alone,
     fine_tune,
     go_back,
     sft_settings,
@@ -55,6 +56,32 @@ def tuned(
 def lasting(logged: list[dict[str, float]]) -> list[dict[str, float]]:
     timing = re.compile(r"seconds|_per_s$")
     return [{k: v for k, v in line.items() if not timing.search(k)} for line in logged]
+
+
+def test_only_answers_are_scored_and_as_trl_scores_them(tiny_policy: Path) -> None:
+    from trl.trainer.utils import add_fused_lm_head
+
+    model = load_policy(str(tiny_policy), "float32")
+    scored = ("log_probs", "entropy", "is_top1")
+    add_fused_lm_head(model, outputs=scored)
+    ids = torch.randint(5, 99, (4, 20), generator=torch.Generator().manual_seed(0))
+    padding = torch.arange(20) >= torch.tensor([20, 13, 17, 9])[:, None]
+    labels = ids.masked_fill(padding | (torch.arange(20) < 6), -100)
+    batch = {"input_ids": ids, "labels": labels, "attention_mask": (~padding).long()}
+
+    def gradients(log_probs: Tensor) -> list[Tensor | None]:
+        model.zero_grad()
+        log_probs.sum().backward()
+        return [each.grad for each in model.parameters()]
+
+    theirs = model(**batch, fused_lm_head=True)
+    ours = _answers_alone(model, **batch, use_cache=False)
+    assert torch.equal(ours.label_mask, theirs.label_mask)
+    for name in scored:
+        torch.testing.assert_close(ours[name], theirs[name].float(), rtol=1e-5, atol=1e-5)
+    pairs = zip(gradients(ours.log_probs), gradients(theirs.log_probs), strict=True)
+    for own, of_trl in pairs:
+        torch.testing.assert_close(own, of_trl, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("shortest", [5, 20], ids=["by length", "at random"])
