@@ -27,7 +27,8 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.common import console, write_result
-from qwenlong.rewards.registry import CHECKS, VERIFIERS, Verifier
+from qwenlong.rewards.kind import Verifier
+from qwenlong.rewards.registry import find, kinds
 from qwenlong.types import Example
 
 CASES = Path(__file__).parent.parent / "tests" / "rewards" / "cases"
@@ -56,11 +57,11 @@ def main(
     seed: int = 0,
 ) -> None:
     """Speed, the longest time, and a fuzz run of all verifiers."""
-    cases = {kind: read(kind) for kind in VERIFIERS}
+    cases = {kind: read(kind) for kind in kinds()}
     figures: dict[str, Any] = {}
     table = Table("kind", "cases", "answers a second", "longest, ms", "fuzzed", "failures")
     for kind, own in cases.items():
-        verifier = VERIFIERS[kind]
+        verifier = find(kind).score
         fuzzed = responses // len(cases)
         failures = fuzz(kind, verifier, own, fuzzed, Random(f"{seed} {kind}"))
         figures[kind] = {
@@ -99,7 +100,7 @@ def read(kind: str) -> list[tuple[Example, str, bool]]:
 
 def readable(kind: str, example: Example) -> bool:
     try:
-        CHECKS.get(kind, lambda _: None)(example)
+        find(kind).check(example)
     except ValueError:
         return False
     return True

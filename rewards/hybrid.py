@@ -1,29 +1,25 @@
 """Rule and judge together, source by source, as the experiment file has it.
 
-QwenLong-L1 (arXiv 2505.17667, section 3.3) takes max(rule, judge), both 0 or 1; ``COMBINE``
-names the others. Where the judge gives no verdict, the run's policy decides: ``stop``, ``rule``
-(the rule's score alone) or ``drop``, and the score is marked: its breakdown has "unjudged", and
-one to be dropped has the value NaN, so that nobody can take it for a 0.
+QwenLong-L1 (arXiv 2505.17667, section 3.3) takes max(rule, judge), both 0 or 1; ``COMBINE`` has the
+other ways. Where the judge gives no verdict, ``rewards.unjudged`` decides: ``stop`` the run, take
+the ``rule``'s score alone, or ``drop`` the response. The breakdown then has "unjudged", and a
+dropped response has the value NaN, so that nobody can take it for a 0.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
-from importlib import import_module
 from numbers import Real
 from typing import Any
 
 from qwenlong.config import RewardConfig
-from qwenlong.rewards import extractive
+from qwenlong.config.callables import REWARD, VERIFIER, is_reference, resolve
 from qwenlong.rewards.judge.judge import Judge, Verdict
 from qwenlong.rewards.judge.prompt import Case
-from qwenlong.rewards.judged import Shown, shown
-from qwenlong.rewards.registry import VERIFIERS, Verifier, verifier
+from qwenlong.rewards.kind import JudgeView, Kind, Verifier
+from qwenlong.rewards.registry import find, kinds, verifier
 from qwenlong.types import Example, InputError, Score, StoppedError
 
 COMBINE: dict[str, Callable[[float, float], float]] = {
@@ -67,31 +63,33 @@ def check(rewards: Rewards, examples: Iterable[Example]) -> None:
     """Reads every gold answer as its source's rule will, before a run needs it.
 
     Raises:
-        InputError: one that cannot be read, a kind that is not there, or one whose rule a judge
-            must not replace.
+        InputError: a gold answer cannot be read, its kind is unknown, or a judge must not replace
+            the rule of its kind.
     """
     for example in examples:
         reward = rewards.of(example.source)
-        kind, judged = _kind(reward, example), reward.combine != "rule"
-        if judged:
-            _shown(reward, example)
-        # A judge is shown the gold answers as those of their kind, whatever the rule.
-        if reward.rule is None or ":" not in reward.rule or (judged and kind in VERIFIERS):
-            verifier(replace(example, kind=kind))
+        kind, needs_judge = _kind(reward, example), _needs_judge(reward)
+        if needs_judge:
+            _view(reward, example)
+        # The judge reads the gold answers as the kind has them, whatever the rule is.
+        if needs_judge or reward.rule is None or not is_reference(reward.rule):
+            verifier(replace(example, kind=kind.name))
 
 
 def check_sources(rewards: Rewards, sources: Collection[str]) -> None:
-    """Finds before a run rewards of none of the ``sources``.
+    """Finds before a run that a reward's source has no examples, or that its rule is no rule.
 
     Raises:
         InputError: with the key, its value and what would be right.
     """
-    for i, source in enumerate(rewards.by_source):
+    for i, (source, reward) in enumerate(rewards.by_source.items()):
         if source not in sources and source != EVERY:
             raise InputError(
                 f"rewards.by_source.{i}.source={source}: no example is of that source; there are"
                 f" {', '.join(sorted(sources))}"
             )
+        if reward.rule is not None:
+            load_rule(reward.rule, f"rewards.by_source.{i}.rule")
 
 
 def score_all(rewards: Rewards, answered: Sequence[tuple[Example, str]]) -> list[Score]:
@@ -100,91 +98,79 @@ def score_all(rewards: Rewards, answered: Sequence[tuple[Example, str]]) -> list
     Raises:
         UnjudgedError: the judge gave no verdict, and the policy is ``stop``.
     """
-    rules = [ruled(rewards, example, response) for example, response in answered]
+    rules = [rule_score(rewards, example, response) for example, response in answered]
     verdicts: dict[int, Verdict] = {}
     cases: dict[int, Case] = {}
     for i, ((example, response), rule) in enumerate(zip(answered, rules, strict=True)):
-        reward = rewards.of(example.source)
-        if reward.combine == "rule" or _SETTLED.get(reward.combine) == rule.value:
+        if not _asks_judge(rewards, example, rule):
             continue
-        answer = _shown(reward, example).answer(response, rewards.thinking)
-        asked = _asked(_shown(reward, example), example, answer, rule)
-        if isinstance(asked, Case):
-            cases[i] = asked
+        view = _view(rewards.of(example.source), example)
+        answer = view.answer(response, rewards.thinking)
+        if answer:
+            cases[i] = replace(view.case(example), answer=answer)
         else:
-            verdicts[i] = asked
+            verdicts[i] = _without_answer(rule)
     cases = _with_decoys(rewards, [example for example, _ in answered], cases)
     verdicts |= zip(cases, _verdicts(rewards, list(cases.values())), strict=True)
     return [
-        combined(rewards, example, rule, verdicts.get(i))
-        for i, ((example, _), rule) in enumerate(zip(answered, rules, strict=True))
+        combine(rewards, example, response, rule, verdicts.get(i))
+        for i, ((example, response), rule) in enumerate(zip(answered, rules, strict=True))
     ]
 
 
-def ruled(rewards: Rewards, example: Example, response: str) -> Score:
+def rule_score(rewards: Rewards, example: Example, response: str) -> Score:
     """The rule's part of a score."""
     rule = rewards.of(example.source).rule
     return load_rule(rule or example.kind)(example, response, rewards.thinking)
 
 
-def combined(rewards: Rewards, example: Example, rule: Score, verdict: Verdict | None) -> Score:
-    """The score of rule and judge; without a verdict the rule decides."""
-    combine = rewards.of(example.source).combine
-    if combine == "rule":
+def combine(
+    rewards: Rewards, example: Example, response: str, rule: Score, verdict: Verdict | None
+) -> Score:
+    """The score of rule and judge. Without a verdict the rule decides, or the user's function."""
+    way = rewards.of(example.source).combine
+    if way == "rule":
         return rule
-    name = f"{combine}({rule.verifier}, judge)"
-    why = rule.breakdown.get("why", "")
-    parts = {**rule.breakdown, "rule_score": f"{rule.value:g}", "rule_why": why}
+    if is_reference(way):
+        return _combined_by_function(way, example, response, rule, verdict)
+    name = f"{way}({rule.verifier}, judge)"
+    parts, why = _rule_parts(rule), rule.breakdown.get("why", "")
     if verdict is None:
         return Score(rule.value, name, {**parts, "judge_score": "not asked: the rule decides"})
     parts["judge_why"] = verdict.why
     if verdict.value is None:
         return _unjudged(rewards, example, Score(rule.value, name, parts), verdict.why)
     parts["judge_score"] = f"{verdict.value:g}"
-    value = COMBINE[combine](rule.value, verdict.value)
+    value = COMBINE[way](rule.value, verdict.value)
     word = "right" if value == 1.0 else "partly" if value else "wrong"
-    parts["why"] = f"{word}: {combine} of rule ({why}) and judge ({verdict.why})"
+    parts["why"] = f"{word}: {way} of rule ({why}) and judge ({verdict.why})"
     return Score(value, name, parts)
 
 
-def load_rule(name: str) -> Verifier:
+def load_rule(name: str, key: str = "rule") -> Verifier:
     """The verifier of a kind, or of ``module:callable``.
 
+    Args:
+        key: the key that names the rule, for messages.
+
     Raises:
-        InputError: there is no such kind, or nothing that can be called under that name.
+        InputError: there is no such kind, or no such function.
     """
-    if ":" not in name:
-        if name not in VERIFIERS:
-            raise InputError(
-                f"rule={name}: must be module:callable or one of {', '.join(VERIFIERS)}"
-            )
-        return VERIFIERS[name]
-    return _imported(name)
+    if is_reference(name):
+        return _as_verifier(name, resolve(name, key, VERIFIER))
+    if name not in kinds():
+        raise InputError(f"{key}={name}: must be module:callable or one of {', '.join(kinds())}")
+    return find(name).score
 
 
-def _imported(name: str) -> Verifier:
-    module, _, attributes = name.partition(":")
-    if os.getcwd() not in sys.path:  # where one's own rules stand; last, so that it hides nothing
-        sys.path.append(os.getcwd())
-    try:
-        found: Any = reduce(getattr, attributes.split("."), import_module(module))
-    except Exception as error:  # whatever a module of the user's raises
-        told = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"rule={name}: cannot be imported: {told}") from None
-    if not callable(found):
-        raise InputError(f"rule={name}: cannot be called; it is {type(found).__name__}")
-    return _as_verifier(name, found)
-
-
-def _as_verifier(name: str, rule: Callable[[Example, str, bool], Any]) -> Verifier:
+def _as_verifier(name: str, rule: Callable[..., Any]) -> Verifier:
     def scored(example: Example, response: str, thinking: bool = True) -> Score:
-        given = rule(example, response, thinking)
-        result = given if isinstance(given, Score) else None
-        if result is None and isinstance(given, Real):
-            result = Score(float(given), name, {"rule": name, "why": f"{name} gave {given}"})
-        if result is None or not 0.0 <= result.value <= 1.0:
+        result = rule(example, response, thinking)
+        if isinstance(result, Real):
+            result = Score(float(result), name, {"rule": name, "why": f"{name} gave {result}"})
+        if not isinstance(result, Score) or not 0.0 <= result.value <= 1.0:
             raise ValueError(
-                f"rule={name} gave {given!r} for example {example.id!r}: must be a Score or a"
+                f"rule={name} gave {result!r} for example {example.id!r}: must be a Score or a"
                 " number from 0 to 1"
             )
         return result
@@ -192,27 +178,60 @@ def _as_verifier(name: str, rule: Callable[[Example, str, bool], Any]) -> Verifi
     return scored
 
 
-def _kind(reward: RewardConfig, example: Example) -> str:
-    """The kind by which the gold answers are to be read."""
-    return example.kind if reward.rule is None or ":" in reward.rule else reward.rule
-
-
-def _shown(reward: RewardConfig, example: Example) -> Shown:
-    kind = _kind(reward, example)
-    found = shown(kind)
-    if found is None:
-        raise InputError(
-            f"example {example.id!r} of source={example.source} and kind={kind}: its rewards have"
-            f" combine={reward.combine}, but a judge cannot replace the rule of this kind; give"
-            " the source a line with combine=rule in rewards.by_source"
+def _combined_by_function(
+    name: str, example: Example, response: str, rule: Score, verdict: Verdict | None
+) -> Score:
+    judge = verdict.value if verdict else None
+    value = resolve(name, "combine", REWARD)(example, response, rule, judge)
+    if not isinstance(value, Real) or not 0.0 <= float(value) <= 1.0:
+        raise ValueError(
+            f"combine={name} gave {value!r} for example {example.id!r}: must be a number from 0 to"
+            " 1"
         )
-    return found
+    parts = {
+        **_rule_parts(rule),
+        "judge_score": "no verdict" if judge is None else f"{judge:g}",
+        "judge_why": verdict.why if verdict else "not asked",
+        "why": f"{name} gave {value}",
+    }
+    return Score(float(value), f"{name}({rule.verifier}, judge)", parts)
 
 
-def _asked(kind: Shown, example: Example, answer: str | None, rule: Score) -> Case | Verdict:
-    """What the judge is asked, or its verdict where there is nothing to ask."""
-    if answer:
-        return replace(kind.case(example), answer=answer)
+def _rule_parts(rule: Score) -> dict[str, str]:
+    why = rule.breakdown.get("why", "")
+    return {**rule.breakdown, "rule_score": f"{rule.value:g}", "rule_why": why}
+
+
+def _kind(reward: RewardConfig, example: Example) -> Kind:
+    """The kind as which the gold answers are read: a user's rule has none of its own."""
+    own = reward.rule is None or is_reference(reward.rule)
+    return find(example.kind if own else str(reward.rule))
+
+
+def _needs_judge(reward: RewardConfig) -> bool:
+    return reward.combine != "rule" and not is_reference(reward.combine)
+
+
+def _asks_judge(rewards: Rewards, example: Example, rule: Score) -> bool:
+    """Whether a verdict can change the score. A user's function can do without one."""
+    reward = rewards.of(example.source)
+    if is_reference(reward.combine):
+        return rewards.judge is not None and _kind(reward, example).judge is not None
+    return reward.combine != "rule" and _SETTLED.get(reward.combine) != rule.value
+
+
+def _view(reward: RewardConfig, example: Example) -> JudgeView:
+    kind = _kind(reward, example)
+    if kind.judge is None:
+        raise InputError(
+            f"example {example.id!r} of source={example.source} and kind={kind.name}: its rewards"
+            f" have combine={reward.combine}, but a judge cannot replace the rule of this kind;"
+            " give the source a line with combine=rule in rewards.by_source"
+        )
+    return kind.judge
+
+
+def _without_answer(rule: Score) -> Verdict:
     if rule.value > 0 or rule.breakdown.get("extracted"):
         return Verdict(None, "the rule found an answer of which the judge can be shown nothing")
     return Verdict(0.0, "no answer: the judge has nothing to read")
@@ -223,18 +242,17 @@ def _with_decoys(
 ) -> dict[int, Case]:
     """For the judge's control: the gold answer of another example of the same source and kind.
 
-    One that the rule accepts here, too, is none.
+    One that the rule accepts for this example, too, is no control.
     """
     decoys: dict[tuple[str, str], dict[str, None]] = {}
     for i, case in cases.items():
         decoys.setdefault((examples[i].source, examples[i].kind), {})[case.golds[0]] = None
 
     def decoy(example: Example, case: Case) -> str:
-        kind = _kind(rewards.of(example.source), example)
-        rule = VERIFIERS.get(kind, extractive.score)
+        rule = _kind(rewards.of(example.source), example).score
         for gold in decoys[example.source, example.kind]:
-            said = rule(example, f"\\boxed{{{gold}}}", False)
-            if gold not in case.golds and said.value < 1.0:
+            accepted = rule(example, f"\\boxed{{{gold}}}", False).value == 1.0
+            if gold not in case.golds and not accepted:
                 return gold
         return ""
 
@@ -261,5 +279,6 @@ def _unjudged(rewards: Rewards, example: Example, rule: Score, why: str) -> Scor
     marked = {**rule.breakdown, "judge_score": "unjudged", "unjudged": rewards.unjudged}
     if rewards.unjudged == "drop":
         return Score(math.nan, rule.verifier, {**marked, "why": f"unjudged, dropped: {why}"})
-    told = f"{rule.breakdown['rule_why']} (the rule alone, for the judge gave no verdict: {why})"
+    rule_why = rule.breakdown["rule_why"]
+    told = f"{rule_why} (the rule alone, for the judge gave no verdict: {why})"
     return Score(rule.value, rule.verifier, {**marked, "why": told})

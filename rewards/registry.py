@@ -1,92 +1,79 @@
-"""Which verifier judges which kind of answer."""
+"""Finds the kinds of answer: every file of ``kinds/`` has one, as ``KIND``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import pkgutil
+from dataclasses import replace
+from functools import cache
+from importlib import import_module
 
-from qwenlong.rewards import (
-    choice,
-    citation,
-    date,
-    extractive,
-    form,
-    listing,
-    numeric,
-    official,
-    order,
-    summary,
-    yes_no,
-)
+from qwenlong.rewards import kinds as folder
+from qwenlong.rewards.kind import Kind, Verifier
 from qwenlong.types import Example, InputError, Score
 
-Verifier = Callable[[Example, str, bool], Score]
-Check = Callable[[Example], None]
 
-VERIFIERS: dict[str, Verifier] = {
-    "extractive": extractive.score,
-    "numeric": numeric.score,
-    "choice": choice.score,
-    "yes_no": yes_no.score,
-    "list": listing.score,
-    "order": order.score,
-    "date": date.score,
-    "summary": summary.score,
-    "citation": citation.score,
-    "format": form.score,
-    # Compatible mode, for comparing with published numbers only.
-    "official_docqa": official.score_docqa,
-    "official_docmath": official.score_docmath,
-    "official_choice": official.score_choice,
-}
+@cache
+def kinds() -> dict[str, Kind]:
+    """Every kind by its name.
 
-CHECKS: dict[str, Check] = {
-    "extractive": extractive.check,
-    "numeric": numeric.check,
-    "choice": choice.check,
-    "yes_no": yes_no.check,
-    "list": listing.check,
-    "order": order.check,
-    "date": date.check,
-    "summary": summary.check,
-    "citation": citation.check,
-    "format": form.check,
-    "official_docmath": official.check_docmath,
-    "official_choice": official.check_choice,
-}
-"""Of the kinds whose gold answers can be unreadable: raises ``ValueError`` for one that is, with
-key, value and what would be right; the example's id is added here."""
+    Raises:
+        TypeError: a file of the folder has no kind of its own name.
+    """
+    found: dict[str, Kind] = {}
+    for module in pkgutil.iter_modules(folder.__path__):
+        kind = getattr(import_module(f"{folder.__name__}.{module.name}"), "KIND", None)
+        if not isinstance(kind, Kind) or kind.name != module.name:
+            raise TypeError(f"kinds/{module.name}.py: needs KIND = Kind({module.name!r}, …)")
+        found[kind.name] = kind
+    return found
+
+
+def find(name: str) -> Kind:
+    """The kind of this name, or what is true of every unknown kind.
+
+    Only a verifier of the user's own (``rule: module:callable``) can score an unknown kind. Its
+    prompt asks for "the answer", its documents are never cut, and no judge sees it.
+    """
+    return kinds().get(name) or replace(_UNKNOWN, name=name)
+
+
+def kind_of(example: Example) -> Kind:
+    return find(example.kind)
 
 
 def score(example: Example, response: str, thinking: bool = True) -> Score:
-    """The verdict of the verifier named by ``example.kind``.
+    """The score by the verifier of ``example.kind``, which does not check the gold answers again.
 
     Raises:
         InputError: the kind is unknown.
     """
-    return _named(example)(example, response, thinking)
+    return kind_of(example).score(example, response, thinking)
 
 
 def verifier(example: Example) -> Verifier:
-    """The verifier of an example; asked of every example before a run starts.
+    """The verifier of an example, whose gold answers it can read.
 
     Raises:
         InputError: the kind is unknown, or its verifier cannot read the gold answers.
     """
-    found = _named(example)
-    check = CHECKS.get(example.kind)
-    if check:
-        try:
-            check(example)
-        except ValueError as error:
-            told = " ".join(str(error).split())
-            raise InputError(f"example {example.id!r}: {told}") from None
-    return found
+    kind = kind_of(example)
+    try:
+        kind.check(example)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"example {example.id!r}: {' '.join(str(error).split())}") from None
+    return kind.score
 
 
-def _named(example: Example) -> Verifier:
-    if example.kind not in VERIFIERS:
-        raise InputError(
-            f"kind={example.kind!r} of example {example.id!r}: must be one of"
-            f" {', '.join(VERIFIERS)}"
-        )
-    return VERIFIERS[example.kind]
+def _refuse(example: Example, response: str = "", thinking: bool = True) -> Score:
+    raise InputError(
+        f"kind={example.kind!r} of example {example.id!r}: must be one of {', '.join(kinds())}"
+    )
+
+
+def _refuse_gold(example: Example) -> None:
+    _refuse(example)
+
+
+_UNKNOWN = Kind("unknown", _refuse, _refuse_gold, needs_all_text=lambda example: True)

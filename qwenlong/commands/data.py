@@ -19,7 +19,7 @@ from qwenlong.config import SourceConfig
 from qwenlong.config.reading import load_build
 from qwenlong.data import built, jsonl
 from qwenlong.data.build import build
-from qwenlong.data.instructions import gold_of
+from qwenlong.data.gold import gold_of
 from qwenlong.data.overlap import Contamination, contamination
 from qwenlong.data.prompts import Renderer
 from qwenlong.data.rows import Rejected

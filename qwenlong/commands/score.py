@@ -16,7 +16,7 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from qwenlong.data.jsonl import ANSWERLESS
+from qwenlong.config.callables import is_reference
 from qwenlong.data.rows import RowError, lines_of, opened, record_of
 from qwenlong.rewards import registry
 from qwenlong.rewards.hybrid import load_rule
@@ -27,10 +27,10 @@ _OWN = {
     "score",
 }  # fmt: skip
 _BIG = 8 * 2**20
-"""Bytes of a file that takes long enough for progress to be shown."""
+"""Bytes from which on a file takes long enough to show progress."""
 _EVERY = 2**20
-"""Bytes between two updates of it."""
-_AS_IT_IS: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
+"""Bytes between two updates of the progress bar."""
+_VERBATIM: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
 
 
 @dataclass
@@ -49,10 +49,10 @@ class Tally:
 
 @dataclass
 class Outcome:
-    """What became of a file's lines."""
+    """How many lines of a file were right, by kind and source, and how many could not be scored."""
 
     by_kind: dict[tuple[str, str], Tally] = field(default_factory=dict)
-    """By kind and source."""
+    """Keys are kind and source."""
     malformed: int = 0
 
     def add(self, kind: str, source: str, value: float) -> None:
@@ -61,7 +61,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Answered:
-    """A line, read: the example, the response to it, and the line's own fields."""
+    """One line: its fields, and the example and the response that they describe."""
 
     record: dict[str, Any]
     example: Example
@@ -78,13 +78,15 @@ def score_file(
 ) -> Outcome:
     """Writes every line of ``path`` that can be scored, with its score, to ``out`` or stdout.
 
-    ``kind`` is that of all lines, whatever they say of themselves, or a ``module:callable``, which
-    may stand in the working directory.
-    ``thinking`` is for lines that do not say whether the response must close its thinking.
     Memory does not grow with the file.
 
+    Args:
+        kind: the kind of all lines, whatever a line says itself; or a ``module:callable``, whose
+            module may be in the working directory.
+        thinking: whether the response must close its thinking, where a line does not say so.
+
     Raises:
-        InputError: the file, ``kind`` or ``out`` is wrong; nothing has been written then.
+        InputError: the file, ``kind`` or ``out`` is wrong; nothing is written then.
     """
     if kind is not None:
         load_rule(kind)
@@ -98,7 +100,7 @@ def score_file(
                     line = _scored(raw, number, path.stem, kind, thinking, outcome)
                 except (InputError, RowError) as error:
                     outcome.malformed += 1
-                    stderr.print(f"{path}:{number}: {error}", **_AS_IT_IS)
+                    stderr.print(f"{path}:{number}: {error}", **_VERBATIM)
                 else:
                     sink.write(line)
                 advance(len(raw))
@@ -117,18 +119,18 @@ def summarised(outcome: Outcome) -> Table:
         table.add_column(column, justify="right")
     every = Tally()
     for (kind, source), tally in sorted(outcome.by_kind.items()):
-        table.add_row(kind, source, *_figures(tally))
+        table.add_row(kind, source, *_cells(tally))
         every.lines += tally.lines
         every.right += tally.right
         every.total += tally.total
     if len(outcome.by_kind) > 1:
-        table.add_row("all", "", *_figures(every), style="bold")
+        table.add_row("all", "", *_cells(every), style="bold")
     if outcome.malformed:
         table.add_row("malformed", "", f"{outcome.malformed:,}", "", "", style="red")
     return table
 
 
-def _figures(tally: Tally) -> tuple[str, str, str]:
+def _cells(tally: Tally) -> tuple[str, str, str]:
     accuracy, mean = tally.right / tally.lines, tally.total / tally.lines
     return f"{tally.lines:,}", f"{accuracy:.4f}", f"{mean:.4f}"
 
@@ -136,43 +138,44 @@ def _figures(tally: Tally) -> tuple[str, str, str]:
 def _scored(
     raw: bytes, number: int, stem: str, kind: str | None, thinking: bool, outcome: Outcome
 ) -> bytes:
-    """The line with its score; nothing for a blank one."""
+    """The line with its score; b"" for a blank line."""
     record = record_of(raw, number)
     if record is None:
         return b""
     answered = _read(record, number, stem, kind, thinking)
     score = _score(answered)
     outcome.add(answered.example.kind, answered.example.source, score.value)
-    given = {"value": score.value, "verifier": score.verifier, "breakdown": dict(score.breakdown)}
-    return _encoded({**answered.record, "score": given})
+    scored = {"value": score.value, "verifier": score.verifier, "breakdown": dict(score.breakdown)}
+    return _encoded({**answered.record, "score": scored})
 
 
 def _score(answered: Answered) -> Score:
     example = answered.example
     try:
-        rule = load_rule(example.kind) if ":" in example.kind else registry.verifier(example)
-        return rule(example, answered.response, answered.thinking)
+        own = is_reference(example.kind)
+        verify = load_rule(example.kind) if own else registry.verifier(example)
+        return verify(example, answered.response, answered.thinking)
     except InputError:
         raise
-    except Exception as error:  # One line must not lose the others; it is reported.
+    except Exception as error:  # one line that fails must not lose the others
         raise InputError(f"{example.kind} failed: {type(error).__name__}: {error}") from error
 
 
 def _read(
     record: dict[str, Any], number: int, stem: str, kind: str | None, thinking: bool
 ) -> Answered:
-    """As ``data/jsonl.py`` reads an example: keys without a meaning here are its metadata."""
+    """Reads a line as ``data/jsonl.py`` does: a key without a meaning here is metadata."""
     own_kind = _text(record, "kind", "extractive" if kind else None)
-    if kind is None and ":" in own_kind:
-        # A file of data does not choose what is imported.
+    if kind is None and is_reference(own_kind):
+        # Only whoever runs the command decides what code is imported, not a file of data.
         raise InputError(f"kind={own_kind!r}: only --kind takes a module:callable")
     kind = kind or own_kind
     metadata = record.get("metadata") or {}
     if not isinstance(metadata, dict):
         raise InputError(f"metadata={_shown(metadata)}: must be an object")
     thinks = record.get("thinking")
-    if kind == "format" and isinstance(thinks, str):
-        # What format asks for goes by the same name as what is known of the response.
+    if "thinking" in registry.find(kind).takes and isinstance(thinks, str):
+        # Such a kind asks for thinking under the same key that says whether the response thinks.
         metadata = {"thinking": thinks, **metadata}
         thinks = None
     if thinks is not None and not isinstance(thinks, bool):
@@ -195,7 +198,8 @@ def _answers(record: dict[str, Any], kind: str) -> tuple[str, ...]:
     answers = record.get("answers")
     if answers is None and isinstance(record.get("answer"), str):
         answers = [record["answer"]]
-    answerless = kind in ANSWERLESS or ":" in kind  # a function of the user's may need none
+    # A function of the user's own may need no answers.
+    answerless = is_reference(kind) or not registry.find(kind).needs_gold
     if answers is None and answerless:
         return ()
     if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
@@ -230,7 +234,7 @@ def _encoded(record: dict[str, Any]) -> bytes:
 
 @contextmanager
 def _written(out: Path | None, source: Path) -> Iterator[BinaryIO]:
-    """Stdout, or a file beside ``out`` that is renamed to it when all lines are in it."""
+    """Stdout, or ``out``, which appears when all lines are written."""
     if out is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -255,7 +259,7 @@ def _written(out: Path | None, source: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _progress(path: Path, console: Console, shown: bool) -> Iterator[Callable[[int], None]]:
-    """A bar for a big file in a terminal; it vanishes at the end."""
+    """Shows a progress bar for a big file in a terminal, and removes it at the end."""
     size = path.stat().st_size
     bar = Progress(
         TextColumn(f"scoring {path.name} ({decimal(size)})", markup=False),

@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwenlong.data.distractors import answer_strings
-from qwenlong.data.instructions import gold_of, numbered, rearranged
+from qwenlong.data.gold import gold_of, numbered, rearranged
 from qwenlong.data.prompts import Renderer
 from qwenlong.data.words import HAN, folded, words
+from qwenlong.rewards.registry import kind_of
 from qwenlong.types import Example, InputError, Prompt
 
 Fate = Literal[
@@ -32,8 +33,8 @@ Fate = Literal[
     "cut in the middle",
     "cut around gold",
 ]
-WHOLE = ("counting", "facts", "ordering", "recital", "tables", "list", "order")
-"""Synthetic tasks, and kinds, whose answers hold for the whole text alone."""
+WHOLE = ("counting", "facts", "ordering", "recital", "tables")
+"""Synthetic tasks whose answers hold for the whole text alone."""
 
 GAP = "\n…\n"
 _SLIVER = 8
@@ -70,7 +71,8 @@ def fitted(prompt: Prompt, renderer: Renderer, limit: int, policy: str, made: st
     ``drop`` drops it. ``middle`` cuts out the middle of all documents together. ``keep_gold``
     keeps what is nearest to the gold documents, or to the answer's words where gold is unknown,
     and cuts in the middle where these are not found either; gold documents that are too long
-    themselves are cut around the answer's words. A chat is never cut, nor what is in ``WHOLE``.
+    themselves are cut around the answer's words. A chat is never cut, nor a task in ``WHOLE`` or a
+    kind of answer that needs all of its text.
     Dropped is also what loses a gold document or the answer's words.
 
     Args:
@@ -84,7 +86,7 @@ def fitted(prompt: Prompt, renderer: Renderer, limit: int, policy: str, made: st
     example = prompt.example
     if policy == "drop" or example.metadata.get("messages"):
         return Fitted(None, "dropped")
-    if not {made, example.kind, example.metadata.get("answer_kind")}.isdisjoint(WHOLE):
+    if made in WHOLE or kind_of(example).needs_all_text(example):
         return Fitted(None, "needs all of its text")
     tokens = _tokens(example, renderer)
     fate: Fate = "cut around gold"

@@ -7,16 +7,17 @@ the question, over folded words; signs of Chinese and Japanese count by pairs.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qwenlong.data.spellings import spellings
 from qwenlong.data.words import folded, words
+from qwenlong.rewards.registry import kind_of
 from qwenlong.types import Example, InputError
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ _WHOLE_WORDS = 3
 """Answers of fewer characters are looked for as whole words, longer ones anywhere."""
 _ARTICLES = ("a", "an", "the")
 _SPANISH = tuple("el la los las un una unos unas".split())
-_LETTERED = re.compile(r"^\(?[A-Za-z][.):]\s+")
 
 
 @dataclass(frozen=True)
@@ -189,27 +189,5 @@ def _bare(answer: str, spanish: bool) -> str:
 
 
 def answer_strings(example: Example) -> tuple[str, ...]:
-    """What no distractor may hold; nothing for yes_no and format, whose answers are no strings
-    of a document, and the right option's text for a choice."""
-    if example.kind in ("yes_no", "format"):
-        return ()
-    if example.kind in ("choice", "official_choice"):
-        return tuple(_option(example.metadata.get("options"), gold) for gold in example.answers)
-    aliases: Any = example.metadata.get("aliases", {})
-    others = aliases.values() if isinstance(aliases, Mapping) else ()
-    return (
-        *example.answers,
-        *(str(a) for each in others for a in (each if isinstance(each, list | tuple) else [each])),
-    )
-
-
-def _option(options: Any, gold: str) -> str:
-    """The text behind a letter, without the letter before it; "" for a letter alone."""
-    letter = gold.strip(" .():").upper()
-    lettered: dict[str, str] = {}
-    if isinstance(options, Mapping):
-        lettered = {str(key).upper(): str(text) for key, text in options.items()}
-    elif isinstance(options, list | tuple):
-        lettered = {chr(ord("A") + place): str(text) for place, text in enumerate(options)}
-    text = lettered.get(letter, gold if len(letter) > 1 else "")
-    return _LETTERED.sub("", text)
+    """The texts that no distractor may hold, by the kind of answer."""
+    return kind_of(example).texts(example)

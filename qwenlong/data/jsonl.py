@@ -20,6 +20,7 @@ from typing import Any
 
 from qwenlong.config import SourceConfig
 from qwenlong.data.rows import Rejected, Row, RowError, json_lines, named, text_of
+from qwenlong.rewards.registry import find
 from qwenlong.types import CountTokens, Example, InputError, Split
 
 _ONE_TEXT = ("document", "context", "text")
@@ -30,8 +31,6 @@ _KNOWN = {"source", "question", "kind", "reasoning", "group", "gold_documents", 
 _SCORED = {"response", "score"}
 """Of lines that ``qwenlong score`` reads or has written: no part of an example."""
 _TAKEN = _OF_THE_LINE | _KNOWN | _SCORED | {*_ANSWERS}
-ANSWERLESS = {"format"}
-"""Kinds that compare with no gold answer."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +175,7 @@ def _asked(row: Row, at: str) -> Iterator[tuple[Row, str, str]]:
 
 
 def _answers(asked: Row, here: str) -> tuple[str, ...]:
-    if _kind(asked, here) in ANSWERLESS and not any(asked.get(key) for key in _ANSWERS):
+    if not find(_kind(asked, here)).needs_gold and not any(asked.get(key) for key in _ANSWERS):
         return ()
     key = _one_of(asked, _ANSWERS, here)
     value = asked[key]

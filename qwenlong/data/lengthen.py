@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from qwenlong.data.distractors import Pool, drawn, unique
-from qwenlong.data.instructions import gold_of, numbered, rearranged
+from qwenlong.data.gold import gold_of, numbered, rearranged
 from qwenlong.data.prompts import Renderer
 from qwenlong.types import Example, InputError, Prompt
 

@@ -1,6 +1,6 @@
 """From an example to the token ids that the policy reads, and to those it should answer.
 
-What is asked for and how is in ``instructions``; here it meets a tokenizer and its template.
+What is asked for and how is in ``rewards/wording``; here it meets a tokenizer and its template.
 
 Only the template writes turns: a document, a question or an answer that spells out a token of its
 own, such as ``<|im_end|>``, has it encoded as the ordinary text that it is.
@@ -15,7 +15,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from qwenlong.data.instructions import INSTRUCTION, answer_text, asked, instruction, numbered
+from qwenlong.data.gold import numbered
+from qwenlong.rewards.wording import INSTRUCTION, answer_text, instruction, question_text
 from qwenlong.types import Example, Prompt
 
 SEPARATOR = "\n\n"
@@ -147,9 +148,9 @@ class Renderer:
         return f"{'' if self._opens_thinking else THINK}\n{reasoning}\n{END_THINK}\n\n"
 
     def _ids(self, example: Example, documents: str) -> tuple[int, ...]:
-        told = instruction(example, self.thinking)
+        asks = instruction(example, self.thinking)
         return self._encoded(
-            [{"role": "user", "content": f"{documents}{SEPARATOR}{asked(example)}\n{told}"}]
+            [{"role": "user", "content": f"{documents}{SEPARATOR}{question_text(example)}\n{asks}"}]
         )
 
     def _encoded(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from qwenlong.config import SourceConfig
 from qwenlong.data import registry
 from qwenlong.data.cut import fitted
 from qwenlong.data.distractors import Pool, documents_of, group_of, pool_of
-from qwenlong.data.instructions import numbered
+from qwenlong.data.gold import numbered
 from qwenlong.data.lengthen import lengthened
 from qwenlong.data.rules import Rules, Tally
 from qwenlong.data.synthesis.keychain import hide, others_of

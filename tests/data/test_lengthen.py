@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from qwenlong.data.distractors import Pool, documents_of, pool_of
-from qwenlong.data.instructions import gold_of
+from qwenlong.data.gold import gold_of
 from qwenlong.data.lengthen import lengthened
 from qwenlong.data.prompts import Renderer
 from qwenlong.data.words import folded

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from qwenlong.data import prompts
-from qwenlong.data.instructions import asked, instruction
 from qwenlong.data.prompts import Renderer, documents_text
 from qwenlong.data.rows import read
+from qwenlong.rewards.wording import instruction, question_text
 from qwenlong.types import Example
 from tests.data.published import FOLDERS, folder
 
@@ -41,7 +41,7 @@ def markup_in(renderer: Renderer, ids: tuple[int, ...]) -> list[int]:
 def in_one(renderer: Renderer, example: Example) -> list[int]:
     """A prompt as the tokenizer's own function gives it, tokens in its text and all."""
     told = instruction(example, renderer.thinking)
-    content = f"{documents_text(example)}\n\n{asked(example)}\n{told}"
+    content = f"{documents_text(example)}\n\n{question_text(example)}\n{told}"
     given = renderer.tokenizer.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, return_dict=False
     )

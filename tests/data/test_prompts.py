@@ -10,9 +10,9 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from qwenlong.data.instructions import INSTRUCTION, asked, instruction, is_chinese
 from qwenlong.data.prompts import Renderer, documents_text, training_texts
 from qwenlong.rewards.registry import score, verifier
+from qwenlong.rewards.wording import INSTRUCTION, instruction, is_chinese, question_text
 from qwenlong.types import Example
 
 OPTIONS = {"options": ["Ann", "Bob"]}
@@ -186,9 +186,9 @@ def test_what_is_asked_for_is_what_scores(
 def test_options_have_letters() -> None:
     for options in (["Ann", "Bob"], ["A. Ann", "B. Bob"], {"A": "Ann", "B": "Bob"}):
         example = Example("a", "m", "Who?", (), ("B",), "choice", metadata={"options": options})
-        assert asked(example) == "Who?\nA. Ann\nB. Bob"
-    assert asked(replace(example, metadata={})) == "Who?"
-    assert asked(replace(example, kind="order", metadata=OPTIONS)) == "Who?\n- Ann\n- Bob"
+        assert question_text(example) == "Who?\nA. Ann\nB. Bob"
+    assert question_text(replace(example, metadata={})) == "Who?"
+    assert question_text(replace(example, kind="order", metadata=OPTIONS)) == "Who?\n- Ann\n- Bob"
 
 
 def test_passages_to_be_cited_are_numbered() -> None:

@@ -15,11 +15,11 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from qwenlong.config import Config, DataConfig, PolicyConfig, RlStage, SftStage, SourceConfig
-from qwenlong.data.instructions import answer_text, instruction, is_chinese
 from qwenlong.data.prompts import Renderer
 from qwenlong.data.sources.fields import closed_answer
 from qwenlong.data.synthesis import MAKERS
 from qwenlong.rewards.registry import verifier
+from qwenlong.rewards.wording import answer_text, instruction, is_chinese
 from qwenlong.train.inputs import Prepared, prepare
 from qwenlong.types import Example, InputError
 from tests.data.hub_rows import SETS

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qwenlong.rewards.registry import CHECKS, VERIFIERS
+from qwenlong.rewards.registry import find, kinds
 from qwenlong.types import Example
 
 KINDS = "extractive numeric choice yes_no list order date summary citation format".split()
@@ -48,15 +48,15 @@ CASES = [
 
 def test_every_kind_has_its_file_and_its_verifier() -> None:
     assert {file.stem for file in FILES} == set(KINDS)
-    assert {kind for kind in VERIFIERS if not kind.startswith("official_")} == set(KINDS)
+    assert {kind for kind in kinds() if not kind.startswith("official_")} == set(KINDS)
 
 
 @pytest.mark.parametrize(("kind", "line"), CASES)
 def test_case(kind: str, line: str) -> None:
     case = json.loads(line)
     example = example_of(case, kind)
-    CHECKS[kind](example)
-    verdict = VERIFIERS[kind](example, case["response"], case.get("thinking", True))
+    find(kind).check(example)
+    verdict = find(kind).score(example, case["response"], case.get("thinking", True))
     assert verdict.value == pytest.approx(case["value"], abs=1e-3), dict(verdict.breakdown)
     assert verdict.verifier == kind
     assert verdict.breakdown["why"].startswith(SAYS)

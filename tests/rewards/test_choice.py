@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwenlong.rewards.choice import check, score
+from qwenlong.rewards.kinds.choice import check, score
 from qwenlong.types import Example
 
 CITIES = ("Paris", "London", "Greater London", "Apple")

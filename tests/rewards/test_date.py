@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwenlong.rewards.date import NAME, check, score
+from qwenlong.rewards.kinds.date import NAME, check, score
 from qwenlong.rewards.numbers.dates import Date, read
 from qwenlong.types import Example, Score
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwenlong.rewards import registry
-from qwenlong.rewards.extractive import check, score
+from qwenlong.rewards.kinds.extractive import check, score
 from qwenlong.rewards.text.normalise import normalise
 from qwenlong.types import Example, InputError
 

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from qwenlong.config import RewardConfig
-from qwenlong.rewards import hybrid, judged, registry
+from qwenlong.rewards import hybrid, registry
 from qwenlong.rewards.hybrid import Rewards, UnjudgedError
 from qwenlong.rewards.judge.judge import Verdict
 from qwenlong.rewards.judge.prompt import Case
+from qwenlong.rewards.kind import Kind
 from qwenlong.types import Example, InputError, Score
 
 
@@ -142,7 +143,7 @@ def test_a_judge_is_shown_the_question_behind_a_chain_of_keys(kind: str) -> None
         "e1", "docs", "Begin with key 0f and follow the chain.", (), ("B",), kind,
         metadata={"hidden_question": "Who?", "options": ["Ada", "Bob"]},
     )  # fmt: skip
-    show = judged.shown(kind)
+    show = registry.find(kind).judge
     assert show is not None and show.case(hidden).question.startswith("Who?")
     assert "chain" not in show.case(hidden).question
 
@@ -286,7 +287,7 @@ def test_what_is_right_passes(mine: SimpleNamespace) -> None:
 
 def test_kinds_are_looked_up_as_they_stand(monkeypatch: pytest.MonkeyPatch) -> None:
     mine = lambda example, response, thinking=True: Score(0.5, "new")  # noqa: E731
-    monkeypatch.setitem(registry.VERIFIERS, "new", mine)
+    monkeypatch.setitem(registry.kinds(), "new", Kind("new", mine))
     assert hybrid.load_rule("new") is mine
 
 
@@ -415,8 +416,57 @@ def test_an_answer_that_only_the_rule_finds_is_unjudged_and_no_0(
     assert judge.asked == []
 
 
-def test_every_kind_says_what_a_judge_is_shown() -> None:
-    assert judged.SHOWN.keys() == registry.VERIFIERS.keys()
+@pytest.mark.parametrize("combine", ["judge", "max", "min", "mean"])
+def test_a_kind_that_says_nothing_of_a_judge_is_shown_to_none(
+    combine: str, mine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = Kind("silent", lambda example, response, thinking: Score(0.0, "silent"))
+    monkeypatch.setitem(registry.kinds(), "silent", silent)
+    for kind in ("silent", "a kind that only mine knows"):
+        with pytest.raises(InputError, match=rf"kind={kind}: .*a judge cannot replace"):
+            hybrid.check(Rewards({"*": of_rule("mine:score", combine)}), [of_kind(kind, "a")])
+
+
+# A function of one's own that combines.
+
+
+@pytest.fixture
+def blend(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    module = SimpleNamespace(
+        mean=lambda example, response, rule, judge: (rule.value + (judge or 0.0)) / 2,
+        length=lambda example, response, rule, judge: rule.value * (len(response) < 60),
+        too_much=lambda example, response, rule, judge: 1.5,
+    )
+    monkeypatch.setitem(sys.modules, "blend", module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict", "value"), [("Bob", 1.0, 0.5), ("Ada", 1.0, 1.0), ("Ada", None, 0.5)]
+)
+def test_a_function_combines_rule_and_judge(
+    answer: str, verdict: float | None, value: float, blend: SimpleNamespace
+) -> None:
+    score = scored(rewards(Fake(Bob=verdict, Ada=verdict), "blend:mean"), example(), said(answer))
+    assert (score.value, score.verifier) == (value, "blend:mean(extractive, judge)")
+    assert score.breakdown["judge_score"] == ("no verdict" if verdict is None else "1")
+    assert score.breakdown["rule_score"] == f"{float(answer == 'Ada'):g}"
+
+
+def test_a_function_combines_without_a_judge_and_for_every_kind(blend: SimpleNamespace) -> None:
+    alone = Rewards({"*": of_rule(combine="blend:length")})
+    order = of_kind("order", "a", "b")
+    hybrid.check(alone, [example(), order])
+    assert scored(alone, example(), said("Ada")).value == 1.0
+    assert scored(alone, example(), said("Ada") + " " * 20).value == 0.0
+    judge = Fake(b=1.0)
+    assert scored(rewards(judge, "blend:length"), order, said("a; b")).value == 1.0
+    assert judge.asked == []
+
+
+def test_a_function_that_gives_no_reward_is_named(blend: SimpleNamespace) -> None:
+    with pytest.raises(ValueError, match=r"combine=blend:too_much gave 1.5 for example 'e1'"):
+        scored(Rewards({"*": of_rule(combine="blend:too_much")}), example(), said("Ada"))
 
 
 # The control's gold answer.

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qwenlong.rewards.kinds.numeric import NAME, check, score
 from qwenlong.rewards.numbers.quantities import read
-from qwenlong.rewards.numeric import NAME, check, score
 from qwenlong.types import Example, Score
 
 SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwenlong.rewards import official, registry
+from qwenlong.rewards.kinds import official_docmath, official_docqa
 from qwenlong.types import Example, InputError
 
+DOCQA, DOCMATH, CHOICE = "official_docqa", "official_docmath", "official_choice"
 PAPER = "Therefore, the answer is {}."
 MULTIPLE_CHOICE = "The correct answer is {}."
 
@@ -20,7 +22,7 @@ def example(kind: str, *golds: str) -> Example:
 
 
 def value(kind: str, said: str, *golds: str) -> float:
-    template = MULTIPLE_CHOICE if kind == official.CHOICE else PAPER
+    template = MULTIPLE_CHOICE if kind == CHOICE else PAPER
     return registry.score(
         example(kind, *golds), f"<think>Hm.</think>\n{template.format(said)}"
     ).value
@@ -53,18 +55,18 @@ def value(kind: str, said: str, *golds: str) -> float:
     ],
 )
 def test_docqa(said: str, gold: str, right: int) -> None:
-    assert value(official.DOCQA, said, gold) == right
-    assert value(official.DOCQA, said, PAPER.format(gold)) == right
-    assert value(official.DOCQA, said, "Zyx", gold) == right
+    assert value(DOCQA, said, gold) == right
+    assert value(DOCQA, said, PAPER.format(gold)) == right
+    assert value(DOCQA, said, "Zyx", gold) == right
 
 
 def test_docqa_reads_the_last_answer_and_knows_capitals() -> None:
-    gold = example(official.DOCQA, "Paris")
+    gold = example(DOCQA, "Paris")
     two = "</think>the answer is London. No: the answer is Paris."
-    assert official.score_docqa(gold, two).value == 1.0
-    assert official.score_docqa(gold, "</think>The answer is Paris.").value == 0.0
-    assert official.score_docqa(gold, "</think>Answer: Paris").value == 0.0
-    assert official.score_docqa(gold, "</think>\\boxed{Paris}").value == 0.0
+    assert official_docqa.score(gold, two).value == 1.0
+    assert official_docqa.score(gold, "</think>The answer is Paris.").value == 0.0
+    assert official_docqa.score(gold, "</think>Answer: Paris").value == 0.0
+    assert official_docqa.score(gold, "</think>\\boxed{Paris}").value == 0.0
 
 
 @pytest.mark.parametrize(
@@ -136,29 +138,29 @@ def test_docqa_reads_the_last_answer_and_knows_capitals() -> None:
     ],
 )
 def test_docmath(said: str, gold: str, right: int) -> None:
-    assert value(official.DOCMATH, said, gold) == right
-    assert value(official.DOCMATH, said, PAPER.format(gold)) == right
+    assert value(DOCMATH, said, gold) == right
+    assert value(DOCMATH, said, PAPER.format(gold)) == right
 
 
 def test_docmath_matches_in_any_case_but_needs_its_sentence() -> None:
-    gold = example(official.DOCMATH, "32.4")
-    assert official.score_docmath(gold, "</think>THE ANSWER IS 32.4").value == 1.0
-    assert official.score_docmath(gold, "</think>The answer: 32.4").value == 0.0
+    gold = example(DOCMATH, "32.4")
+    assert official_docmath.score(gold, "</think>THE ANSWER IS 32.4").value == 1.0
+    assert official_docmath.score(gold, "</think>The answer: 32.4").value == 0.0
 
 
 @pytest.mark.parametrize("gold", ["Paris", "", "(32.4)", "-$32.4", "about 3", "9" * 400 + ".5"])
 def test_docmath_raises_for_gold_that_is_no_number(gold: str) -> None:
-    bad = example(official.DOCMATH, gold)
+    bad = example(DOCMATH, gold)
     with pytest.raises(ValueError, match=r"answers=.*: must be a number .* for official_docmath"):
-        official.score_docmath(bad, f"</think>{PAPER.format('5')}")
+        official_docmath.score(bad, f"</think>{PAPER.format('5')}")
     with pytest.raises(InputError, match=r"'e1': answers=.*: must be a number"):
         registry.verifier(bad)
 
 
 def test_docmath_evaluates_nothing() -> None:
     said = "__import__('os').system('false')"
-    assert value(official.DOCMATH, said, "0") == 0.0
-    assert value(official.DOCMATH, f"=5.{said}", "5") == 1.0
+    assert value(DOCMATH, said, "0") == 0.0
+    assert value(DOCMATH, f"=5.{said}", "5") == 1.0
 
 
 @pytest.mark.parametrize(
@@ -188,22 +190,22 @@ def test_docmath_evaluates_nothing() -> None:
 )
 def test_choice(final: str, gold: str, right: int) -> None:
     response = f"<think>Hm.</think>{final}"
-    assert registry.score(example(official.CHOICE, gold), response).value == right
+    assert registry.score(example(CHOICE, gold), response).value == right
     sentence = MULTIPLE_CHOICE.format(gold)
-    assert registry.score(example(official.CHOICE, sentence), response).value == right
+    assert registry.score(example(CHOICE, sentence), response).value == right
 
 
 @pytest.mark.parametrize("gold", ["Apple", "E", "a", "", "The correct answer is Elm"])
 def test_choice_needs_a_letter_as_gold(gold: str) -> None:
     with pytest.raises(InputError, match=r"'e1': answers=.*: must be A, B, C or D"):
-        registry.verifier(example(official.CHOICE, gold))
+        registry.verifier(example(CHOICE, gold))
 
 
-KINDS = {official.DOCQA: "Paris", official.DOCMATH: "5", official.CHOICE: "A"}
+KINDS = {DOCQA: "Paris", DOCMATH: "5", CHOICE: "A"}
 SENTENCES = {
-    official.DOCQA: "the answer is Paris",
-    official.DOCMATH: "the answer is 5",
-    official.CHOICE: "The correct answer is A",
+    DOCQA: "the answer is Paris",
+    DOCMATH: "the answer is 5",
+    CHOICE: "The correct answer is A",
 }
 
 
@@ -260,7 +262,7 @@ def test_an_error_of_the_judge_is_a_silent_0() -> None:
 
 
 def test_breakdown_and_name() -> None:
-    score = registry.score(example(official.DOCMATH, "32.4"), "</think>the answer is $324.")
+    score = registry.score(example(DOCMATH, "32.4"), "</think>the answer is $324.")
     assert score.verifier == "official_docmath"
     assert score.breakdown == {
         "extracted": "$324",

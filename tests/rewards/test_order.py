@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwenlong.rewards.order import check, score
+from qwenlong.rewards.kinds.order import check, score
 from qwenlong.types import Example
 
 PIECES = (

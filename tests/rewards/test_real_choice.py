@@ -12,7 +12,7 @@ from functools import cache
 
 import pytest
 
-from qwenlong.rewards import choice
+from qwenlong.rewards.kinds import choice
 from qwenlong.rewards.text.normalise import normalise
 from qwenlong.types import Example
 from tests.rewards import real

@@ -15,7 +15,7 @@ from functools import cache
 
 import pytest
 
-from qwenlong.rewards import date
+from qwenlong.rewards.kinds import date
 from qwenlong.types import Example
 from tests.rewards import real
 from tests.rewards.real import LEAST_ACCEPTED, MOST_PAID

@@ -17,7 +17,7 @@ from statistics import fmean
 
 import pytest
 
-from qwenlong.rewards import extractive, summary, yes_no
+from qwenlong.rewards.kinds import extractive, summary, yes_no
 from qwenlong.types import Example
 from tests.rewards.real import DATA, LEAST_ACCEPTED, MOST_PAID
 

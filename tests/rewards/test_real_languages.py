@@ -15,7 +15,7 @@ from types import ModuleType
 
 import pytest
 
-from qwenlong.rewards import date, numeric
+from qwenlong.rewards.kinds import date, numeric
 from qwenlong.rewards.numbers import dates, quantities
 from qwenlong.types import Example
 from tests.rewards.real import DATA, LEAST_ACCEPTED, MOST_PAID

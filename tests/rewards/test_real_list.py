@@ -14,7 +14,7 @@ from functools import cache
 
 import pytest
 
-from qwenlong.rewards import listing
+from qwenlong.rewards.kinds import list as listing
 from qwenlong.types import Example
 from tests.rewards import real
 from tests.rewards.real import LEAST_ACCEPTED, MOST_PAID

@@ -15,7 +15,7 @@ from functools import cache
 
 import pytest
 
-from qwenlong.rewards import numeric
+from qwenlong.rewards.kinds import numeric
 from qwenlong.types import Example
 from tests.rewards.real import DATA, LEAST_ACCEPTED, MOST_PAID
 

@@ -4,48 +4,44 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from qwenlong.rewards import kinds as folder
 from qwenlong.rewards import registry
+from qwenlong.rewards.kind import Kind
 from qwenlong.types import Example, InputError, Score
 
-KINDS = sorted(registry.VERIFIERS)
-ROOM = Path(registry.__file__).resolve().parent
+KINDS = sorted(registry.kinds())
+FOLDER = Path(folder.__file__).parent
 
 
 def example(kind: str, *answers: str, name: str = "e1") -> Example:
     return Example(name, "test", "Which?", (), answers or ("5",), kind=kind)
 
 
-def module_of(score: Callable[..., object]) -> object:
-    return sys.modules[score.__module__]
-
-
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_kind_is_its_verifiers_name(kind: str) -> None:
-    module = module_of(registry.VERIFIERS[kind])
-    if kind.startswith("official_"):
-        assert module.__name__.endswith(".official")  # type: ignore[attr-defined]
-        return
-    assert kind == module.NAME  # type: ignore[attr-defined]
-    # A verifier that can find gold unreadable must be asked.
-    assert registry.CHECKS.get(kind) is getattr(module, "check", None)
+def test_a_kind_has_its_file_and_its_verifier(kind: str) -> None:
+    found = registry.find(kind)
+    assert found.name == kind
+    assert found.score.__module__ == f"qwenlong.rewards.kinds.{kind}"
 
 
-def test_every_verifier_of_the_room_is_named() -> None:
-    named = {module_of(score).__name__ for score in registry.VERIFIERS.values()}  # type: ignore[attr-defined]
-    for file in ROOM.glob("*.py"):
-        text = file.read_text()
-        if "\nNAME = " in text and "\ndef score(" in text:
-            assert f"qwenlong.rewards.{file.stem}" in named, file.stem
+def test_every_file_of_the_folder_is_a_kind() -> None:
+    assert [file.stem for file in sorted(FOLDER.glob("[!_]*.py"))] == KINDS
 
 
-def test_checks_are_of_known_kinds() -> None:
-    assert set(registry.CHECKS) <= set(registry.VERIFIERS)
+@pytest.mark.parametrize("text", ["", "KIND = 5", "from qwenlong.rewards.kinds.date import KIND"])
+def test_a_file_without_a_kind_of_its_name_is_refused(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"no_kind_{abs(hash(text))}"
+    (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.setattr(folder, "__path__", [str(tmp_path)])
+    with pytest.raises(TypeError, match=rf"kinds/{name}.py: needs KIND = Kind\('{name}', …\)"):
+        registry.kinds.__wrapped__()
 
 
 def test_an_unknown_kind_is_refused_with_those_that_are_known() -> None:
@@ -72,11 +68,11 @@ UNREADABLE: dict[str, Example] = {
 }
 
 
-@pytest.mark.parametrize("kind", registry.CHECKS)
+@pytest.mark.parametrize("kind", UNREADABLE)
 def test_a_check_says_what_is_wrong_and_the_registry_whose_it_is(kind: str) -> None:
     bad = UNREADABLE[kind]
     with pytest.raises(ValueError, match=": must ") as unnamed:
-        registry.CHECKS[kind](bad)
+        registry.find(kind).check(bad)
     assert not isinstance(unnamed.value, InputError) and "e1" not in str(unnamed.value)
     with pytest.raises(InputError) as named:
         registry.verifier(bad)
@@ -95,7 +91,8 @@ def test_what_a_check_says_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def check(example: Example) -> None:
         raise ValueError("answers=['x']: a\nnumber")
 
-    monkeypatch.setitem(registry.CHECKS, "extractive", check)
+    changed = replace(registry.find("extractive"), check=check)
+    monkeypatch.setitem(registry.kinds(), "extractive", changed)
     with pytest.raises(InputError) as error:
         registry.verifier(example("extractive", "x"))
     assert str(error.value) == "example 'e1': answers=['x']: a number"
@@ -105,9 +102,18 @@ def test_score_does_not_check_again(monkeypatch: pytest.MonkeyPatch) -> None:
     def check(example: Example) -> None:
         raise AssertionError
 
-    monkeypatch.setitem(registry.CHECKS, "extractive", check)
+    changed = replace(registry.find("extractive"), check=check)
+    monkeypatch.setitem(registry.kinds(), "extractive", changed)
     said = "</think>Therefore, the answer is 5."
     assert registry.score(example("extractive"), said).value == 1.0
+
+
+def test_nothing_can_be_known_of_an_unknown_kind() -> None:
+    unknown = registry.kind_of(example("essay"))
+    assert unknown.name == "essay" and unknown.judge is None
+    assert unknown.needs_all_text(example("essay")) and not unknown.may_hide_question
+    with pytest.raises(InputError, match="kind='essay' of example 'e1'"):
+        unknown.check(example("essay"))
 
 
 def test_dispatch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +123,7 @@ def test_dispatch(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append((response, thinking))
         return Score(0.5, "mine")
 
-    monkeypatch.setitem(registry.VERIFIERS, "mine", mine)
+    monkeypatch.setitem(registry.kinds(), "mine", Kind("mine", mine))
     assert registry.verifier(example("mine")) is mine
     assert registry.score(example("mine"), "said", False) == Score(0.5, "mine")
     assert asked == [("said", False)]

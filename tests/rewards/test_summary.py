@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwenlong.rewards.summary import check, score
+from qwenlong.rewards.kinds.summary import check, score
 from qwenlong.types import Example
 
 REFERENCE = "Profits doubled in 2019. The company hired 40 people and opened two offices."

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwenlong.rewards.yes_no import _LABELS, LIMIT, check, read, score
+from qwenlong.rewards.kinds.yes_no import _LABELS, LIMIT, check, read, score
 from qwenlong.types import Example
 
 

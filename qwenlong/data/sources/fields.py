@@ -11,14 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from qwenlong.data.rows import SURROGATE, Row, RowError, named
+from qwenlong.rewards.kinds.yes_no import closed_answer as closed_answer
 from qwenlong.types import InputError
 
 SHORT = 5
 """Words of the longest answer that two people would write alike."""
-_YES_NO = frozenset({"yes", "no"})
-_UNANSWERABLE = frozenset(
-    {"unanswerable", "insufficient information", "无法回答", "不能回答", "無法回答"}
-)
 _OPTION = re.compile(r"^[ \t]*\(?([A-Z])[).:：、．][ \t]?(\S.*)$", re.MULTILINE)
 _CHOICES = re.compile(r"(?:Choices|Options|选项)[:：]\s*$")
 
@@ -238,14 +235,6 @@ def split_options(question: str) -> tuple[str, dict[str, str]]:
     if len(options) < 2:
         return question, {}
     return _CHOICES.sub("", question[:start]).strip(), options
-
-
-def closed_answer(answers: Sequence[str]) -> str:
-    """``yes``, ``no`` or ``unanswerable`` where that is what all the answers say, else empty."""
-    said = {each.strip(" .。").casefold() for each in answers}
-    if said and said <= _UNANSWERABLE:
-        return "unanswerable"
-    return said.pop() if len(said) == 1 and said <= _YES_NO else ""
 
 
 def exact_kind(answers: Sequence[str]) -> str:

@@ -14,19 +14,16 @@ from itertools import islice, pairwise
 from random import Random
 
 from qwenlong.data.distractors import Pool, drawn, group_of
-from qwenlong.data.instructions import is_chinese
 from qwenlong.data.synthesis import needles
 from qwenlong.data.synthesis.corpus import UNSPACED, Corpus, with_sentences
 from qwenlong.data.synthesis.filler import Filler, filler_of, without
 from qwenlong.data.synthesis.haystack import bury
 from qwenlong.data.synthesis.names import in_language, keys, uuids, values
 from qwenlong.data.synthesis.tasks import depths_of, each
+from qwenlong.rewards.registry import kind_of, kinds
+from qwenlong.rewards.wording import is_chinese
 from qwenlong.types import CountTokens, Example, InputError
 
-HIDEABLE = ("extractive", "yes_no", "choice", "order", "official_choice")
-"""Kinds whose verifiers do without the words of the question, which elsewhere name a unit, a scale
-or what is listed, and which ask for no passages, in which the chain might stand. Of an extractive
-answer the words let it be a sentence that repeats the question; a hidden one wants it bare."""
 SHORT = 4096
 """Tokens below which chains are short and few, so that they leave room for text."""
 
@@ -80,8 +77,9 @@ def make(
 
 def unhideable(example: Example) -> str:
     """Why the question of an example cannot be hidden; empty where it can."""
-    if example.kind not in HIDEABLE:
-        return f"kind={example.kind}: hide=true takes {', '.join(HIDEABLE)} only"
+    if not kind_of(example).may_hide_question:
+        hideable = (kind.name for kind in kinds().values() if kind.may_hide_question)
+        return f"kind={example.kind}: hide=true takes {', '.join(hideable)} only"
     if not example.documents or example.metadata.get("messages"):
         return "hide=true needs documents to put the chain in"
     return "hide=true: is a chain of keys already" if "chain" in example.metadata else ""

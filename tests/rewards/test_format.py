@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwenlong.rewards.form import check, score
+from qwenlong.rewards.kinds.format import check, score
 from qwenlong.types import Example
 
 SCHEMA = {

@@ -38,12 +38,16 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 
+from qwenlong.rewards.judge.prompt import Case
+from qwenlong.rewards.judge.view import final_answer, question_of
+from qwenlong.rewards.kind import JudgeView, Kind, Wording, all_or_nothing
 from qwenlong.rewards.numbers.asked import PERCENT, Asked, in_units, same_dimension, signed
 from qwenlong.rewards.numbers.golds import Gold, golds_of
 from qwenlong.rewards.numbers.quantities import Quantity, read
 from qwenlong.rewards.numbers.units import CURRENCIES
-from qwenlong.rewards.text.answer import asks, extract, shown
+from qwenlong.rewards.text.answer import asks, extract
 from qwenlong.types import Example, Score
 
 NAME = "numeric"
@@ -55,18 +59,13 @@ _COUNTED = frozenset("shares employees people persons units customers stores opt
 
 def score(example: Example, response: str, thinking: bool = True) -> Score:
     """1 if the final answer claims a gold answer's number, else 0; see the module."""
-    extraction = extract(response, thinking)
-    breakdown = {
-        "extracted": shown(extraction.answer or ""),
-        "rule": extraction.how,
-        "compared_with": shown(_described(example)),
-    }
-    if extraction.answer is None:
-        return Score(0.0, NAME, {**breakdown, "why": extraction.how})
-    wrong = _judged(example, extraction.answer)
-    if wrong:
-        return Score(0.0, NAME, {**breakdown, "why": f"wrong: {wrong}"})
-    return Score(1.0, NAME, {**breakdown, "why": "right: it claims the gold answer's number"})
+    return all_or_nothing(
+        NAME,
+        extract(response, thinking),
+        _described(example),
+        partial(_why_wrong, example),
+        right="it claims the gold answer's number",
+    )
 
 
 def check(example: Example) -> None:
@@ -74,7 +73,7 @@ def check(example: Example) -> None:
     golds_of(example)
 
 
-def _judged(example: Example, answer: str) -> str:
+def _why_wrong(example: Example, answer: str) -> str:
     """Why the answer is wrong; empty where it is right."""
     if len(answer) > _LONGEST:
         return f"{len(answer)} characters, longer than any number"
@@ -213,3 +212,50 @@ def _is_power_of_ten(ratio: Fraction) -> bool:
 def _described(example: Example) -> str:
     scale = str(example.metadata.get("scale") or "")
     return " | ".join(f"{answer} {scale}".strip() for answer in example.answers)
+
+
+_ASKS = Wording(
+    "the number, with its sign, its scale (thousand, million) and its unit (%, $)"
+    " where it has them",
+    "数字",
+    "有正负号、数量级（千、百万）或单位（%、元）时一并写出",
+)
+_SCALED = re.compile(
+    r"[%％千万萬亿億兆]|percent|thousand|million|billion|trillion|\d\s?(?:k|m|mn|bn|tn|bps)\b",
+    re.IGNORECASE,
+)
+
+
+def _stated(example: Example) -> str:
+    """The gold number with the scale that its set keeps in the metadata."""
+    number, scale = example.answers[0], example.metadata.get("scale", "")
+    if any(sign.isalpha() or sign == "%" for sign in number):
+        return number
+    if scale in ("thousand", "million", "billion"):
+        return f"{number} {scale}"
+    return f"{number}%" if scale == "percent" else number
+
+
+def scaled_case(example: Example) -> Case:
+    """Gold answers with the scale that the metadata gives those that have none of their own."""
+    scale = str(example.metadata.get("scale") or "")
+    if scale.lower() in ("fraction", "decimal", "ratio"):
+        golds = [f"{gold}, as a {scale} and not in percent" for gold in example.answers]
+    else:
+        golds = [
+            gold if _SCALED.search(gold) else f"{gold} {scale}".strip() for gold in example.answers
+        ]
+    return Case(question_of(example), tuple(golds))
+
+
+KIND = Kind(
+    NAME,
+    score,
+    check,
+    takes=("scale", "decimal", "rel_tolerance"),
+    asks=lambda example: _ASKS,
+    asked_alike=True,
+    states=_stated,
+    is_citable=True,
+    judge=JudgeView(scaled_case, final_answer),
+)

@@ -23,6 +23,8 @@ from functools import lru_cache
 
 from rapidfuzz.distance import LCSseq
 
+from qwenlong.rewards.judge.view import gold_case
+from qwenlong.rewards.kind import JudgeView, Kind, Wording
 from qwenlong.rewards.text.answer import BOXED, LAST_LINE, final_part, find, shown
 from qwenlong.rewards.text.normalise import folded, tokens
 from qwenlong.types import Example, Score
@@ -117,3 +119,27 @@ def _summary(response: str, thinking: bool) -> tuple[str | None, str]:
 @lru_cache(maxsize=256)
 def _tokens(reference: str) -> tuple[str, ...]:
     return tuple(tokens(folded(reference)))
+
+
+def _asks(example: Example) -> Wording:
+    """The kind measures any answer in people's own words, and few of them are summaries."""
+    if example.metadata.get("summarisation"):
+        return Wording("write only the summary", "只写摘要", whole=True)
+    return Wording("write only the answer", "只写答案", whole=True)
+
+
+def _all_paragraphs(response: str, thinking: bool) -> str | None:
+    text, unfinished = final_part(response, thinking)
+    return None if unfinished else text.strip()
+
+
+KIND = Kind(
+    NAME,
+    score,
+    check,
+    takes=("summarisation",),
+    asks=_asks,
+    asked_alike=True,
+    is_bare=lambda example: True,
+    judge=JudgeView(gold_case, _all_paragraphs),
+)

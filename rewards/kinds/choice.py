@@ -26,7 +26,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from qwenlong.rewards.text.answer import asks, extract, shown
+from qwenlong.rewards.judge.prompt import Case
+from qwenlong.rewards.judge.view import final_answer, gold_case, question_of
+from qwenlong.rewards.kind import JudgeView, Kind, Wording, breakdown
+from qwenlong.rewards.text.answer import asks, extract
 from qwenlong.rewards.text.choice_words import ARABIC, LEADS, LETTER, REFUSED, TAILS
 from qwenlong.rewards.text.normalise import normalise
 from qwenlong.types import Example, Score
@@ -96,26 +99,22 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
     extraction = extract(response, thinking)
     answer = extraction.answer or ""
     text = options.texts[options.labels.index(gold)]
-    breakdown = {
-        "extracted": shown(answer),
-        "rule": extraction.how,
-        "compared_with": shown(f"{gold}: {text}" if text else gold),
-    }
+    parts = breakdown(extraction, f"{gold}: {text}" if text else gold)
     if extraction.answer is None:
-        return Score(0.0, NAME, {**breakdown, "why": extraction.how})
+        return Score(0.0, NAME, {**parts, "why": extraction.how})
     if len(answer) > _LONGER + 4 * max(map(len, options.texts)):
         why = f"wrong: {len(answer)} characters, far longer than an option"
-        return Score(0.0, NAME, {**breakdown, "why": why})
+        return Score(0.0, NAME, {**parts, "why": why})
     if asks(answer) and not any(map(asks, options.raw)):
-        return Score(0.0, NAME, {**breakdown, "why": "wrong: the answer is a question"})
+        return Score(0.0, NAME, {**parts, "why": "wrong: the answer is a question"})
     label, how = claimed(answer, options)
     if label is None:
-        return Score(0.0, NAME, {**breakdown, "why": f"wrong: {how}"})
+        return Score(0.0, NAME, {**parts, "why": f"wrong: {how}"})
     if label != gold:
         why = f"wrong: option {label} is claimed, {how}, not option {gold}"
-        return Score(0.0, NAME, {**breakdown, "claimed": label, "why": why})
+        return Score(0.0, NAME, {**parts, "claimed": label, "why": why})
     why = f"right: option {gold} is claimed, {how}"
-    return Score(1.0, NAME, {**breakdown, "claimed": label, "why": why})
+    return Score(1.0, NAME, {**parts, "claimed": label, "why": why})
 
 
 def claimed(answer: str, options: Options) -> tuple[str | None, str]:
@@ -285,3 +284,68 @@ def _options(pairs: tuple[tuple[str, str], ...]) -> Options:
     )
     texts = tuple(text.strip() for _, text in pairs)
     return Options(labels, tuple(map(normalise, texts)), texts, claim)
+
+
+_LETTERED_LINE = re.compile(r"^\s*[\[(]?[A-Za-z][.):\]]\s")
+_LETTER_BEFORE = re.compile(r"^\(?[A-Za-z][.):]\s+")
+
+
+def question_with_options(example: Example) -> str:
+    """The question with its options, a line each, where it has some."""
+    options: Any = example.metadata.get("options")
+    if not options:
+        return example.question
+    if isinstance(options, Mapping):
+        lines = [f"{letter}. {text}" for letter, text in options.items()]
+    elif all(_LETTERED_LINE.match(str(text)) for text in options):
+        lines = [str(text).strip() for text in options]
+    else:
+        lines = [f"{chr(ord('A') + place)}. {text}" for place, text in enumerate(options)]
+    return "\n".join([example.question, *lines])
+
+
+def option_texts(example: Example) -> tuple[str, ...]:
+    """The texts of the right options, without their letters; "" for a letter without a text."""
+    return tuple(_option(example.metadata.get("options"), gold) for gold in example.answers)
+
+
+def _option(options: Any, gold: str) -> str:
+    letter = gold.strip(" .():").upper()
+    lettered: dict[str, str] = {}
+    if isinstance(options, Mapping):
+        lettered = {str(key).upper(): str(text) for key, text in options.items()}
+    elif isinstance(options, list | tuple):
+        lettered = {chr(ord("A") + place): str(text) for place, text in enumerate(options)}
+    text = lettered.get(letter, gold if len(letter) > 1 else "")
+    return _LETTER_BEFORE.sub("", text)
+
+
+def _judge_case(example: Example) -> Case:
+    """The options stand in the question; the control is another option."""
+    options = [(label, text) for label, text in pairs(example) if text]
+    if not options:
+        return gold_case(example)
+    lines = {label: f"{label}. {text}" for label, text in options}
+    gold = next(label for label in lines if _is_gold(example, label))
+    question = "\n".join([question_of(example), *lines.values()])
+    decoy = next((line for label, line in lines.items() if label != gold), "")
+    return Case(question, (lines[gold],), decoy=decoy)
+
+
+def _is_gold(example: Example, label: str) -> bool:
+    return score(example, f"\\boxed{{{label}}}", False).value == 1.0
+
+
+_ASKS = Wording("the letter of the right option", "正确选项的字母")
+KIND = Kind(
+    NAME,
+    score,
+    check,
+    takes=("options",),
+    asks=lambda example: _ASKS,
+    question=question_with_options,
+    is_citable=True,
+    judge=JudgeView(_judge_case, final_answer),
+    texts=option_texts,
+    may_hide_question=True,
+)

@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from qwenlong.rewards.kind import Kind, Wording
 from qwenlong.rewards.text.answer import (
     LAST_LINE,
     THINK_CLOSE,
@@ -197,3 +198,46 @@ _HOLDS: dict[str, Callable[[str, str, Any], str]] = {
     "answer_line": _answer_line,
 }
 """Each part to a function from response, text after the thinking and what is asked to why not."""
+
+
+def _asks(example: Example) -> Wording:
+    requests = list(_requests(example.metadata)) or [("answer the question", "回答问题")]
+    return Wording(
+        "; ".join(english for english, _ in requests),
+        "；".join(chinese for _, chinese in requests),
+        whole=True,
+        thinking={"present": True, "absent": False}.get(str(example.metadata.get("thinking"))),
+    )
+
+
+def _requests(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is asked for besides the thinking, in English and in Chinese."""
+    least, most = metadata.get("min_characters"), metadata.get("max_characters")
+    if metadata.get("json_schema") is not None:
+        schema = json.dumps(metadata["json_schema"], ensure_ascii=False)
+        yield (
+            f"answer only with JSON of this schema: {schema}",
+            f"只用符合此模式的JSON回答：{schema}",
+        )
+    if least is not None:
+        yield f"write at least {least} characters", f"至少写{least}个字符"
+    if most is not None:
+        yield f"write at most {most} characters", f"最多写{most}个字符"
+    if metadata.get("answer_line"):
+        yield (
+            'end with "Therefore, the answer is" and the answer',
+            "最后以“因此，答案是”加上答案结尾",
+        )
+
+
+KIND = Kind(
+    NAME,
+    score,
+    check,
+    takes=PARTS,
+    needs_gold=False,
+    asks=_asks,
+    is_bare=lambda example: not example.metadata.get("answer_line"),
+    judge=None,  # no gold answer is looked at
+    texts=lambda example: (),
+)

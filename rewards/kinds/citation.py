@@ -9,7 +9,7 @@ Passages are those named after the thinking: in brackets ([1], [2][3], [1, 3], [
 ("Sources: 1, 3"). What is named twice is cited once; a range counts whole, so citing everything is
 paid by its precision. With labels as gold, whatever stands in square brackets is a citation.
 
-The answer is judged by the verifier of its own kind, ``answer_kind`` (one of ``ANSWERS``,
+The answer is judged by the verifier of its own kind, ``answer_kind`` (a kind that ``is_citable``,
 extractive by default), once without its citations and once as it stands, and has to have 1 from
 it: a cited passage pays for no wrong answer.
 """
@@ -19,14 +19,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from qwenlong.rewards import choice, date, extractive, listing, numeric, order, yes_no
+from qwenlong.rewards.kind import Kind, Wording
+from qwenlong.rewards.registry import find, kinds
 from qwenlong.rewards.text.answer import THINK_CLOSE, shown
 from qwenlong.rewards.text.normalise import normalise
+from qwenlong.rewards.wording import with_note
 from qwenlong.types import Example, Score
 
 NAME = "citation"
-ANSWERS = {each.NAME: each for each in (extractive, numeric, choice, yes_no, listing, order, date)}
-"""Modules of the kinds that a cited answer may be of."""
 # Nobody cites more passages; what follows the thousandth is not expanded.
 _MOST = 1000
 # Nor does an answer with its citations need more characters after the thinking.
@@ -76,15 +76,16 @@ def check(example: Example) -> None:
     beta: Any = example.metadata.get("beta", 1.0)
     if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 < beta <= 100:
         raise ValueError(f"beta={beta!r}: must be a number above 0, at most 100")
-    kind = example.metadata.get("answer_kind", extractive.NAME)
-    if kind not in ANSWERS:
-        raise ValueError(f"answer_kind={kind!r}: must be one of {', '.join(ANSWERS)}")
-    ANSWERS[kind].check(example)
+    kind = _answer_kind(example)
+    if not kind.is_citable:
+        citable = (each.name for each in kinds().values() if each.is_citable)
+        raise ValueError(f"answer_kind={kind.name!r}: must be one of {', '.join(citable)}")
+    kind.check(example)
 
 
 def score(example: Example, response: str, thinking: bool = True) -> Score:
     """F-beta of the citations where the answer is right, else 0."""
-    answer = ANSWERS[example.metadata.get("answer_kind", extractive.NAME)].score
+    answer = _answer_kind(example).score
     before, closed, final = response.rpartition(THINK_CLOSE)
     gold = {_key(str(label)) for label in example.metadata["gold_citations"]}
     cited, bare = set[str](), final
@@ -181,3 +182,56 @@ def _key(label: str) -> str:
 
 def _in_order(label: str) -> tuple[bool, int, str]:
     return (not label.isdecimal(), int(label) if label.isdecimal() else 0, label)
+
+
+_NUMBERED = re.compile(
+    r"(?:(?:passage|document|doc|paragraph|chunk|source|ref|reference)s? ?#?|[第\[] ?)?(\d{1,6})"
+    r"(?:[\]段篇])?",
+    re.IGNORECASE,
+)
+
+
+def _answer_kind(example: Example) -> Kind:
+    return find(str(example.metadata.get("answer_kind", "extractive")))
+
+
+def _asks(example: Example) -> Wording:
+    by_number = _cited_places(example) is not None
+    labels, brackets = ("numbers", "[1][3]") if by_number else ("labels", "[label]")
+    return with_note(
+        _answer_kind(example).asks(example),
+        f", followed by the {labels} of the passages that show it, in brackets, as in {brackets}",
+        f"在答案后用方括号注明依据的段落{'编号，如[1][3]' if by_number else '名称'}",
+    )
+
+
+def _stated(example: Example) -> str:
+    cited = [_number(each) or each for each in example.metadata.get("gold_citations", ())]
+    brackets = "".join(f"[{each}]" for each in cited)
+    return f"{_answer_kind(example).states(example)} {brackets}"
+
+
+def _cited_places(example: Example) -> tuple[int, ...] | None:
+    """None where passages are cited by labels, which stand in the passages themselves."""
+    numbers = [_number(each) for each in example.metadata.get("gold_citations", ())]
+    known = tuple(number - 1 for number in numbers if number)
+    return known if len(known) == len(numbers) else None
+
+
+def _number(cited: Any) -> int | None:
+    """3 of 3, "3", "[3]" or "Passage 3"; None for a label."""
+    match = _NUMBERED.fullmatch(str(cited).strip())
+    return int(match[1]) if match else None
+
+
+KIND = Kind(
+    NAME,
+    score,
+    check,
+    takes=("gold_citations", "beta", "answer_kind"),
+    asks=_asks,
+    states=_stated,
+    judge=None,  # the passages are compared with no gold answer
+    needs_all_text=lambda example: _answer_kind(example).needs_all_text(example),
+    cited_places=_cited_places,
+)

@@ -12,11 +12,13 @@ list of all candidates or one huge text gains nothing. How items are found: see 
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 
 from rapidfuzz.distance import LCSseq
 
+from qwenlong.rewards.kind import Kind, Wording, breakdown
 from qwenlong.rewards.text.answer import asks, shown
 from qwenlong.rewards.text.item_lines import ITEM_BREAK, extract_items
 from qwenlong.rewards.text.items import Claims, claims_of, known_items
@@ -48,25 +50,22 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
     known = known_items(tuple((gold, *aliases.get(gold, ())) for gold in golds))
     extraction = extract_items(response, thinking, 2 * known.longest)
     answer = extraction.answer or ""
-    breakdown = {
-        "extracted": shown(answer.replace(ITEM_BREAK, "; ")),
-        "rule": extraction.how,
-        "compared_with": shown(" | ".join(golds)),
-    }
+    parts = breakdown(extraction, " | ".join(golds))
+    parts["extracted"] = shown(answer.replace(ITEM_BREAK, "; "))
     if extraction.answer is None:
-        return Score(0.0, NAME, {**breakdown, "why": extraction.how})
+        return Score(0.0, NAME, {**parts, "why": extraction.how})
     if asks(answer) and not any(map(asks, golds)):
-        return Score(0.0, NAME, {**breakdown, "why": "wrong: the answer is a question"})
+        return Score(0.0, NAME, {**parts, "why": "wrong: the answer is a question"})
     claims = claims_of(answer, known, example.question)
     if claims is None:
         why = f"wrong: {len(answer)} characters, longer or with more items than any right answer"
-        return Score(0.0, NAME, {**breakdown, "why": why})
+        return Score(0.0, NAME, {**parts, "why": why})
     metric = str(example.metadata.get("metric", "f1"))
     ordered = bool(example.metadata.get("ordered", False))
     value, figures = _measured(claims, known.numbers, metric, ordered)
     if claims.unknown:
         figures["not_asked_for"] = shown(" | ".join(claims.unknown))
-    return Score(value, NAME, {**breakdown, **figures})
+    return Score(value, NAME, {**parts, **figures})
 
 
 def _measured(
@@ -103,3 +102,50 @@ def _in_common(found: tuple[int, ...], wanted: tuple[int, ...]) -> int:
 
 def _golds(example: Example) -> list[str]:
     return [gold for gold in example.answers if gold.strip()]
+
+
+_ITEMS = Wording("all items, separated by semicolons", "所有项目", "用分号隔开")
+IN_ORDER = Wording(
+    "all items in their order, separated by semicolons", "按顺序排列的所有项目", "用分号隔开"
+)
+_AS_JSON = Wording(
+    "all items in their order, as a JSON array of texts",
+    "按顺序排列的所有项目",
+    "写成JSON字符串数组",
+)
+
+
+def _in_json(example: Example) -> bool:
+    """Whether the items are asked for as JSON, because some have semicolons or may have.
+
+    A cited answer is never JSON: its brackets would be read as citations.
+    """
+    if example.kind != NAME:
+        return False
+    return bool(example.metadata.get("as_json")) or any(";" in each for each in example.answers)
+
+
+def _asks(example: Example) -> Wording:
+    if _in_json(example):
+        return _AS_JSON
+    return IN_ORDER if example.metadata.get("ordered") else _ITEMS
+
+
+def _stated(example: Example) -> str:
+    if _in_json(example):
+        return json.dumps(example.answers, ensure_ascii=False)
+    return "; ".join(example.answers)
+
+
+KIND = Kind(
+    NAME,
+    score,
+    check,
+    takes=("metric", "ordered", "aliases", "as_json"),
+    asks=_asks,
+    asked_alike=True,
+    states=_stated,
+    is_citable=True,
+    judge=None,  # one of three items would pass as an answer that means the same as a gold item
+    needs_all_text=lambda example: True,  # where text is cut out, items may be missing
+)

@@ -26,7 +26,9 @@ from functools import lru_cache
 from math import log2
 from typing import Any
 
-from qwenlong.rewards.choice import check_options
+from qwenlong.rewards.kind import Kind, breakdown
+from qwenlong.rewards.kinds.choice import check_options
+from qwenlong.rewards.kinds.list import IN_ORDER
 from qwenlong.rewards.text.answer import LEAD_IN, asks, shown, without_copula
 from qwenlong.rewards.text.item_lines import ITEM_BREAK, extract_items
 from qwenlong.rewards.text.items import Claims, Known, claims_of, item_key, known_items
@@ -89,18 +91,15 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
     known, gold, names = _question(example.answers, _pairs(example))
     extraction = extract_items(response, thinking, 2 * known.longest)
     answer = extraction.answer or ""
-    breakdown = {
-        "extracted": shown(answer.replace(ITEM_BREAK, "; ")),
-        "rule": extraction.how,
-        "compared_with": shown(" > ".join(names[number] for number in gold)),
-    }
+    parts = breakdown(extraction, " > ".join(names[number] for number in gold))
+    parts["extracted"] = shown(answer.replace(ITEM_BREAK, "; "))
     if extraction.answer is None:
-        return Score(0.0, NAME, {**breakdown, "why": extraction.how})
+        return Score(0.0, NAME, {**parts, "why": extraction.how})
     claims = _claims(answer, known)
     guess = "the answer is a question" if asks(answer) and not any(map(asks, names)) else ""
     wrong = guess or _no_permutation(claims, gold, names)
     if claims is None or wrong:
-        return Score(0.0, NAME, {**breakdown, "why": f"wrong: {wrong}"})
+        return Score(0.0, NAME, {**parts, "why": f"wrong: {wrong}"})
     metric = str(example.metadata.get("metric", "pairwise"))
     place_of = {number: place for place, number in enumerate(gold)}
     places = [place_of[number] for number in claims.found]
@@ -110,7 +109,7 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
     word = "right" if figures["exact"] else "partly" if value else "wrong"
     why = f"{word}: {'the' if figures['exact'] else 'not the'} gold order; {metric} {value:.4g}"
     said = {name: f"{figure:.4g}" for name, figure in figures.items()}
-    return Score(value, NAME, {**breakdown, **said, "why": why})
+    return Score(value, NAME, {**parts, **said, "why": why})
 
 
 def _no_permutation(claims: Claims | None, gold: tuple[int, ...], names: tuple[str, ...]) -> str:
@@ -229,3 +228,29 @@ def _pieces(answer: str) -> tuple[str, ...]:
     labels = (string.digits[1:], string.digits, string.ascii_uppercase)
     together = "".join(sorted(answer)) in {known[: len(answer)] for known in labels}
     return tuple(answer) if together else (answer,)
+
+
+def _question_with_items(example: Example) -> str:
+    options: Any = example.metadata.get("options")
+    if not options:
+        return example.question
+    if isinstance(options, Mapping):
+        lines = [f"{label}. {text}" for label, text in options.items()]
+    else:
+        lines = [f"- {text}" for text in options]
+    return "\n".join([example.question, *lines])
+
+
+KIND = Kind(
+    NAME,
+    score,
+    check,
+    takes=("metric", "options"),
+    asks=lambda example: IN_ORDER,
+    question=_question_with_items,
+    states=lambda example: "; ".join(example.answers),
+    is_citable=True,
+    judge=None,  # a judge compares with one gold answer, and here all of them are one
+    needs_all_text=lambda example: True,
+    may_hide_question=True,
+)

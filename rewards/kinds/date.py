@@ -20,8 +20,10 @@ How dates are read is in ``numbers/dates``. What counts as right:
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
+from qwenlong.rewards.judge.view import GOLD_ANSWERS
+from qwenlong.rewards.kind import Kind, Wording, all_or_nothing
 from qwenlong.rewards.numbers.beside import known_of
 from qwenlong.rewards.numbers.dates import Date, read
 from qwenlong.rewards.text.answer import asks, extract, shown
@@ -36,18 +38,13 @@ _LONGEST_GOLD = 60
 
 def score(example: Example, response: str, thinking: bool = True) -> Score:
     """1 if the final answer is a gold answer's date, else 0; see the module."""
-    extraction = extract(response, thinking)
-    breakdown = {
-        "extracted": shown(extraction.answer or ""),
-        "rule": extraction.how,
-        "compared_with": shown(" | ".join(example.answers)),
-    }
-    if extraction.answer is None:
-        return Score(0.0, NAME, {**breakdown, "why": extraction.how})
-    wrong = _judged(example, extraction.answer)
-    if wrong:
-        return Score(0.0, NAME, {**breakdown, "why": f"wrong: {wrong}"})
-    return Score(1.0, NAME, {**breakdown, "why": "right: it is the gold answer's date"})
+    return all_or_nothing(
+        NAME,
+        extract(response, thinking),
+        " | ".join(example.answers),
+        partial(_why_wrong, example),
+        right="it is the gold answer's date",
+    )
 
 
 def check(example: Example) -> None:
@@ -71,7 +68,7 @@ def _gold(answer: str, day_first: bool | None) -> tuple[Date, ...]:
     return reading.claims[0]
 
 
-def _judged(example: Example, answer: str) -> str:
+def _why_wrong(example: Example, answer: str) -> str:
     """Why the answer is wrong; empty where it is right."""
     if len(answer) > _LONGEST:
         return f"{len(answer)} characters, longer than any date"
@@ -108,3 +105,20 @@ def _agrees(gold: Date, date: Date) -> bool:
     if gold.quarter and gold.quarter != (date.quarter or (date.month + 2) // 3):
         return False
     return all(not mine or mine == theirs for mine, theirs in zip(gold[:3], date[:3], strict=True))
+
+
+_ASKS = Wording(
+    "the date, as precise as the documents have it, with the month's name",
+    "日期",
+    "精确程度与文档一致",
+)
+KIND = Kind(
+    NAME,
+    score,
+    check,
+    takes=("day_first",),
+    asks=lambda example: _ASKS,
+    asked_alike=True,
+    is_citable=True,
+    judge=GOLD_ANSWERS,
+)

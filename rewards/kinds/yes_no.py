@@ -14,10 +14,14 @@ doubt ("Yes, if …", "yes, maybe"), "I do not know".
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
-from qwenlong.rewards.text.answer import LEAD_IN, asks, extract, shown
+from qwenlong.rewards.judge.view import GOLD_ANSWERS
+from qwenlong.rewards.kind import Kind, Wording, breakdown
+from qwenlong.rewards.text.answer import LEAD_IN, asks, extract
 from qwenlong.rewards.text.normalise import normalise
+from qwenlong.rewards.wording import is_chinese
 from qwenlong.types import Example, Score
 
 NAME = "yes_no"
@@ -200,19 +204,15 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
     extraction = extract(response, thinking)
     answer = extraction.answer or ""
     gold = _gold_label(example.answers[0]) or "unreadable"
-    breakdown = {
-        "extracted": shown(answer),
-        "rule": extraction.how,
-        "compared_with": gold,
-    }
+    parts = breakdown(extraction, gold)
     if extraction.answer is None:
-        return Score(0.0, NAME, {**breakdown, "why": extraction.how})
+        return Score(0.0, NAME, {**parts, "why": extraction.how})
     label, why = read(answer)
     if label is None:
-        return Score(0.0, NAME, {**breakdown, "why": f"wrong: {why}"})
+        return Score(0.0, NAME, {**parts, "why": f"wrong: {why}"})
     right = gold in (label, {"yes": "true", "no": "false"}.get(label))
     why = f"{'right' if right else 'wrong'}: the answer says {label}, the gold answer {gold}"
-    return Score(float(right), NAME, {**breakdown, "why": why})
+    return Score(float(right), NAME, {**parts, "why": why})
 
 
 def read(answer: str) -> tuple[str | None, str]:
@@ -272,3 +272,45 @@ def _doubted(label: str, text: str) -> str:
 @lru_cache(maxsize=1024)
 def _gold_label(gold: str) -> str | None:
     return _LABELS.get(normalise(gold))
+
+
+_UNANSWERABLE = {"unanswerable", "insufficient information", "无法回答", "不能回答", "無法回答"}
+_IN_CHINESE = {"yes": "是", "no": "否", "unanswerable": "无法回答"}
+
+
+def closed_answer(answers: Sequence[str]) -> str:
+    """``yes``, ``no`` or ``unanswerable`` where that is what all the answers say, else ""."""
+    said = {each.strip(" .。").casefold() for each in answers}
+    if said and said <= _UNANSWERABLE:
+        return "unanswerable"
+    return said.pop() if len(said) == 1 and said <= {"yes", "no"} else ""
+
+
+def _stated(example: Example) -> str:
+    label = closed_answer(example.answers)
+    said = _IN_CHINESE.get(label, "") if is_chinese(example.question) else label
+    return said or example.answers[0]
+
+
+def _no_texts(example: Example) -> tuple[str, ...]:
+    """A "yes" in a document says nothing about the question."""
+    return ()
+
+
+_ASKS = Wording(
+    "yes or no, or unanswerable if the documents do not tell",
+    "“是”或“否”",
+    "文档中没有依据时回答“无法回答”",
+)
+KIND = Kind(
+    NAME,
+    score,
+    check,
+    asks=lambda example: _ASKS,
+    asked_alike=True,
+    states=_stated,
+    is_citable=True,
+    judge=GOLD_ANSWERS,
+    texts=_no_texts,
+    may_hide_question=True,
+)

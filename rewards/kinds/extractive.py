@@ -26,6 +26,8 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 
+from qwenlong.rewards.judge.view import GOLD_ANSWERS
+from qwenlong.rewards.kind import Kind, breakdown
 from qwenlong.rewards.numbers.words import NUMBER_WORDS
 from qwenlong.rewards.text.answer import asks, extract, shown, without_copula
 from qwenlong.rewards.text.frames import unframed
@@ -56,34 +58,30 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
     answer = extraction.answer or ""
     language = language_of(example.question)
     golds = [_gold_forms(gold, language) for gold in example.answers]
-    breakdown = {
-        "extracted": shown(answer),
-        "rule": extraction.how,
-        "compared_with": shown(" | ".join(forms[0] for forms in golds)),
-    }
+    parts = breakdown(extraction, " | ".join(forms[0] for forms in golds))
     if extraction.answer is None:
-        return _verdict(0.0, extraction.how, breakdown, 0.0, False)
+        return _verdict(0.0, extraction.how, parts)
     if len(answer) > _LONGER + 8 * max(map(len, example.answers), default=0):
         why = f"wrong: {len(answer)} characters, far longer than any gold answer"
-        return _verdict(0.0, why, breakdown, 0.0, False)
+        return _verdict(0.0, why, parts)
     if asks(uncited(answer)) and not any(map(asks, example.answers)):
-        return _verdict(0.0, "wrong: the answer is a question", breakdown, 0.0, False)
+        return _verdict(0.0, "wrong: the answer is a question", parts)
     plain = normalise(answer)
     for said in _readings(answer, plain, language, example.question):
         for gold, forms in zip(example.answers, golds, strict=True):
             # One side may give up its article, not both: el capital is not la capital.
             if said[0] and (said[0] in forms or forms[0] in said):
                 why = f"right: {shown(said[0])!r} equals the gold answer {shown(gold)!r}"
-                return _verdict(1.0, why, breakdown, 1.0, True)
+                return _verdict(1.0, why, parts, 1.0, True)
     if both := _with_alias(plain, golds):
         why = f"right: {shown(both[0])!r} and {shown(both[1])!r} both equal gold answers"
-        return _verdict(1.0, why, breakdown, 1.0, True)
+        return _verdict(1.0, why, parts, 1.0, True)
     why = f"wrong: {shown(plain)!r} equals no gold answer"
     said_tokens = tokens(plain)
     gold_tokens = [_tokens(forms[0]) for forms in golds]
     f1 = max((token_f1(said_tokens, gold) for gold in gold_tokens), default=0.0)
     contains = f1 > 0 and any(_has(said_tokens, gold) for gold in gold_tokens)
-    return _verdict(0.0, why, breakdown, f1, contains)
+    return _verdict(0.0, why, parts, f1, contains)
 
 
 def token_f1(said: list[str], gold: list[str]) -> float:
@@ -94,9 +92,11 @@ def token_f1(said: list[str], gold: list[str]) -> float:
     return 2 * same / (len(said) + len(gold))
 
 
-def _verdict(value: float, why: str, breakdown: dict[str, str], f1: float, contains: bool) -> Score:
+def _verdict(
+    value: float, why: str, parts: dict[str, str], f1: float = 0.0, contains: bool = False
+) -> Score:
     figures = {"f1": f"{f1:.3f}", "contains": str(int(contains))}
-    return Score(value, NAME, {**breakdown, "why": why, **figures})
+    return Score(value, NAME, {**parts, "why": why, **figures})
 
 
 @lru_cache(maxsize=8192)
@@ -209,3 +209,16 @@ def _with_alias(plain: str, golds: list[tuple[str, ...]]) -> tuple[str, str] | N
     first, second = normalise(match[1]), normalise(match[2])
     known = {form for forms in golds for form in forms}
     return (first, second) if first in known and second in known else None
+
+
+KIND = Kind(
+    NAME,
+    score,
+    check,
+    asked_alike=True,
+    is_citable=True,
+    judge=GOLD_ANSWERS,
+    # The words of the question let an answer be a sentence that repeats it; a hidden one wants the
+    # answer alone.
+    may_hide_question=True,
+)
