@@ -16,8 +16,8 @@ from transformers import (
 )
 
 from qwenlong.config import SourceConfig, TinyConfig
-from qwenlong.data import facts
 from qwenlong.data.prompts import training_texts
+from qwenlong.data.synthesis import facts
 from qwenlong.model.tiny import build_tiny
 from qwenlong.types import Example
 from tests.command import Command

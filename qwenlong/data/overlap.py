@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwenlong.data.hashes import Hashes, grams_of, key_of, minhash_of, raw_digest
-from qwenlong.data.synthesis import MAKERS
+from qwenlong.data.synthesis import TASKS
 from qwenlong.data.words import folded, words
 from qwenlong.types import Example
 
@@ -163,7 +163,7 @@ class _Known:
         self.ids.append(example.id)
         question = _question(example)
         self.questions.setdefault(key_of(question), number)
-        if example.source not in MAKERS:
+        if example.source not in TASKS:
             for gram in grams_of(words(question), NGRAM).tolist():
                 self.question_grams.setdefault(gram, number)
         for text in example.documents:
@@ -198,7 +198,7 @@ class _Known:
         found: list[Found] = []
         for example in second:
             counts["second"] += 1
-            counts["templates"] += example.source in MAKERS
+            counts["templates"] += example.source in TASKS
             for hit in (*self.of_question(example), *self.of_documents(example, counts)):
                 counts[hit.what] += 1
                 if counts[hit.what] <= _SHOWN:
@@ -221,7 +221,7 @@ class _Known:
         owner = self.questions.get(key_of(question))
         if owner is not None:
             yield Found("question", self.ids[owner], example.id, question)
-        if example.source in MAKERS:
+        if example.source in TASKS:
             return
         told = words(question)
         for place, gram in enumerate(grams_of(told, NGRAM).tolist()):

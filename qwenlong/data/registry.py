@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qwenlong.config import SourceConfig
-from qwenlong.data import built, documents, facts, hub, jsonl, recital, triplets
+from qwenlong.data import built, documents, hub, jsonl, triplets
 from qwenlong.data.hashes import key_of
 from qwenlong.data.rows import Rejected, RowError, Source
 from qwenlong.data.sources import (
@@ -35,7 +35,7 @@ from qwenlong.data.sources import (
     tatqa,
     wikimultihop,
 )
-from qwenlong.data.synthesis import MAKERS
+from qwenlong.data.synthesis import TASKS, facts, recital
 from qwenlong.data.synthesis.corpus import Corpus, Text, of_documents, of_running_text
 from qwenlong.types import CountTokens, Example, InputError, Split
 
@@ -80,12 +80,12 @@ OWN: dict[str, Reader] = {
     "jsonl": jsonl.read,
     "recital": recital.read,
 }
-MADE = {"facts", "recital", *MAKERS}
+MADE = {"facts", "recital", *TASKS}
 """Sources that keep their splits apart themselves."""
 
 
 def names() -> list[str]:
-    return sorted({*PUBLISHED, *MAKERS, *OWN})
+    return sorted({*PUBLISHED, *TASKS, *OWN})
 
 
 def known(spec: SourceConfig) -> None:
@@ -93,12 +93,12 @@ def known(spec: SourceConfig) -> None:
     Raises:
         InputError: there is no source of that name, no such subset, or no such corpus.
     """
-    if spec.source not in (*OWN, *MAKERS, *PUBLISHED):
+    if spec.source not in (*OWN, *TASKS, *PUBLISHED):
         raise InputError(f"source={spec.source}: must be one of {', '.join(names())}")
     subsets = PUBLISHED[spec.source].subsets if spec.source in PUBLISHED else ()
     if subsets and spec.subset and spec.subset not in subsets:
         raise InputError(f"subset={spec.subset}: must be one of {', '.join(subsets)}")
-    if spec.source in MAKERS:
+    if spec.source in TASKS:
         _corpus(spec)
 
 
@@ -120,7 +120,7 @@ def items(
     known(spec)
     if spec.source in OWN:
         yield from OWN[spec.source](spec, split, count, seed)
-    elif spec.source in MAKERS:
+    elif spec.source in TASKS:
         yield from _made(spec, split, count, seed, note)
     else:
         path = Path(spec.path) if spec.path else None
@@ -172,7 +172,7 @@ def _made(
         tokens = round(spec.max_tokens - step * width)
         share = len(range(step, spec.examples, steps))
         own_seed = 2 * seed + (split == "held_out")
-        yield from MAKERS[spec.source](
+        yield from TASKS[spec.source](
             corpus, share, tokens, count, own_seed, spec.language, spec.depth
         )
 

@@ -18,7 +18,7 @@ from qwenlong.data.distractors import Pool, documents_of, group_of, pool_of
 from qwenlong.data.gold import numbered
 from qwenlong.data.lengthen import lengthened
 from qwenlong.data.rules import Rules, Tally
-from qwenlong.data.synthesis.keychain import hide, others_of
+from qwenlong.data.synthesis.keychain import hide, other_questions
 from qwenlong.types import Example, InputError, Prompt
 
 POOL_CHARACTERS = 2**26
@@ -146,7 +146,9 @@ def _hider(spec: SourceConfig, own: Own, rules: Rules) -> Callable[[Example], Ex
         return lambda example: example
     asked = ((example.question, "") for example in islice(own(), QUESTIONS))
     questions = pool_of(asked, lambda texts: [0] * len(texts), False)
-    return lambda example: hide(example, others_of(example, questions, rules.seed), rules.seed)
+    return lambda example: hide(
+        example, other_questions(example, questions, rules.seed), rules.seed
+    )
 
 
 def _named(prompt: Prompt, spec: SourceConfig) -> Prompt:

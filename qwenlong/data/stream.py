@@ -18,7 +18,7 @@ from qwenlong.data.rows import Rejected
 from qwenlong.data.rules import Rules, Tally
 from qwenlong.data.shape import shaper
 from qwenlong.data.splits import Side
-from qwenlong.data.synthesis.keychain import unhideable
+from qwenlong.data.synthesis.keychain import why_not_hidden
 from qwenlong.types import Example, InputError, Prompt
 
 Repeats = Callable[[Example], Example | Duplicate]
@@ -98,7 +98,7 @@ def _repeats(spec: SourceConfig, seen: Seen) -> Repeats:
 
 def _hideable(examples: Iterator[Example], rules: Rules, tally: Tally) -> Iterator[Example]:
     for example in examples:
-        if why := unhideable(example):
+        if why := why_not_hidden(example):
             _refused(why, example.id, rules, tally)
         else:
             yield example

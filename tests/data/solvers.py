@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from qwenlong.data.synthesis import MAKERS
+from qwenlong.data.synthesis import TASKS
 from qwenlong.data.synthesis.corpus import Corpus, Text, of_documents, of_running_text
 from qwenlong.types import CountTokens
 
@@ -217,7 +217,7 @@ CORPORA: dict[str, tuple[Callable[[], Corpus], str, CountTokens]] = {
 def main(examples: int, lengths: Sequence[int]) -> None:
     for name, (load, language, count) in CORPORA.items():
         corpus = load()
-        for kind, make in MAKERS.items():
+        for kind, make in TASKS.items():
             for tokens in lengths:
                 start, solved, shares = time.perf_counter(), 0, []
                 for example in islice(make(corpus, examples, tokens, count, 0, language), examples):

@@ -9,8 +9,9 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from qwenlong.config import SourceConfig
-from qwenlong.data import recital
-from qwenlong.data.facts import (
+from qwenlong.data.prompts import Renderer
+from qwenlong.data.synthesis import recital
+from qwenlong.data.synthesis.facts import (
     DOES,
     FILLER,
     MOST_FACTS,
@@ -21,7 +22,6 @@ from qwenlong.data.facts import (
     split_of,
     world,
 )
-from qwenlong.data.prompts import Renderer
 from qwenlong.types import Example, InputError, Split
 
 MIN, MAX, MANY = 60, 1200, 300

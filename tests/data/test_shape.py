@@ -19,7 +19,7 @@ from qwenlong.data.rules import Rules, Tally
 from qwenlong.data.shape import shaper, unlabelled
 from qwenlong.data.splits import Side
 from qwenlong.data.stream import prompts_of
-from qwenlong.data.synthesis import MAKERS
+from qwenlong.data.synthesis import TASKS
 from qwenlong.data.synthesis.corpus import Corpus, of_running_text
 from qwenlong.types import Example, InputError, Prompt
 from tests.data.conftest import BOOK
@@ -49,7 +49,7 @@ def text(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def made(kind: str, corpus: Corpus, rules: Rules, tokens: int, count: int = 8) -> list[Example]:
-    return list(MAKERS[kind](corpus, count, tokens, rules.renderer.count_tokens, 0))
+    return list(TASKS[kind](corpus, count, tokens, rules.renderer.count_tokens, 0))
 
 
 def shaped(
@@ -62,7 +62,7 @@ def shaped(
     return [prompt for example in examples if (prompt := shape(example))], tally
 
 
-@pytest.mark.parametrize("kind", [*MAKERS, "facts"])
+@pytest.mark.parametrize("kind", [*TASKS, "facts"])
 @pytest.mark.parametrize("distractors", ["hard", "random"])
 def test_a_synthetic_source_is_lengthened_by_text_alone(
     kind: str, distractors: str, rules: Rules
@@ -72,7 +72,7 @@ def test_a_synthetic_source_is_lengthened_by_text_alone(
         shaped([], spec, rules)
 
 
-@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize("kind", TASKS)
 def test_running_text_leaves_the_answer_of_a_synthetic_task_right(
     kind: str, corpus: Corpus, text: Path, rules: Rules
 ) -> None:
@@ -99,7 +99,7 @@ def test_built_synthetic_examples_are_refused_and_real_ones_are_not(
 
 
 @pytest.mark.parametrize("over_long", ["middle", "keep_gold"])
-@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize("kind", TASKS)
 def test_no_cut_makes_the_answer_of_a_synthetic_task_wrong(
     kind: str, over_long: str, corpus: Corpus, rules: Rules
 ) -> None:

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from qwenlong.config import Config, DataConfig, PolicyConfig, RlStage, SftStage, SourceConfig
 from qwenlong.data.prompts import Renderer
 from qwenlong.data.sources.fields import closed_answer
-from qwenlong.data.synthesis import MAKERS
+from qwenlong.data.synthesis import TASKS
 from qwenlong.rewards.registry import verifier
 from qwenlong.rewards.wording import answer_text, instruction, is_chinese
 from qwenlong.train.inputs import Prepared, prepare
@@ -62,7 +62,7 @@ def test_the_answers_of_sets_on_the_hub_are_paid_for(name: str, tmp_path: Path) 
 def test_the_answers_of_synthetic_tasks_are_paid_for(corpus: str) -> None:
     load, language, count = CORPORA[corpus]
     texts = load()
-    for make in MAKERS.values():
+    for make in TASKS.values():
         examples = list(make(texts, MADE, 1024, count, 0, language))
         assert examples and unpaid(examples) == []
 

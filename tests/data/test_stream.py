@@ -16,7 +16,7 @@ from qwenlong.data.prompts import Renderer
 from qwenlong.data.rules import Rules, Tally
 from qwenlong.data.splits import Side, sides
 from qwenlong.data.stream import prompts_of
-from qwenlong.data.synthesis.keychain import others_of, unhideable
+from qwenlong.data.synthesis.keychain import other_questions, why_not_hidden
 from qwenlong.data.words import folded
 from qwenlong.rewards.registry import kind_of, score, verifier
 from qwenlong.types import Example, InputError, Prompt
@@ -123,7 +123,7 @@ def test_only_kinds_whose_answers_need_no_words_of_the_question_are_hidden(rules
     assert len(made) == 100
     assert all(kind_of(prompt.example).may_hide_question for prompt in made)
     assert any("kind=numeric" in reason for reason in tally.left_out)
-    assert "a chain of keys already" in unhideable(made[0].example)
+    assert "a chain of keys already" in why_not_hidden(made[0].example)
 
 
 def test_a_lone_question_cannot_be_hidden_among_others(rules: Rules, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_other_questions_are_of_the_language_and_hold_no_answer() -> None:
     texts += [(f"Who left place {n}?", "") for n in range(9)]
     pool = pool_of(texts, lambda texts: [0] * len(texts), False)
     example = Example("q", "mine", "Who left Arrow?", ("Ann left Arrow.",), ("Ann",))
-    drawn = [others_of(replace(example, id=f"q{n}"), pool, 0) for n in range(20)]
+    drawn = [other_questions(replace(example, id=f"q{n}"), pool, 0) for n in range(20)]
     assert {len(each) for each in drawn} == {2, 3, 4}
     assert {text for each in drawn for text in each} == {text for text, _ in texts[3:]}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from qwenlong.data.synthesis import MAKERS, keychain
+from qwenlong.data.synthesis import TASKS, keychain
 from qwenlong.data.synthesis.corpus import Corpus
 from qwenlong.rewards.registry import score, verifier
 from qwenlong.types import CountTokens, Example, InputError
@@ -32,14 +32,14 @@ def made(
 ) -> list[Example]:
     corpus, language, count = filled
     seed = named.pop("seed", 0)
-    return list(MAKERS[kind](corpus, examples, tokens, count, seed, language, **named))
+    return list(TASKS[kind](corpus, examples, tokens, count, seed, language, **named))
 
 
 def answered(stated: str) -> str:
     return f"<think>\nIt stands there.\n</think>\n\nTherefore, the answer is {stated}."
 
 
-@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize("kind", TASKS)
 @pytest.mark.parametrize(("examples", "tokens"), [(25, 1024), (3, 65_536)])
 def test_a_reader_of_the_documents_finds_the_stated_answer(
     kind: str, examples: int, tokens: int, filled: tuple[Corpus, str, CountTokens]
@@ -50,7 +50,7 @@ def test_a_reader_of_the_documents_finds_the_stated_answer(
         assert 0.97 * tokens <= length <= tokens
 
 
-@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize("kind", TASKS)
 def test_the_verifier_pays_for_the_stated_answer_and_for_no_other(
     kind: str, filled: tuple[Corpus, str, CountTokens]
 ) -> None:
@@ -62,7 +62,7 @@ def test_the_verifier_pays_for_the_stated_answer_and_for_no_other(
             assert score(example, answered(other.metadata["stated"])).value < 1.0
 
 
-@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize("kind", TASKS)
 def test_what_an_example_says_of_itself_is_so(
     kind: str, filled: tuple[Corpus, str, CountTokens]
 ) -> None:
@@ -92,7 +92,7 @@ def test_what_an_example_says_of_itself_is_so(
 
 
 def test_every_task_of_a_kind_has_its_turn(filled: tuple[Corpus, str, CountTokens]) -> None:
-    tasks = {kind: {e.metadata["task"] for e in made(kind, filled, 15, 4096)} for kind in MAKERS}
+    tasks = {kind: {e.metadata["task"] for e in made(kind, filled, 15, 4096)} for kind in TASKS}
     assert tasks["needles"] == {"single", "multi_key", "multi_value"}
     assert tasks["tables"] == {"sum", "difference", "ratio", "argmax", "count"}
     assert tasks["ordering"] == {"years", "mentions"}
@@ -102,7 +102,7 @@ def test_every_task_of_a_kind_has_its_turn(filled: tuple[Corpus, str, CountToken
     assert len(phrased) > 2
 
 
-@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize("kind", TASKS)
 def test_the_seed_decides_every_byte(kind: str, filled: tuple[Corpus, str, CountTokens]) -> None:
     first = repr(made(kind, filled, 3, 3000))
     assert repr(made(kind, filled, 4, 3000)[:3]) == first
@@ -111,7 +111,7 @@ def test_the_seed_decides_every_byte(kind: str, filled: tuple[Corpus, str, Count
 
 def test_ids_are_of_their_corpus_length_and_seed() -> None:
     ids = [
-        next(MAKERS["needles"](squad_form(f"multiling_xquad/xquad.{language}.json", language), 1,
+        next(TASKS["needles"](squad_form(f"multiling_xquad/xquad.{language}.json", language), 1,
                                tokens, len, seed, language)).id
         for language in ("en", "zh") for tokens in (1024, 2048) for seed in (0, 1)
     ]  # fmt: skip
@@ -134,7 +134,7 @@ def test_depths_are_even_or_as_given(filled: tuple[Corpus, str, CountTokens]) ->
 
 def test_links_of_the_corpus_are_followed_where_it_has_them() -> None:
     load, language, count = CORPORA["OTT-QA"]
-    examples = list(MAKERS["multihop"](load(), 30, 4096, count, 0, language))
+    examples = list(TASKS["multihop"](load(), 30, 4096, count, 0, language))
     links = sum(len(example.metadata["titles"]) - 1 for example in examples)
     assert sum(example.metadata["links_of_the_corpus"] for example in examples) > links / 2
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
-from qwenlong.data.synthesis import MAKERS
+from qwenlong.data.synthesis import TASKS
 from qwenlong.data.synthesis.corpus import (
     LONGEST_TEXT,
     Text,
@@ -167,6 +167,6 @@ def test_lengths_hold_for_byte_level_bpe() -> None:
     for split in (level, qwen):
         count = bpe(split, texts)
         for corpus, language in corpora:
-            for make in MAKERS.values():
+            for make in TASKS.values():
                 for example in make(corpus, 1, 4096, count, 0, language):
                     assert 0.97 * 4096 <= count("\n\n".join(example.documents)) <= 4096

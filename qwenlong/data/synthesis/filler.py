@@ -47,7 +47,7 @@ class Piece:
         return f"{self.title}\n{self.body}" if self.title else self.body
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Filler:
     """The texts of a corpus in one language, and what each costs in tokens once it is known."""
 

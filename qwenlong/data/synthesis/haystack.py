@@ -46,6 +46,10 @@ class Haystack:
     depths: tuple[float, ...]
     """The same as a share of all characters."""
 
+    def in_order(self, things: Sequence[str]) -> list[str]:
+        """The first of what was put in, in the order of the documents."""
+        return [thing for _, thing in sorted(zip(self.offsets, things, strict=False))]
+
 
 def bury(
     filler: Filler,

@@ -9,26 +9,18 @@ a way names the title of exactly one other document that is there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from random import Random
 
-from qwenlong.data.synthesis.corpus import (
-    Corpus,
-    Text,
-    sentence_ends,
-    with_sentences,
-    word_ends,
-)
-from qwenlong.data.synthesis.filler import Filler, Fits, Piece, beginning, filler_of, without
+from qwenlong.data.synthesis.corpus import Text, sentence_ends, with_sentences, word_ends
+from qwenlong.data.synthesis.filler import Filler, Fits, Piece, beginning, without
 from qwenlong.data.synthesis.haystack import surround
-from qwenlong.data.synthesis.names import in_language, keys, values
-from qwenlong.data.synthesis.tasks import depths_of, each
-from qwenlong.types import CountTokens, Example, InputError
+from qwenlong.data.synthesis.names import keys, values
+from qwenlong.data.synthesis.tasks import SHORT, Draw, Question
+from qwenlong.types import InputError
 
-SHORT = 4096
-"""Tokens below which the second chain is left out and texts on the way are cut."""
 _SHORTEST = {"en": 4, "zh": 2}
 """Characters of a title; it is looked up by as many of its first ones."""
 _LONGEST = 60
@@ -39,106 +31,21 @@ _TRIES = 400
 _BODY = 100
 """Characters of a text on the way, where there are such."""
 
-
-@dataclass(frozen=True)
-class Phrases:
-    things: tuple[str, ...]
-    facts: tuple[str, ...]
-    links: tuple[str, ...]
-    asks: tuple[str, ...]
-    steps: tuple[str, ...]
-    step: str
-    found: str
-
-
-PHRASES = {
-    "en": Phrases(
-        ("file number", "shelf mark", "inventory number", "filing code"),
-        (
-            "The {thing} of this document is {value}.",
-            "This document has the {thing} {value}.",
-            "{value} is the {thing} of this document.",
-        ),
-        (
-            'More about this stands in the document "{title}".',
-            'See also the document "{title}".',
-            'The account goes on in "{title}".',
-        ),
-        (
-            'The text of the document "{start}" names the title of another document. Go there, and'
-            " on in the same way, {steps} in all. What is the {thing} of the document where you"
-            " arrive?",
-            'Begin with the document "{start}" and take {steps}, each to the document whose title'
-            " is named in the text. Which {thing} does the last one have?",
-        ),
-        ("one step", "two steps", "three steps"),
-        'The document "{a}" names "{b}".',
-        'The document "{b}" says: "{fact}" So the answer is {value}.',
-    ),
-    "zh": Phrases(
-        ("档案号", "书架号", "馆藏编号", "归档码"),
-        (
-            "本文件的{thing}是{value}。",
-            "这份文件的{thing}为{value}。",
-            "请注意，{value}是本文件的{thing}。",
-        ),
-        (
-            "更多内容见文件《{title}》。",
-            "另请参阅文件《{title}》。",
-            "后续记述载于《{title}》。",
-        ),
-        (
-            "文件《{start}》的正文提到了另一份文件的标题。请转到那份文件，并照此继续，共走{steps}。"
-            "最后到达的文件的{thing}是什么？",
-            "从文件《{start}》出发走{steps}，每一步都转到正文所提到标题的那份文件。"
-            "最后一份文件的{thing}是什么？",
-        ),
-        ("一步", "两步", "三步"),
-        "文件《{a}》提到了《{b}》。",
-        "文件《{b}》写道：{fact}因此答案是{value}。",
-    ),
-}
-
-
 Titles = Mapping[str, Sequence[Text]]
 """Titled texts by the beginnings of their titles."""
 
 
-def make(
-    corpus: Corpus,
-    examples: int,
-    tokens: int,
-    count: CountTokens,
-    seed: int,
-    language: str = "en",
-    depth: float | None = None,
-) -> Iterator[Example]:
-    """Yields ``examples`` questions over one to three links; see ``needles.make``."""
-    phrases = in_language(PHRASES, language)
-    filler = filler_of(corpus, count, language)
-    titles = _titles(filler)
-    for i, identity, rng in each("multihop", examples, tokens, seed, filler):
-        steps = 1 + i % (2 if tokens < SHORT else 3)
-        yield _example(identity, steps, phrases, filler, titles, tokens, depth, rng)
-
-
-def _example(
-    identity: str,
-    steps: int,
-    phrases: Phrases,
-    filler: Filler,
-    titles: Titles,
-    tokens: int,
-    depth: float | None,
-    rng: Random,
-) -> Example:
-    thing = rng.choice(phrases.things)
-    lengths = [steps + 1] if tokens < SHORT else [steps + 1, rng.randint(2, 4)]
-    way = _ways(filler, titles, lengths, tokens // (3 * sum(lengths)), rng)
+def multihop(draw: Draw) -> Question:
+    """Asks for a value that one to three links lead to; short documents have no second chain."""
+    rng, words, filler, short = draw.rng, draw.words, draw.filler, draw.tokens < SHORT
+    steps = 1 + draw.number % (2 if short else 3)
+    thing = words.draw(rng, "things")
+    lengths = [steps + 1] if short else [steps + 1, rng.randint(2, 4)]
+    way = _ways(filler, _titles(filler), lengths, draw.tokens // (3 * sum(lengths)), rng)
     drawn = values(rng, len(way))
     while any(value in text.text for value in drawn for text in way):
         drawn = values(rng, len(way))
-    facts = [rng.choice(phrases.facts).format(thing=thing, value=value) for value in drawn]
+    facts = [words.draw(rng, "facts", thing=thing, value=value) for value in drawn]
     ends = {sum(lengths[: n + 1]) - 1 for n in range(len(lengths))}
     own: list[Piece] = []
     real: list[bool] = []
@@ -147,35 +54,28 @@ def _example(
         if at not in ends:
             real.append(way[at + 1].title in text.text)
             if not real[-1]:
-                added.append(rng.choice(phrases.links).format(title=way[at + 1].title))
+                added.append(words.draw(rng, "links", title=way[at + 1].title))
         own.append(Piece(text.title, with_sentences(text.text, added, filler.joint, rng)))
-    depths = depths_of(rng, steps + 1, len(own) - steps - 1, depth)
-    placed = surround(filler, rng, own, depths, tokens, _apart(own, way, drawn))
-    told = [phrases.step.format(a=a.title, b=b.title) for a, b in pairwise(own[: steps + 1])]
-    told.append(phrases.found.format(b=own[steps].title, fact=facts[steps], value=drawn[steps]))
-    question = rng.choice(phrases.asks).format(
-        start=own[0].title, thing=thing, steps=phrases.steps[steps - 1]
-    )
-    return Example(
-        id=identity,
-        source="multihop",
-        question=question,
-        documents=placed.documents,
+    depths = draw.depths(steps + 1, len(own) - steps - 1)
+    haystack = surround(filler, rng, own, depths, draw.tokens, _unrelated(own, way, drawn))
+    passed = [words.say("step", a=a.title, b=b.title) for a, b in pairwise(own[: steps + 1])]
+    passed.append(words.say("found", b=own[steps].title, fact=facts[steps], value=drawn[steps]))
+    said = {"start": own[0].title, "thing": thing, "steps": words.all("steps")[steps - 1]}
+    return Question(
+        task=f"links_{steps}",
+        text=words.draw(rng, "asks", **said),
+        haystack=haystack,
+        gold=steps + 1,
         answers=(drawn[steps],),
-        reasoning=filler.joint.join(told),
-        gold_documents=tuple(sorted(placed.places[: steps + 1])),
-        group=identity,
+        reasoning=filler.joint.join(passed),
         metadata={
-            "task": f"links_{steps}",
-            "language": filler.language,
-            "stated": drawn[steps],
-            "depths": sorted(placed.depths[: steps + 1]),
             "titles": [piece.title for piece in own[: steps + 1]],
             "links_of_the_corpus": sum(real[:steps]),
         },
     )
 
 
+@lru_cache(maxsize=1)  # all examples of a length are made from one filler
 def _titles(filler: Filler) -> Titles:
     by_start: dict[str, list[Text]] = {}
     for text in filler.texts:
@@ -280,7 +180,7 @@ def _goes_with(text: Text, chosen: Sequence[Text], language: str, named: bool) -
     return not any(title in other.text for other in (chosen[:-1] if named else chosen))
 
 
-def _apart(own: Sequence[Piece], way: Sequence[Text], drawn: Sequence[str]) -> Fits:
+def _unrelated(own: Sequence[Piece], way: Sequence[Text], drawn: Sequence[str]) -> Fits:
     """Whether a text has none of the values, is none on the way, and is named by none of them."""
     free = without(drawn)
     taken = {piece.title.casefold() for piece in own}

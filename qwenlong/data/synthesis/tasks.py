@@ -1,40 +1,156 @@
-"""What all kinds of synthetic tasks share."""
+"""What the synthetic tasks share: their words, what one example is drawn from, and its form."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from random import Random
+from typing import Any
 
-from qwenlong.data.synthesis.filler import Filler
-from qwenlong.types import InputError
+import yaml
 
-_LISTED = {"en": ", ", "zh": "、"}
+from qwenlong.data.synthesis.corpus import Corpus
+from qwenlong.data.synthesis.filler import Filler, filler_of
+from qwenlong.data.synthesis.haystack import Haystack
+from qwenlong.types import CountTokens, Example, InputError
+
+SHORT = 4096
+"""Tokens below which tasks hide fewer and shorter things, so that there is room for other text."""
+_TABLES = Path(__file__).parent / "tables"
 
 
-def each(
-    kind: str, examples: int, tokens: int, seed: int, filler: Filler
-) -> Iterator[tuple[int, str, Random]]:
-    """Number, id and random generator of every example; none depends on another.
+@dataclass(frozen=True)
+class Words:
+    """The words and sentences of a task in one language, by name (``tables/<task>.yaml``)."""
 
-    The id names the corpus by its digest, so that no two corpora hide the same facts.
+    language: str
+    table: Mapping[str, Any]
+
+    def part(self, name: str) -> Words:
+        return Words(self.language, self.table[name])
+
+    def all(self, name: str) -> list[str]:
+        """The list of that name, or the words of a text."""
+        found = self.table[name]
+        return found.split() if isinstance(found, str) else found
+
+    def say(self, name: str, **blanks: Any) -> str:
+        """The sentence of that name with its blanks filled in."""
+        return str(self.table[name]).format(**blanks)
+
+    def draw(self, rng: Random, name: str, **blanks: Any) -> str:
+        """One of the sentences of that name with its blanks filled in."""
+        return str(rng.choice(self.table[name])).format(**blanks)
+
+
+def words_of(task: str, language: str) -> Words:
     """
-    for i in range(examples):
-        identity = f"{kind}-{filler.language}-{filler.digest}-{tokens}-{seed}-{i}"
-        yield i, identity, Random(f"synthesis {identity}")
+    Raises:
+        InputError: the task has no words in that language.
+    """
+    table = _table(task)
+    if language not in table:
+        raise InputError(f"language={language!r}: must be one of {', '.join(table)}")
+    return Words(language, table[language])
 
 
-def depths_of(rng: Random, gold: int, others: int, depth: float | None) -> list[float]:
-    """Depths for ``gold`` facts, all at ``depth`` if it is given, then for the ``others``.
+@cache
+def _table(task: str) -> dict[str, dict[str, Any]]:
+    return yaml.safe_load((_TABLES / f"{task}.yaml").read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What one example is drawn from."""
+
+    number: int
+    """From 0; a task with several variants takes them in turn."""
+    rng: Random
+    words: Words
+    filler: Filler
+    tokens: int
+    """The length of the documents, joined by blank lines."""
+    depth: float | None
+    """Where the facts that are asked for stand, from 0 to 1; None: drawn evenly."""
+
+    def depths(self, gold: int, others: int) -> list[float]:
+        """Depths of ``gold`` facts that are asked for, then of the ``others``.
+
+        Raises:
+            InputError: ``depth`` is outside of [0, 1].
+        """
+        if self.depth is not None and not 0 <= self.depth <= 1:
+            raise InputError(f"depth={self.depth}: must be from 0 (the beginning) to 1 (the end)")
+        drawn = [self.rng.random() for _ in range(gold + others)]
+        return drawn if self.depth is None else [self.depth] * gold + drawn[gold:]
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, and the documents that its answer is hidden in."""
+
+    task: str
+    """Which variant of the task it is."""
+    text: str
+    haystack: Haystack
+    gold: int
+    """The first so many things in the haystack are those that the answer is found by."""
+    answers: tuple[str, ...]
+    reasoning: str
+    kind: str = "extractive"
+    stated: str = ""
+    """The final answer as it should be written; the first answer where empty."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """What the verifier of the kind needs, and what else there is to say."""
+
+
+Task = Callable[[Draw], Question]
+"""Hides a question. Keys and values of its facts must stand nowhere else in the documents."""
+
+
+def examples_of(
+    name: str,
+    task: Task,
+    corpus: Corpus,
+    examples: int,
+    tokens: int,
+    count: CountTokens,
+    seed: int,
+    language: str = "en",
+    depth: float | None = None,
+) -> Iterator[Example]:
+    """Yields ``examples`` examples of a task, whose documents come from ``corpus``.
+
+    The documents, joined by blank lines, have ``tokens`` tokens or up to 3 % fewer by ``count``. No
+    example depends on another. An id has the digest of the corpus in it, so that the same facts are
+    never hidden in two corpora.
 
     Raises:
-        InputError: ``depth`` is outside of [0, 1].
+        InputError: the task has no words in that language, or the corpus is too small.
     """
-    if depth is not None and not 0 <= depth <= 1:
-        raise InputError(f"depth={depth}: must be from 0 (the beginning) to 1 (the end)")
-    drawn = [rng.random() for _ in range(gold + others)]
-    return drawn if depth is None else [depth] * gold + drawn[gold:]
-
-
-def joined(items: Sequence[str], language: str) -> str:
-    """The items as a list in a sentence."""
-    return _LISTED[language].join(items)
+    words = words_of(name, language)
+    filler = filler_of(corpus, count, language)
+    for number in range(examples):
+        identity = f"{name}-{language}-{filler.digest}-{tokens}-{seed}-{number}"
+        rng = Random(f"synthesis {identity}")
+        made = task(Draw(number, rng, words, filler, tokens, depth))
+        yield Example(
+            id=identity,
+            source=name,
+            question=made.text,
+            documents=made.haystack.documents,
+            answers=made.answers,
+            kind=made.kind,
+            reasoning=made.reasoning,
+            gold_documents=tuple(sorted(set(made.haystack.places[: made.gold]))),
+            group=identity,
+            metadata={
+                "task": made.task,
+                "language": language,
+                "stated": made.stated or made.answers[0],
+                "depths": sorted(made.haystack.depths[: made.gold]),
+                **made.metadata,
+            },
+        )

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from random import Random
 
 from qwenlong.config import SourceConfig
-from qwenlong.data.facts import bounds, world
+from qwenlong.data.synthesis.facts import bounds, world
 from qwenlong.types import CountTokens, Example, InputError, Split
 
 WORDS = 84
