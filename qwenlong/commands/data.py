@@ -17,10 +17,11 @@ from rich.text import Text
 
 from qwenlong.config import SourceConfig
 from qwenlong.config.reading import load_build
-from qwenlong.data import built, jsonl
+from qwenlong.data import built
 from qwenlong.data.build import build
 from qwenlong.data.gold import gold_of
 from qwenlong.data.overlap import Contamination, contamination
+from qwenlong.data.own import jsonl
 from qwenlong.data.prompts import Renderer
 from qwenlong.data.rows import Rejected
 from qwenlong.data.rules import Rules

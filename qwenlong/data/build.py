@@ -20,9 +20,9 @@ from typing import Any
 
 from qwenlong.config import BuildConfig, SourceConfig
 from qwenlong.data import built, registry
+from qwenlong.data.pipeline import Seen, prompts_of
 from qwenlong.data.rules import Rules, Tally
 from qwenlong.data.splits import sides
-from qwenlong.data.stream import Seen, prompts_of
 from qwenlong.types import InputError, Prompt, Split
 
 PACKAGES = ("qwenlong", "pyarrow", "tokenizers", "transformers")

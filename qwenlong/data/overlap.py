@@ -86,41 +86,52 @@ class Contamination:
         return not (questions or self.same_document or self.document_overlap)
 
 
-def deduplicated(
-    examples: Iterable[Example], near: float | None = 0.8
-) -> Iterator[Example | Duplicate]:
-    """The examples in their order, a ``Duplicate`` in the place of each that repeats another.
+class Repeats:
+    """Finds examples that repeat one that was given before. Memory: about 2 KB an example.
 
     Exact: the same question over the same documents, in whatever order. Near: the same answers, the
     same numbers in the question, and questions and documents that each share at least ``near``
-    of their shingles (Jaccard, estimated); None: exact only. Memory: about 2 KB an example.
+    of their shingles (Jaccard, estimated); None: exact only.
     """
-    known: dict[bytes, tuple[int, Hashes]] = {}
-    exact: dict[int, str] = {}
-    bands: dict[int, list[int]] = {}
-    earlier: list[tuple[str, bytes]] = []
-    for example in examples:
-        documents = [_document(text, known) for text in example.documents]
+
+    def __init__(self, near: float | None = 0.8) -> None:
+        self.near = near
+        self._documents: dict[bytes, tuple[int, Hashes]] = {}
+        self._exact: dict[int, str] = {}
+        self._bands: dict[int, list[int]] = {}
+        self._given: list[tuple[str, bytes]] = []
+
+    def earlier(self, example: Example) -> Duplicate | None:
+        """What ``example`` repeats; where it repeats nothing, it is remembered."""
+        documents = [_document(text, self._documents) for text in example.documents]
         key = key_of(example.question, *sorted(str(document) for document, _ in documents))
-        if key in exact:
-            yield Duplicate(example.id, exact[key], True)
-            continue
-        if near is not None:
+        if key in self._exact:
+            return Duplicate(example.id, self._exact[key], True)
+        if self.near is not None:
             least = [hashes for _, hashes in documents] or [minhash_of("")]
             asked = minhash_of(example.question)
             # [2, hashes]; of a hash 16 bits are enough to tell whether two are the same.
             signature = np.stack([asked, np.min(least, axis=0)]).astype(np.uint16)
             places = list(_places(example, asked))
-            seen = sorted({number for place in places for number in bands.get(place, ())})
-            like = next((n for n in seen if _likeness(earlier[n][1], signature) >= near), None)
-            if like is not None:
-                yield Duplicate(example.id, earlier[like][0], False)
-                continue
+            seen = sorted({number for place in places for number in self._bands.get(place, ())})
+            for number in seen:
+                identity, known = self._given[number]
+                if _likeness(known, signature) >= self.near:
+                    return Duplicate(example.id, identity, False)
             for place in places:
-                bands.setdefault(place, []).append(len(earlier))
-            earlier.append((example.id, signature.tobytes()))
-        exact[key] = example.id
-        yield example
+                self._bands.setdefault(place, []).append(len(self._given))
+            self._given.append((example.id, signature.tobytes()))
+        self._exact[key] = example.id
+        return None
+
+
+def deduplicated(
+    examples: Iterable[Example], near: float | None = 0.8
+) -> Iterator[Example | Duplicate]:
+    """The examples in their order, a ``Duplicate`` in the place of each that repeats another."""
+    repeats = Repeats(near)
+    for example in examples:
+        yield repeats.earlier(example) or example
 
 
 def contamination(first: Iterable[Example], second: Iterable[Example]) -> Contamination:

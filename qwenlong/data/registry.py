@@ -6,35 +6,16 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 from qwenlong.config import SourceConfig
-from qwenlong.data import built, documents, hub, jsonl, triplets
+from qwenlong.data import built, sources
 from qwenlong.data.hashes import key_of
+from qwenlong.data.own import chat, documents, jsonl
 from qwenlong.data.rows import Rejected, RowError, Source
-from qwenlong.data.sources import (
-    bamboo,
-    convfinqa,
-    cuad,
-    docmath,
-    docqa_rl,
-    fairytaleqa,
-    finqa,
-    frames,
-    golongrl,
-    hotpotqa,
-    longbench,
-    longbench_v2,
-    mrcr,
-    multihoprag,
-    musique,
-    narrativeqa,
-    ottqa,
-    qasper,
-    squad,
-    tatqa,
-    wikimultihop,
-)
+from qwenlong.data.sources import hub
 from qwenlong.data.synthesis import TASKS, facts, recital
 from qwenlong.data.synthesis.corpus import Corpus, Text, of_documents, of_running_text
 from qwenlong.types import CountTokens, Example, InputError, Split
@@ -44,37 +25,20 @@ Reader = Callable[[SourceConfig, Split, CountTokens, int], Iterable[Example | Re
 LENGTHS = 8
 """Lengths that a synthetic task is made in, from min_tokens to max_tokens."""
 
-PUBLISHED: dict[str, Source] = {
-    source.name: source
-    for source in (
-        bamboo.SOURCE,
-        convfinqa.SOURCE,
-        cuad.SOURCE,
-        docmath.SOURCE,
-        docqa_rl.SOURCE,
-        fairytaleqa.SOURCE,
-        finqa.SOURCE,
-        frames.SOURCE,
-        golongrl.SOURCE,
-        hotpotqa.SOURCE,
-        longbench.SOURCE,
-        longbench_v2.SOURCE,
-        mrcr.SOURCE,
-        multihoprag.SOURCE,
-        musique.SOURCE,
-        narrativeqa.SOURCE,
-        ottqa.SOURCE,
-        qasper.SOURCE,
-        squad.CMRC2018,
-        squad.XQUAD,
-        tatqa.SOURCE,
-        wikimultihop.SOURCE,
-    )
-}
 
+def _published() -> dict[str, Source]:
+    """The sets of ``sources/``: every file there that has a SOURCE, or several SOURCES."""
+    modules = (
+        import_module(f"{sources.__name__}.{m.name}") for m in iter_modules(sources.__path__)
+    )
+    found = (getattr(m, "SOURCES", (getattr(m, "SOURCE", None),)) for m in modules)
+    return {source.name: source for each in found for source in each if source}
+
+
+PUBLISHED = _published()
 OWN: dict[str, Reader] = {
     "built": built.read,
-    "chat": lambda spec, _split, _count, _seed: triplets.read(needed(spec)),
+    "chat": lambda spec, _split, _count, _seed: chat.read(needed(spec)),
     "documents": lambda spec, _split, _count, _seed: documents.examples(needed(spec)),
     "facts": facts.read,
     "jsonl": jsonl.read,

@@ -25,7 +25,7 @@ class Tally:
     notes: list[str] = field(default_factory=list)
     """What else is to be said of the source."""
 
-    def told(self) -> list[str]:
+    def lines(self) -> list[str]:
         """What was left out or cut, in words."""
         total = self.taken + self.left_out.total()
         left_out = [f"{n} of {total} left out: {why}" for why, n in self.left_out.items()]

@@ -15,8 +15,8 @@ from functools import lru_cache
 
 from qwenlong.config import SourceConfig
 from qwenlong.data import registry
-from qwenlong.data.distractors import group_of
 from qwenlong.data.hashes import hash_of, key_of
+from qwenlong.data.length.distractors import group_of
 from qwenlong.data.sources.fields import joined_groups
 from qwenlong.types import CountTokens, Example, Split
 
@@ -30,7 +30,7 @@ class Side:
     """Hashes of the groups of the held-out split; None: the source is not parted."""
     closed: frozenset[int] = frozenset()
     """Keys of what the held-out split has, of which this side must have nothing."""
-    again: bool = False
+    read_twice: bool = False
     """The other side reads the same rows, and counts those that are broken."""
     note: str = ""
 
@@ -87,7 +87,7 @@ def sides(
     for key, spec in held_out.items():
         at = _identity(spec, "held_out")
         note = rows[at].told(chosen[at], share) if at in chosen else ""
-        second[key] = Side("held_out", chosen.get(at), again=_inputs(spec) in same, note=note)
+        second[key] = Side("held_out", chosen.get(at), read_twice=_inputs(spec) in same, note=note)
     return first, second
 
 

@@ -12,7 +12,7 @@ from statistics import fmean
 from qwenlong.config import TINY, Config, RlStage, SftStage
 from qwenlong.config.stage_checks import check_rope
 from qwenlong.curricula.phases import phase_prompts, within
-from qwenlong.data.load import load, sample
+from qwenlong.data.pipeline import load, sample
 from qwenlong.data.prompts import Renderer, training_texts
 from qwenlong.data.rules import Rules
 from qwenlong.learner.sft import SftRow

@@ -6,7 +6,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from qwenlong.config import TinyConfig
-from qwenlong.data.distractors import Pool, documents_of, paragraphs, pool_of
+from qwenlong.data.length.distractors import Pool, documents_of, paragraphs, pool_of
 from qwenlong.data.prompts import Renderer, training_texts
 from qwenlong.model.tiny import build_tiny
 from qwenlong.types import Example

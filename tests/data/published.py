@@ -10,7 +10,6 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from qwenlong.data import hub
 from qwenlong.data.rows import Rejected, Source, read
 from qwenlong.data.sources import (
     bamboo,
@@ -19,6 +18,7 @@ from qwenlong.data.sources import (
     fairytaleqa,
     finqa,
     hotpotqa,
+    hub,
     longbench,
     ottqa,
     squad,

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from qwenlong.config import BuildConfig, DataConfig, SourceConfig
 from qwenlong.data import built
 from qwenlong.data.build import build
-from qwenlong.data.load import load
+from qwenlong.data.pipeline import load
 from qwenlong.data.prompts import Renderer
 from qwenlong.data.rules import Rules
 from qwenlong.rewards.registry import verifier

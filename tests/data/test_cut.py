@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
-from qwenlong.data.cut import GAP, WHOLE, fitted
+from qwenlong.data.length.cut import GAP, WHOLE, fitted
 from qwenlong.data.prompts import Renderer
 from qwenlong.types import Example, InputError
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwenlong.data.distractors import (
+from qwenlong.data.length.distractors import (
     answer_strings,
     avoids,
     documents_of,

@@ -9,9 +9,9 @@ import pypdf
 import pytest
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
-from qwenlong.data import documents as module
-from qwenlong.data.documents import documents, examples
-from qwenlong.data.jsonl import Document
+from qwenlong.data.own import documents as module
+from qwenlong.data.own.documents import documents, examples
+from qwenlong.data.own.jsonl import Document
 from qwenlong.data.registry import corpus_of
 from qwenlong.data.rows import Rejected
 from qwenlong.types import Example, InputError

@@ -13,8 +13,8 @@ import pytest
 from qwenlong.commands.score import score_file
 from qwenlong.config import SourceConfig
 from qwenlong.data import rows
-from qwenlong.data.documents import documents, examples
-from qwenlong.data.jsonl import Document, read
+from qwenlong.data.own.documents import documents, examples
+from qwenlong.data.own.jsonl import Document, read
 from qwenlong.data.rows import Rejected
 from qwenlong.rewards.registry import verifier
 from qwenlong.types import Example, InputError

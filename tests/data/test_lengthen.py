@@ -8,9 +8,9 @@ from itertools import pairwise
 
 import pytest
 
-from qwenlong.data.distractors import Pool, documents_of, pool_of
 from qwenlong.data.gold import gold_of
-from qwenlong.data.lengthen import lengthened
+from qwenlong.data.length.distractors import Pool, documents_of, pool_of
+from qwenlong.data.length.lengthen import lengthened
 from qwenlong.data.prompts import Renderer
 from qwenlong.data.words import folded
 from qwenlong.types import Example, InputError

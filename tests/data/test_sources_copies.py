@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from qwenlong.data import hub, rows
-from qwenlong.data.hub import Part, Snapshot
+from qwenlong.data import rows
 from qwenlong.data.rows import Rejected
 from qwenlong.data.sources import (
     docmath,
     docqa_rl,
     frames,
     hotpotqa,
+    hub,
     longbench,
     mrcr,
     multihoprag,
@@ -29,6 +29,7 @@ from qwenlong.data.sources import (
     qasper,
     squad,
 )
+from qwenlong.data.sources.hub import Part, Snapshot
 from qwenlong.types import Example, InputError
 from tests.data.hub_rows import (
     ARTICLES,
@@ -209,7 +210,7 @@ def test_rows_stream_through_datasets(tmp_path) -> None:
 
 def test_a_hub_out_of_reach_is_told_in_one_line() -> None:
     code = (
-        "from qwenlong.data import hub\n"
+        "from qwenlong.data.sources import hub\n"
         "from qwenlong.data.sources import longbench, musique\n"
         "from qwenlong.types import InputError\n"
         "for source, subset in ((musique.SOURCE, 'train'), (longbench.SOURCE, 'hotpotqa')):\n"

@@ -17,8 +17,8 @@ from qwenlong.config import BuildConfig, DataConfig, SourceConfig
 from qwenlong.config.reading import load_config
 from qwenlong.data import registry
 from qwenlong.data.build import build
-from qwenlong.data.load import load
 from qwenlong.data.overlap import contamination
+from qwenlong.data.pipeline import load
 from qwenlong.data.prompts import Renderer
 from qwenlong.data.rows import read
 from qwenlong.data.rules import Rules

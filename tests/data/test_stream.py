@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 
 from qwenlong.config import DataConfig, SourceConfig
-from qwenlong.data.distractors import group_of, pool_of
-from qwenlong.data.load import load
+from qwenlong.data.length.distractors import group_of, pool_of
+from qwenlong.data.pipeline import load, prompts_of
 from qwenlong.data.prompts import Renderer
 from qwenlong.data.rules import Rules, Tally
 from qwenlong.data.splits import Side, sides
-from qwenlong.data.stream import prompts_of
 from qwenlong.data.synthesis.keychain import other_questions, why_not_hidden
 from qwenlong.data.words import folded
 from qwenlong.rewards.registry import kind_of, score, verifier

@@ -13,9 +13,9 @@ from transformers import PreTrainedTokenizerBase
 
 from qwenlong.commands.score import score_file
 from qwenlong.config import RewardConfig, SourceConfig
-from qwenlong.data.cut import fitted
-from qwenlong.data.distractors import answer_strings
-from qwenlong.data.jsonl import read
+from qwenlong.data.length.cut import fitted
+from qwenlong.data.length.distractors import answer_strings
+from qwenlong.data.own.jsonl import read
 from qwenlong.data.prompts import Renderer
 from qwenlong.rewards import hybrid, kinds, registry
 from qwenlong.rewards.hybrid import Rewards

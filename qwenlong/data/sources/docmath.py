@@ -16,10 +16,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from qwenlong.data.hub import Part, Snapshot
 from qwenlong.data.rows import Row, RowError, Source
 from qwenlong.data.sources.docqa_rl import TOLERANCE
 from qwenlong.data.sources.fields import answer_text, fingerprint, text
+from qwenlong.data.sources.hub import Part, Snapshot
 from qwenlong.types import Example
 
 HUB = "yale-nlp/DocMath-Eval"

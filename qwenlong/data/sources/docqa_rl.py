@@ -19,7 +19,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from qwenlong.data.hub import Part, Snapshot
 from qwenlong.data.rows import Row, RowError, Source
 from qwenlong.data.sources.fields import (
     closed_answer,
@@ -30,6 +29,7 @@ from qwenlong.data.sources.fields import (
     split_options,
     text,
 )
+from qwenlong.data.sources.hub import Part, Snapshot
 from qwenlong.types import Example
 
 HUB = "Tongyi-Zhiwen/DocQA-RL-1.6K"

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from qwenlong.data.hub import Part, Snapshot
 from qwenlong.data.rows import Row, RowError, Source
 from qwenlong.data.sources.fields import (
     answer_text,
@@ -25,6 +24,7 @@ from qwenlong.data.sources.fields import (
     records,
     text,
 )
+from qwenlong.data.sources.hub import Part, Snapshot
 from qwenlong.types import Example
 
 HUB = "Tongyi-Zhiwen/frames"

@@ -24,7 +24,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from qwenlong.data.hub import Part, Snapshot
 from qwenlong.data.rows import Row, RowError, Source
 from qwenlong.data.sources.fields import (
     distinct,
@@ -35,6 +34,7 @@ from qwenlong.data.sources.fields import (
     split_options,
     text,
 )
+from qwenlong.data.sources.hub import Part, Snapshot
 from qwenlong.types import Example
 
 HUB = "Kwai-Klear/GoLongRL"

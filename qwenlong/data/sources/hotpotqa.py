@@ -23,7 +23,6 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from qwenlong.data.hub import Part, Snapshot
 from qwenlong.data.rows import Row, RowError, Source
 from qwenlong.data.sources.fields import (
     answer_text,
@@ -36,6 +35,7 @@ from qwenlong.data.sources.fields import (
     text,
     titled_pages,
 )
+from qwenlong.data.sources.hub import Part, Snapshot
 from qwenlong.types import Example
 
 HUB = "hotpotqa/hotpot_qa"

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from qwenlong.data.hub import Part, Snapshot
 from qwenlong.data.rows import Row, RowError, Source
 from qwenlong.data.sources.fields import fingerprint, text
+from qwenlong.data.sources.hub import Part, Snapshot
 from qwenlong.types import Example
 
 HUB = "zai-org/LongBench-v2"

@@ -17,9 +17,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from qwenlong.data.hub import Part, Snapshot
 from qwenlong.data.rows import Row, RowError, Source
 from qwenlong.data.sources.fields import fingerprint, from_json, records, text
+from qwenlong.data.sources.hub import Part, Snapshot
 from qwenlong.types import Example
 
 HUB = "openai/mrcr"

@@ -18,7 +18,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from qwenlong.data.hub import Opened, Part, Snapshot
 from qwenlong.data.rows import Rejected, Row, RowError, Rows, Source
 from qwenlong.data.sources.fields import (
     answer_text,
@@ -29,6 +28,7 @@ from qwenlong.data.sources.fields import (
     records,
     text,
 )
+from qwenlong.data.sources.hub import Opened, Part, Snapshot
 from qwenlong.types import Example
 
 HUB = "yixuantt/MultiHopRAG"

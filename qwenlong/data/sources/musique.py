@@ -17,7 +17,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from qwenlong.data.hub import Part, Snapshot
 from qwenlong.data.rows import Row, RowError, Source
 from qwenlong.data.sources.fields import (
     answer_text,
@@ -28,6 +27,7 @@ from qwenlong.data.sources.fields import (
     text,
     texts,
 )
+from qwenlong.data.sources.hub import Part, Snapshot
 from qwenlong.types import Example
 
 HUB = "dgslibisey/MuSiQue"

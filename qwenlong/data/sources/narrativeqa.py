@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from qwenlong.data.hub import Part, Snapshot
 from qwenlong.data.rows import Row, RowError, Source
 from qwenlong.data.sources.fields import (
     closed_answer,
@@ -23,6 +22,7 @@ from qwenlong.data.sources.fields import (
     records,
     text,
 )
+from qwenlong.data.sources.hub import Part, Snapshot
 from qwenlong.types import Example
 
 HUB = "deepmind/narrativeqa"

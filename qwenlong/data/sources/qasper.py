@@ -19,9 +19,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from qwenlong.data.hub import Part, Snapshot
 from qwenlong.data.rows import Row, RowError, Source
 from qwenlong.data.sources.fields import distinct, free_kind, records, text
+from qwenlong.data.sources.hub import Part, Snapshot
 from qwenlong.types import Example
 
 HUB = "allenai/qasper"

@@ -19,9 +19,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from qwenlong.data.hub import Part, Snapshot, file_rows
 from qwenlong.data.rows import Rejected, Row, RowError, Rows, Source, json_list
 from qwenlong.data.sources.fields import as_text, filled_list, fingerprint, inner_object, text
+from qwenlong.data.sources.hub import Part, Snapshot, file_rows
 from qwenlong.types import Example, InputError
 
 _LANGUAGES = ("en", "zh", "es", "ar")
@@ -200,3 +200,4 @@ CMRC2018 = Source(
     hub=_CMRC.hub,
     subsets=_CMRC.subsets,
 )
+SOURCES = (XQUAD, CMRC2018)

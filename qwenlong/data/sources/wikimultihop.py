@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from qwenlong.data.hub import Part, Snapshot
 from qwenlong.data.rows import Row, RowError, Source
 from qwenlong.data.sources.fields import (
     answer_text,
@@ -27,6 +26,7 @@ from qwenlong.data.sources.fields import (
     text,
     titled_pages,
 )
+from qwenlong.data.sources.hub import Part, Snapshot
 from qwenlong.types import Example
 
 HUB = "framolfese/2WikiMultihopQA"

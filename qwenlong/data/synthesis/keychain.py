@@ -15,7 +15,7 @@ from dataclasses import replace
 from itertools import islice, pairwise
 from random import Random
 
-from qwenlong.data.distractors import Pool, drawn, group_of
+from qwenlong.data.length.distractors import Pool, drawn, group_of
 from qwenlong.data.synthesis.corpus import UNSPACED, with_sentences
 from qwenlong.data.synthesis.filler import without
 from qwenlong.data.synthesis.haystack import bury
@@ -25,7 +25,6 @@ from qwenlong.data.synthesis.tasks import SHORT, Draw, Question, Words, words_of
 from qwenlong.rewards.registry import kind_of, kinds
 from qwenlong.rewards.wording import is_chinese
 from qwenlong.types import Example, InputError
-
 
 
 def keychain(draw: Draw) -> Question:

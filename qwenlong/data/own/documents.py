@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from qwenlong.data.jsonl import Document, lines
+from qwenlong.data.own.jsonl import Document, lines
+from qwenlong.data.own.webpage import page_text
 from qwenlong.data.rows import LONGEST_LINE, SURROGATE, Rejected, RowError
-from qwenlong.data.webpage import page_text
 from qwenlong.types import Example, InputError
 
 _FRONT_MATTER = re.compile(r"(---|\+\+\+)[ \t]*\n(.*?)^\1[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)

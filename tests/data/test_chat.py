@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerBase
 
+from qwenlong.data.own.chat import read
 from qwenlong.data.prompts import Renderer
 from qwenlong.data.rows import Rejected
-from qwenlong.data.triplets import read
 from qwenlong.types import Example
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qwenlong.data.spellings import spellings
+from qwenlong.data.length.spellings import spellings
 from qwenlong.data.words import folded, words
 from qwenlong.rewards.registry import kind_of
 from qwenlong.types import Example, InputError

@@ -18,8 +18,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from qwenlong.data.distractors import answer_strings
 from qwenlong.data.gold import gold_of, numbered, rearranged
+from qwenlong.data.length.distractors import answer_strings
 from qwenlong.data.prompts import Renderer
 from qwenlong.data.words import HAN, folded, words
 from qwenlong.rewards.registry import kind_of

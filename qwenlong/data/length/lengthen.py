@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from qwenlong.data.distractors import Pool, drawn, unique
 from qwenlong.data.gold import gold_of, numbered, rearranged
+from qwenlong.data.length.distractors import Pool, drawn, unique
 from qwenlong.data.prompts import Renderer
 from qwenlong.types import Example, InputError, Prompt
 
