@@ -1,4 +1,4 @@
-"""The RL learner: rollout batches in, optimizer updates done, metrics out."""
+"""The RL learner: takes a batch of scored rollouts, updates the policy, returns metrics."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from qwenlong.config import LearnerConfig
 from qwenlong.learner.distributed.mesh import Mesh, sum_over_data_ranks, whole
 from qwenlong.learner.distributed.storage import StoredTensors, TensorShard
 from qwenlong.learner.logprobs import TokenStats
-from qwenlong.learner.lora import holding, merged_tensors
+from qwenlong.learner.lora import merged_tensors, with_values
 from qwenlong.learner.metrics import EngineKl, engine_kl, engine_logprobs, step_summary
 from qwenlong.learner.micro_batches import MicroBatch, check_batch, micro_batches_of
 from qwenlong.learner.objectives import Responses, Totals, find_objective, objective_loss
 from qwenlong.learner.packed_policy import PackedPolicy, open_policy
-from qwenlong.model.pretrained import check_policy, hub_tensors, save_policy, stretch
+from qwenlong.model.pretrained import check_policy, hub_tensors, save_policy, set_rope
 from qwenlong.types import Batch, Rope, Row, RowFigures
 
 
 class GrpoLearner:
-    """Holds the trained weights and their AdamW state; see ``types.Learner``.
+    """Holds the trained weights and their AdamW state; implements ``types.Learner``.
 
-    A bf16 policy has fp32 weights and optimizer here and computes under autocast: an update of
-    bf16 weights at a learning rate of 1e-6 would mostly round to nothing.
+    A bf16 policy's weights and optimizer state are fp32 here, and it computes under autocast: at
+    a learning rate of 1e-6 most updates of bf16 weights would be rounded away.
 
     Args:
-        mesh: this process's place among the learner's processes; each gets the same batches.
+        mesh: the learner's processes; each is given the same batches.
     """
 
     def __init__(
@@ -40,12 +40,11 @@ class GrpoLearner:
     ) -> None:
         self.path, self.config, self.mesh = path, config, mesh or Mesh()
         check_policy(path, config.sequence_ranks)
-        mesh = self.mesh
-        if (mesh.data_ranks, mesh.sequence_ranks) != (config.data_ranks, config.sequence_ranks):
+        shape = (self.mesh.data_ranks, self.mesh.sequence_ranks)
+        if shape != (config.data_ranks, config.sequence_ranks):
             raise ValueError(
                 f"learner.data_ranks={config.data_ranks}, learner.sequence_ranks="
-                f"{config.sequence_ranks}: the mesh has {mesh.data_ranks} and"
-                f" {mesh.sequence_ranks}"
+                f"{config.sequence_ranks}: the mesh has {shape[0]} and {shape[1]}"
             )
         self.dtype = getattr(torch, dtype)
         self.objective = find_objective(config.objective)
@@ -67,15 +66,14 @@ class GrpoLearner:
         return self.policy.model
 
     def step(self, batch: Batch) -> dict[str, float]:
-        """Trains once on every row, ``batch.mini_batch`` rows an optimizer update.
+        """Trains once on every row; ``batch.mini_batch`` rows make one optimizer update.
 
-        An update whose rows have no gradient at all, all their groups being flat, moves nothing.
-        One beyond ``batch.limits`` is left out on all processes alike, and counted: weights and
-        optimizer stay as they were before it.
+        An update none of whose rows has a gradient (all groups are flat) changes no weight. An
+        update beyond ``batch.limits`` is left out on all processes alike, and counted.
 
         Returns:
-            Means over the step's response tokens (nats), the KL's over those it is taken off, and
-            over its updates; tokens a second count a shared prompt once.
+            Metrics: means over the step's response tokens (nats), or over its updates. Tokens a
+            second count a shared prompt once.
 
         Raises:
             ValueError: rows whose parts do not fit together, or one beyond learner.max_tokens.
@@ -88,106 +86,117 @@ class GrpoLearner:
             batch.rows[first : first + batch.mini_batch]
             for first in range(0, len(batch.rows), batch.mini_batch)
         ]
-        budget = self.config.max_tokens
-        works = [micro_batches_of(rows, self._compared, budget, self.mesh) for rows in updates]
+        packed = [
+            micro_batches_of(rows, self._has_gradient, self.config.max_tokens, self.mesh)
+            for rows in updates
+        ]
         self.engine_kl = EngineKl(batch.rows)
-        before = [[self._before(work, batch, len(updates)) for work in each] for each in works]
-        # One update alone has no forward pass before its own.
-        apart = len(updates) > 1 and self._apart(batch)
+        # The old policy is the one before the first update, so its passes come before all updates.
+        earlier = [
+            [self._earlier_policies(each, batch, len(updates)) for each in micro_batches]
+            for micro_batches in packed
+        ]
+        # A single update has no earlier pass: its own forward passes show how far the engine is.
+        too_far = len(updates) > 1 and self._engine_too_far(batch)
         sums: dict[str, float] = {}
         norms, left_out = [], 0
-        for rows, each, befores in zip(updates, works, before, strict=True):
+        for rows, micro_batches, before in zip(updates, packed, earlier, strict=True):
             totals = self._totals(rows, batch)
             loss = 0.0
-            for work, (old, reference) in zip(each, befores, strict=True):
-                figures = self._backward(work, batch, totals, old, reference)
-                loss += figures["loss"] * work.counts
-                for name, value in figures.items():
-                    sums[name] = sums.get(name, 0.0) + value * work.counts
+            for micro_batch, (old, reference) in zip(micro_batches, before, strict=True):
+                found = self._backward(micro_batch, batch, totals, old, reference)
+                loss += found["loss"] * micro_batch.counts
+                for name, value in found.items():
+                    sums[name] = sums.get(name, 0.0) + value * micro_batch.counts
             if len(updates) == 1:
-                apart = self._apart(batch)
-            norm, moved = self._update(batch, loss, apart)
+                too_far = self._engine_too_far(batch)
+            norm, updated = self._update(batch, loss, too_far)
             norms.append(norm)
-            left_out += not moved
+            left_out += not updated
         seconds = time.perf_counter() - started
-        totals = torch.tensor(list(sums.values()), dtype=torch.float64)
-        sums = dict(zip(sums, sum_over_data_ranks(totals, self.mesh).tolist(), strict=True))
-        return step_summary(sums, norms, left_out, batch, seconds)
+        total = self._over_ranks(list(sums.values())).tolist()
+        return step_summary(dict(zip(sums, total, strict=True)), norms, left_out, batch, seconds)
 
     def row_figures(self) -> list[RowFigures]:
-        """Of the last step's rows; every process has to be asked."""
+        """One entry for each row of the last step. A collective: every process calls it."""
         return self.engine_kl.by_row(self.mesh)
 
-    def _compared(self, row: Row) -> bool:
+    def _has_gradient(self, row: Row) -> bool:
+        # A flat group has no advantage, but the KL to the reference still pulls at it.
         return any(row.advantages) or (
             self.config.kl_coefficient > 0 and not self.objective.drops_flat_groups
         )
 
     def _totals(self, rows: Sequence[Row], batch: Batch) -> Totals:
-        """The normalisers, over all of an update's rows on all processes."""
+        """What the loss is divided by: counts over the whole update, not over a micro-batch.
+
+        Each micro-batch's loss is its part of one sum, so however the rows are packed, split and
+        dealt out to ranks, the gradients add up to that of the update computed at once.
+        """
         kept = [row for row in rows if any(row.advantages) or not self.objective.drops_flat_groups]
         lengths = [len(ids) for row in kept for ids in row.responses]
         return Totals(responses=len(lengths), tokens=sum(lengths), limit=batch.response_limit)
 
     @torch.no_grad()
-    def _before(
-        self, work: MicroBatch, batch: Batch, updates: int
+    def _earlier_policies(
+        self, micro_batch: MicroBatch, batch: Batch, updates: int
     ) -> tuple[TokenStats | None, Tensor | None]:
-        """What the update of this work needs of the policies before it: the old, the reference.
+        """Statistics by the old policy and log-probabilities by the reference, where needed.
 
-        With one update a batch the old policy is the one that is trained.
+        With one update a batch the old policy is the one that is trained, and needs no own pass.
         """
-        stats, reference = None, None
+        old, reference = None, None
         if updates > 1:
-            stats = self.policy(work.pieces, batch.temperature, batch.top_p)
-            if work.counts:
-                gap = engine_kl(stats, engine_logprobs(work.pieces, stats))
-                self.engine_kl.record(work.pieces, gap, before_updates=True)
-        if self.config.kl_coefficient and work.trained:
-            reference = self._reference_logprobs(work, batch)
-        return stats, reference
+            old = self.policy(micro_batch.slices, batch.temperature, batch.top_p)
+            if micro_batch.counts:
+                kl_R = engine_kl(old, engine_logprobs(micro_batch.slices, old))
+                self.engine_kl.record(micro_batch.slices, kl_R, before_updates=True)
+        if self.config.kl_coefficient and micro_batch.trained:
+            reference = self._reference_logprobs(micro_batch, batch)
+        return old, reference
 
-    def _reference_logprobs(self, work: MicroBatch, batch: Batch) -> Tensor:
+    def _reference_logprobs(self, micro_batch: MicroBatch, batch: Batch) -> Tensor:
         if self.reference_adapters:
-            with holding(self.parameters, self.reference_adapters):
-                return self.policy(work.pieces, batch.temperature, 1.0).logprobs
+            with with_values(self.parameters, self.reference_adapters):
+                return self.policy(micro_batch.slices, batch.temperature, 1.0).logprobs
         if self.reference is None:
             raise RuntimeError("keep_reference() comes before a step with learner.kl_coefficient")
-        return self.reference(work.pieces, batch.temperature, 1.0).logprobs
+        return self.reference(micro_batch.slices, batch.temperature, 1.0).logprobs
 
     def _backward(
         self,
-        work: MicroBatch,
+        micro_batch: MicroBatch,
         batch: Batch,
         totals: Totals,
         old: TokenStats | None,
         reference: Tensor | None,
     ) -> dict[str, float]:
-        """Forward, and backward where the work is trained; returns sums over its tokens."""
-        with torch.set_grad_enabled(work.trained):
-            stats = self.policy(work.pieces, batch.temperature, batch.top_p)
+        """One forward pass, and one backward pass if the micro-batch is trained.
+
+        Returns:
+            Sums over its tokens, and its part of the update's loss.
+        """
+        slices, config = micro_batch.slices, self.config
+        with torch.set_grad_enabled(micro_batch.trained):
+            stats = self.policy(slices, batch.temperature, batch.top_p)
         start = old or stats
-        lengths = [len(ids) for piece in work.pieces for ids in piece.responses]
-        engine_logprobs_R = engine_logprobs(work.pieces, stats)
-        fresh = [
-            not piece.row.stale for piece in work.pieces for ids in piece.responses for _ in ids
-        ]
-        # Another version of the policy differs from the engine's for a good reason.
-        gap = engine_kl(start, engine_logprobs_R)
-        kl = gap[torch.tensor(fresh, dtype=torch.bool)]
-        if work.counts:
-            now = gap if old is None else engine_kl(stats, engine_logprobs_R)
-            self.engine_kl.record(work.pieces, now, before_updates=old is None)
-        config = self.config
-        loss, metrics = objective_loss(
+        lengths = [len(ids) for each in slices for ids in each.responses]
+        lengths_N = torch.tensor(lengths, dtype=torch.long, device=stats.logprobs.device)
+        fresh_N = torch.tensor([not each.row.stale for each in slices for _ in each.responses])
+        fresh_R = fresh_N.bool().repeat_interleave(lengths_N.cpu())
+        engine_logprobs_R = engine_logprobs(slices, stats)
+        kl_R = engine_kl(start, engine_logprobs_R)
+        if micro_batch.counts:
+            now_R = kl_R if old is None else engine_kl(stats, engine_logprobs_R)
+            self.engine_kl.record(slices, now_R, before_updates=old is None)
+        advantages = [advantage for each in slices for advantage in each.advantages]
+        loss, sums = objective_loss(
             self.objective,
             Responses(
                 logprobs_R=stats.logprobs,
                 old_logprobs_R=start.logprobs.detach(),
-                advantages_N=stats.logprobs.new_tensor(
-                    [x for piece in work.pieces for x in piece.advantages]
-                ),
-                lengths_N=torch.tensor(lengths, device=stats.logprobs.device),
+                advantages_N=stats.logprobs.new_tensor(advantages),
+                lengths_N=lengths_N,
                 engine_logprobs_R=engine_logprobs_R,
                 nucleus_logmass_R=start.nucleus_logmass,
                 reference_logprobs_R=reference,
@@ -195,78 +204,90 @@ class GrpoLearner:
             totals,
             self.objective.clip_low if config.clip_low is None else config.clip_low,
             self.objective.clip_high if config.clip_high is None else config.clip_high,
-            config.kl_coefficient if work.trained else 0.0,
+            config.kl_coefficient if micro_batch.trained else 0.0,
             config.importance_cap,
             config.mask_ratio,
         )
-        if work.trained:
-            (loss * work.counts).backward()
+        if micro_batch.trained:
+            (loss * micro_batch.counts).backward()
         return {
-            **metrics,
+            **sums,
             "loss": loss.item(),
-            "tokens": len(fresh),
-            "trained_tokens": len(fresh) * work.trained,
+            "tokens": sum(lengths),
+            "trained_tokens": sum(lengths) * micro_batch.trained,
             "entropy": start.entropy.sum().item(),
-            "fresh_tokens": sum(fresh),
-            "engine_learner_kl": kl.sum().item(),
+            "fresh_tokens": int(fresh_R.sum()),
+            # A stale group was sampled by an older policy, so its difference is no error.
+            "engine_learner_kl": kl_R[fresh_R.to(kl_R.device)].sum().item(),
         }
 
-    def _apart(self, batch: Batch) -> bool:
-        """Whether engine and learner are further apart than the batch may have them."""
+    def _engine_too_far(self, batch: Batch) -> bool:
+        """Whether the KL between engine and learner is above the batch's limit."""
         limit = batch.limits.engine_kl
         return math.isfinite(limit) and self.engine_kl.mean(self.mesh) > limit
 
-    def _update(self, batch: Batch, loss: float, apart: bool) -> tuple[float, bool]:
-        """One optimizer step, unless it is to be left out.
+    def _update(self, batch: Batch, loss: float, too_far: bool) -> tuple[float, bool]:
+        """Takes one optimizer step, unless the batch's limits forbid it.
 
         Returns:
-            The norm of the gradient before it is clipped, and whether the optimizer moved.
+            The gradient norm before clipping, and whether the step was taken.
         """
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.max_grad_norm)
-        norm_now, moves = whole(norm).item(), not apart
+        clipped = torch.nn.utils.clip_grad_norm_(
+            self.parameters.values(), self.config.max_grad_norm
+        )
+        norm, allowed = whole(clipped).item(), not too_far
         if batch.limits.finite:
-            of_all = sum_over_data_ranks(torch.tensor(loss, dtype=torch.float64), self.mesh).item()
-            moves = moves and math.isfinite(norm_now) and math.isfinite(of_all)
-        if moves:
+            # Summed over the ranks, so that all of them decide alike.
+            loss_of_all = self._over_ranks([loss]).item()
+            allowed = allowed and math.isfinite(norm) and math.isfinite(loss_of_all)
+        if allowed:
             self.optimizer.step()
         self.optimizer.zero_grad()
-        return norm_now, moves
+        return norm, allowed
+
+    def _over_ranks(self, values: list[float]) -> Tensor:
+        return sum_over_data_ranks(torch.tensor(values, dtype=torch.float64), self.mesh)
 
     def stretch(self, rope: Rope) -> None:
+        """Sets the rotary embedding of policy and reference."""
         for policy in filter(None, (self.policy, self.reference)):
-            stretch(policy.model, rope)
+            set_rope(policy.model, rope)
 
     def keep_reference(self) -> None:
-        """Takes the weights as they are for the KL's reference; its RoPE is the next stretch's."""
+        """Makes the present weights the reference of the KL term. ``stretch`` sets its RoPE."""
         if not self.config.kl_coefficient:
             return
         if self.config.lora_rank:
+            # The frozen weights are shared: a reference is another set of adapters.
             self.reference_adapters = {n: p.detach().clone() for n, p in self.parameters.items()}
         else:
             self.reference = open_policy(
                 self.path, self.dtype, self.config, self.mesh, trained=False
             )
-            held = dict(self.reference.model.named_parameters())
+            kept = dict(self.reference.model.named_parameters())
             with torch.no_grad():
                 for name, parameter in self.model.named_parameters():
-                    held[name].copy_(parameter)
+                    kept[name].copy_(parameter)
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Whole tensors of the policy's dtype in Hugging Face names, one at a time."""
+        """Full tensors in the policy's dtype under Hugging Face names, one at a time."""
         for name, tensor in merged_tensors(self.model):
             yield from hub_tensors(name, tensor.to(self.dtype))
 
     def save_policy(self, folder: Path, write: bool = True) -> None:
-        """For transformers and vLLM; every process gathers, those that ``write`` keep."""
+        """Writes a folder that transformers and vLLM read.
+
+        A collective: every process calls it to gather the tensors, and one of them writes.
+        """
         tensors = merged_tensors(self.model)
         kept = [(name, each.cpu()) for name, each in tensors if write]
         if write:
             save_policy(self.model, kept, self.dtype, folder)
 
     def state(self) -> dict[str, TensorShard]:
-        """Copies of what this process holds: with the others', all that ``restore`` needs.
+        """Copies of this process's shards; ``restore`` needs those of all processes.
 
-        What is not sharded is the first process's to keep, but for the random generator's state.
+        The first process keeps what is not sharded; each keeps its random generator's state.
         """
         tensors = {f"model/{name}": each for name, each in self.parameters.items()}
         for name, parameter in self.parameters.items():
@@ -274,18 +295,18 @@ class GrpoLearner:
                 tensors[f"optimizer/{key}/{name}"] = each
         tensors |= {f"reference/{name}": each for name, each in self._reference().items()}
         rank = self.mesh.rank
-        pieces = {
+        shards = {
             name: TensorShard.of(each)
             for name, each in tensors.items()
             if rank == 0 or isinstance(each, DTensor)
         }
-        return {**pieces, f"random/{rank}": TensorShard.of(torch.get_rng_state())}
+        return {**shards, f"random/{rank}": TensorShard.of(torch.get_rng_state())}
 
     def restore(self, stored: StoredTensors) -> None:
-        """Takes what any number of processes have written of their ``state``.
+        """Loads the ``state`` that any number of processes have written.
 
         Raises:
-            InputError: it is another policy's.
+            InputError: it is the state of another policy.
         """
         stored.fill("model", self.parameters)
         self.optimizer.state.clear()

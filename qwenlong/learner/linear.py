@@ -29,7 +29,7 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     return a @ b.T
 
 
-def take_onednn(model: nn.Module) -> None:
+def use_onednn(model: nn.Module) -> None:
     """Lets the linear layers of a model on the CPU compute with oneDNN; Qwen3's have no bias.
 
     A dense block's MLP then holds two of its four wide tensors for the backward pass.

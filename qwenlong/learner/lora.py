@@ -18,9 +18,9 @@ MLP = ["gate_proj", "up_proj", "down_proj"]
 
 
 def add_adapters(model: PreTrainedModel, rank: int, alpha: float) -> None:
-    """Freezes the policy and puts an adapter beside every linear layer of its blocks.
+    """Freezes the policy and adds an adapter to every linear layer of its blocks.
 
-    A mixture of experts has them in its attention alone.
+    A mixture of experts gets them in its attention alone.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -30,8 +30,8 @@ def add_adapters(model: PreTrainedModel, rank: int, alpha: float) -> None:
 
 
 @contextmanager
-def holding(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Iterator[None]:
-    """The parameters with other values for a while, sharded as they are."""
+def with_values(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Iterator[None]:
+    """Gives the parameters other values, sharded as they are, while the context is open."""
     own = {name: each.detach().clone() for name, each in parameters.items()}
     _set(parameters, values)
     try:
@@ -47,9 +47,9 @@ def _set(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None
 
 
 def merged_tensors(model: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """The policy's weights, whole, one at a time, under the names that it has without adapters.
+    """The policy's full weights, one at a time, under the names that it has without adapters.
 
-    W + scaling * B A for an adapted layer; a tied head is left out.
+    An adapted layer's weight is W + scaling * B A. A tied head has no weight of its own.
     """
     for name, parameter in model.named_parameters():
         if ".lora_" in name:

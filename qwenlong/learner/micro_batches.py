@@ -12,7 +12,7 @@ from qwenlong.types import Batch, Row
 
 @dataclass(frozen=True)
 class RowSlice:
-    """Some responses of a row, with its prompt: all of them, unless the group was split."""
+    """A row's prompt with some of its responses; all of them, unless the row was too long."""
 
     row: Row
     first: int
@@ -36,15 +36,31 @@ class RowSlice:
         return len(self.row.prompt_ids) + sum(map(len, self.responses))
 
 
+Slices = tuple[RowSlice, ...]
+"""What is packed into one sequence: one forward and backward pass."""
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    slices: Slices
+    trained: bool
+    """False where no response has a gradient: the forward pass is for the metrics alone."""
+    counts: bool
+    """False on a data rank that repeats a micro-batch because the others have one more."""
+
+
 def check_batch(batch: Batch) -> None:
-    """Raises ValueError for rows that would be trained on wrongly, or not at all."""
+    """
+    Raises:
+        ValueError: rows whose parts do not fit together, or no row at all.
+    """
     if not batch.rows or batch.mini_batch < 1:
         raise ValueError(
             f"batch: has {len(batch.rows)} rows and mini_batch={batch.mini_batch};"
             " must be at least 1 each"
         )
     for i, row in enumerate(batch.rows):
-        if not row.prompt_ids:
+        if not len(row.prompt_ids):
             raise ValueError(f"batch.rows.{i}.prompt_ids: empty; must hold a token at least")
         n = len(row.responses)
         if not n == len(row.advantages) == len(row.logprobs):
@@ -59,41 +75,56 @@ def check_batch(batch: Batch) -> None:
             )
 
 
-Slices = tuple[RowSlice, ...]
-"""Pieces that are computed as one row."""
+def micro_batches_of(
+    rows: Sequence[Row], has_gradient: Callable[[Row], bool], max_tokens: int | None, mesh: Mesh
+) -> list[MicroBatch]:
+    """This data rank's share of an update's micro-batches.
 
-
-def layout_of(pieces: Slices) -> Layout:
-    return Layout(
-        tuple((len(piece.row.prompt_ids), tuple(map(len, piece.responses))) for piece in pieces)
-    )
+    Args:
+        max_tokens: bounds a micro-batch; the longest row's tokens if None.
+    """
+    longest = max(len(row.prompt_ids) + sum(map(len, row.responses)) for row in rows)
+    trained = [row for row in rows if has_gradient(row)]
+    rest = [row for row in rows if not has_gradient(row)]
+    share = []
+    for is_trained, some in ((True, trained), (False, rest)):
+        every = packed(some, max_tokens or longest)
+        # FSDP2 gathers parameters in every pass, so all ranks must make as many passes. A rank
+        # that has none left computes the last one again, and its results are multiplied by 0.
+        for first in range(0, len(every), mesh.data_ranks):
+            index = first + mesh.data_rank
+            counts = index < len(every)
+            share.append(MicroBatch(every[index if counts else -1], is_trained, counts))
+    return share
 
 
 def packed(rows: Sequence[Row], max_tokens: int) -> list[Slices]:
-    """Packs groups into micro-batches of at most ``max_tokens`` tokens, the longest first.
+    """Packs rows into sequences of at most ``max_tokens`` tokens.
 
-    A group that is larger than that is split by its responses, and its prompt computed once a
-    piece; gradients add up to the same.
+    First-fit decreasing: each row goes, longest first, into the first sequence with room for it.
+    A row that is longer than ``max_tokens`` is split by its responses, and its prompt is computed
+    once for each slice; the gradients add up to the same.
 
     Raises:
         ValueError: a prompt and one response exceed ``max_tokens``.
     """
-    pieces = [piece for row in rows for piece in _pieces(row, max_tokens)]
+    slices = [each for row in rows for each in _split(row, max_tokens)]
     bins: list[list[RowSlice]] = []
-    room: list[int] = []
-    for piece in sorted(pieces, key=lambda piece: -piece.tokens):
-        fits = next((i for i, free in enumerate(room) if piece.tokens <= free), None)
+    free: list[int] = []
+    for each in sorted(slices, key=lambda each: -each.tokens):
+        fits = next((i for i, tokens in enumerate(free) if each.tokens <= tokens), None)
         if fits is None:
-            bins.append([piece])
-            room.append(max_tokens - piece.tokens)
+            bins.append([each])
+            free.append(max_tokens - each.tokens)
         else:
-            bins[fits].append(piece)
-            room[fits] -= piece.tokens
+            bins[fits].append(each)
+            free[fits] -= each.tokens
     return [tuple(each) for each in bins]
 
 
-def _pieces(row: Row, max_tokens: int) -> list[RowSlice]:
-    pieces, first, used = [], 0, len(row.prompt_ids)
+def _split(row: Row, max_tokens: int) -> list[RowSlice]:
+    """The row in as few slices of consecutive responses as fit."""
+    slices, first, used = [], 0, len(row.prompt_ids)
     for i, response in enumerate(row.responses):
         if len(row.prompt_ids) + len(response) > max_tokens:
             raise ValueError(
@@ -101,37 +132,13 @@ def _pieces(row: Row, max_tokens: int) -> list[RowSlice]:
                 f" its response of {len(response)} need {len(row.prompt_ids) + len(response)}"
             )
         if used + len(response) > max_tokens:
-            pieces.append(RowSlice(row, first, i))
+            slices.append(RowSlice(row, first, i))
             first, used = i, len(row.prompt_ids)
         used += len(response)
-    return [*pieces, RowSlice(row, first, len(row.responses))]
+    return [*slices, RowSlice(row, first, len(row.responses))]
 
 
-@dataclass(frozen=True)
-class MicroBatch:
-    """A micro-batch of this process. One that only keeps step with others does not count."""
-
-    pieces: Slices
-    trained: bool
-    counts: bool
-
-
-def micro_batches_of(
-    rows: Sequence[Row], compared: Callable[[Row], bool], max_tokens: int | None, mesh: Mesh
-) -> list[MicroBatch]:
-    """This data rank's share of an update's micro-batches; every rank has as many.
-
-    Rows without any gradient are computed for the metrics alone.
-    """
-    longest = max(len(row.prompt_ids) + sum(map(len, row.responses)) for row in rows)
-    budget = max_tokens or longest
-    trained = [row for row in rows if compared(row)]
-    rest = [row for row in rows if not compared(row)]
-    works = []
-    for is_trained, some in ((True, trained), (False, rest)):
-        every = packed(some, budget)
-        for first in range(0, len(every), mesh.data_ranks):
-            at = first + mesh.data_rank
-            counts = at < len(every)
-            works.append(MicroBatch(every[at if counts else -1], is_trained, counts))
-    return works
+def layout_of(slices: Slices) -> Layout:
+    return Layout(
+        tuple((len(each.row.prompt_ids), tuple(map(len, each.responses))) for each in slices)
+    )

@@ -16,7 +16,7 @@ from qwenlong.learner.attention.merge import Attend
 from qwenlong.learner.attention.shared_prompt import SHARED_PROMPT, backend_for
 from qwenlong.learner.distributed.mesh import Mesh, shard_parameters
 from qwenlong.learner.distributed.ulysses import gathered, own_tokens, sharded_attention
-from qwenlong.learner.linear import take_onednn
+from qwenlong.learner.linear import use_onednn
 from qwenlong.learner.logprobs import TokenStats, token_stats
 from qwenlong.learner.lora import add_adapters
 from qwenlong.learner.micro_batches import Slices, layout_of
@@ -24,7 +24,7 @@ from qwenlong.model.pretrained import load_policy
 
 
 class PackedPolicy:
-    """A transformers model, its parameters sharded, and how rows go through it."""
+    """A transformers model with sharded parameters that computes packed groups."""
 
     def __init__(
         self,
@@ -39,27 +39,30 @@ class PackedPolicy:
         model.packed_stats = self._stats
         shard_parameters(model, mesh, forward="packed_stats")
 
-    def __call__(self, pieces: Slices, temperature: float, top_p: float) -> TokenStats:
-        """One pass over the pieces' row.
+    def __call__(self, slices: Slices, temperature: float, top_p: float) -> TokenStats:
+        """One pass over the slices, packed into one sequence.
 
         Returns:
-            Statistics of the R response tokens, piece after piece; every sequence rank has all.
+            Statistics of the R response tokens, slice after slice; every sequence rank has all.
         """
-        return TokenStats(*self.model.packed_stats(pieces, temperature, top_p))
+        return TokenStats(*self.model.packed_stats(slices, temperature, top_p))
 
-    def _stats(self, pieces: Slices, temperature: float, top_p: float) -> tuple[Tensor, ...]:
-        layout, mesh = layout_of(pieces), self.mesh
+    def _stats(self, slices: Slices, temperature: float, top_p: float) -> tuple[Tensor, ...]:
+        layout, mesh = layout_of(slices), self.mesh
         device = self.model.device
         predictors = layout.predictors()
         own = predictors % mesh.sequence_ranks == mesh.sequence_rank
-        pinned = device.type == "cuda"
-        offloading = save_on_cpu(pin_memory=pinned) if self.offload else nullcontext()
+        on_gpu = device.type == "cuda"
+        offloading = save_on_cpu(pin_memory=on_gpu) if self.offload else nullcontext()
+        # Only the hidden states that predict a response token go to the head: a prompt's logits
+        # would take more memory than all the rest. autocast's cache would keep bf16 copies of
+        # weights that FSDP2 has freed.
         with (
             offloading,
             torch.autocast(device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False),
         ):
             hidden = self.model.model(
-                input_ids=own_tokens(_row(pieces), mesh).to(device),
+                input_ids=own_tokens(_token_ids(slices), mesh).to(device),
                 position_ids=own_tokens(layout.positions(), mesh).to(device),
                 use_cache=False,
                 attend=sharded_attention(self.backend(layout), mesh, layout.tokens),
@@ -67,36 +70,39 @@ class PackedPolicy:
         if self.bf16:
             hidden = hidden.bfloat16()
         own = own.to(device)
-        responses = [token for piece in pieces for ids in piece.responses for token in ids]
+        responses = [token for each in slices for ids in each.responses for token in ids]
         sampled = torch.tensor(responses, dtype=torch.long, device=device)[own]
         stats = token_stats(hidden, self.model.lm_head.weight, sampled, temperature, top_p)
         each = (stats.logprobs, stats.entropy, stats.nucleus_logmass, stats.most_likely)
         return tuple(gathered(values, own, mesh) for values in each)
 
 
-def _row(pieces: Slices) -> Tensor:
+def _token_ids(slices: Slices) -> Tensor:
     """Token ids [1, T]."""
-    parts = [ids for piece in pieces for ids in (piece.row.prompt_ids, *piece.responses)]
+    parts = [ids for each in slices for ids in (each.row.prompt_ids, *each.responses)]
     return torch.tensor([[token for ids in parts for token in ids]])
 
 
 def open_policy(
     path: str, dtype: torch.dtype, config: LearnerConfig, mesh: Mesh, trained: bool
 ) -> PackedPolicy:
-    """The policy at ``path`` as this process computes it; one that is not trained is a reference's.
+    """Loads the policy at ``path``, sharded over the mesh.
 
     A bf16 policy has fp32 weights and is computed under autocast.
+
+    Args:
+        trained: False for the reference, which needs no adapters.
     """
     bf16 = dtype == torch.bfloat16
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    masters = "float32" if bf16 else str(dtype).removeprefix("torch.")
-    model = load_policy(path, masters, attention=SHARED_PROMPT)
-    if mesh.device_mesh is None:  # else each process's share is moved, the whole may not fit
+    held = "float32" if bf16 else str(dtype).removeprefix("torch.")
+    model = load_policy(path, held, attention=SHARED_PROMPT)
+    if mesh.device_mesh is None:  # FSDP2 moves each process's shard; the whole may not fit
         model = model.to(device)
     if trained and config.lora_rank:
         add_adapters(model, config.lora_rank, config.lora_alpha)
     if device == "cpu":
-        take_onednn(model)
+        use_onednn(model)
     if config.activation_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     model.train(trained)

@@ -1,4 +1,4 @@
-"""A policy as the learner holds it: loaded, stretched to a phase's RoPE, saved."""
+"""Pretrained policies: checked, loaded, given a phase's RoPE, and saved."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def check_policy(path: str, sequence_ranks: int) -> None:
     """Refuses a policy that the learner would compute wrongly.
 
     Raises:
-        InputError: another architecture, whose attention may have more to it; a sliding window;
-            query heads that cannot be shared by so many processes.
+        InputError: an architecture whose attention may do more than the learner's; a sliding
+            window; query heads that cannot be divided among so many processes.
     """
     config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     if config.model_type not in ARCHITECTURES:
@@ -42,7 +42,15 @@ def check_policy(path: str, sequence_ranks: int) -> None:
 
 
 def native_rope(path: str, window: int | None, key: str = "policy.path") -> Rope:
-    """The RoPE that a policy was trained with; ``window`` overrides its configuration's."""
+    """The RoPE that a policy was trained with.
+
+    Args:
+        window: native context window in tokens, if it is not what the configuration says.
+        key: the key of the experiment that names ``path``, for messages.
+
+    Raises:
+        InputError: there is no policy at ``path``, or its RoPE is neither native nor YaRN.
+    """
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError) as error:
@@ -50,8 +58,8 @@ def native_rope(path: str, window: int | None, key: str = "policy.path") -> Rope
         wrong += " on the hub that can be reached"
         if Path(path).is_dir():
             wrong = "cannot be read as a policy"
-        told = " ".join(str(error).split()).replace(path, "…")[:120]
-        raise InputError(f"{key}={path}: {wrong} ({told})") from None
+        why = " ".join(str(error).split()).replace(path, "…")[:120]
+        raise InputError(f"{key}={path}: {wrong} ({why})") from None
     rope = getattr(config, "rope_parameters", None)
     if not rope or rope.get("rope_type", "default") not in ("default", "yarn"):
         raise InputError(f"{key}={path}: its RoPE ({rope}) is neither native nor YaRN")
@@ -62,7 +70,8 @@ def native_rope(path: str, window: int | None, key: str = "policy.path") -> Rope
 def check_weights(path: str) -> None:
     """
     Raises:
-        InputError: it is a folder without safetensors; what is pickled is not read.
+        InputError: it is a folder without safetensors. Pickled weights, which can run code, are
+            never read.
     """
     folder = Path(path)
     if folder.is_dir() and not any(folder.glob("*.safetensors")):
@@ -70,9 +79,10 @@ def check_weights(path: str) -> None:
 
 
 def chat_tokenizer(path: str, key: str = "policy.path") -> PreTrainedTokenizerBase:
-    """
+    """The policy's tokenizer.
+
     Raises:
-        InputError: there is none, or it has no chat template. ``key``: of ``path``.
+        InputError: there is none, or it has no chat template. The message names ``key``.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
@@ -99,8 +109,8 @@ def load_policy(path: str, dtype: str, attention: str = "sdpa") -> PreTrainedMod
     )
 
 
-def stretch(model: PreTrainedModel, rope: Rope) -> None:
-    """Gives the policy another RoPE, in place; its weights stay as they are."""
+def set_rope(model: PreTrainedModel, rope: Rope) -> None:
+    """Replaces the policy's rotary embedding, in place; its weights stay as they are."""
     config = model.config
     config.rope_parameters = rope.parameters()
     config.max_position_embeddings = rope.limit
@@ -109,10 +119,10 @@ def stretch(model: PreTrainedModel, rope: Rope) -> None:
 
 
 def hub_tensors(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """A weight under its Hugging Face name; transformers holds a layer's experts as one tensor.
+    """A weight under the name that it has on the hub, where vLLM expects it.
 
-    ``experts.gate_up_proj`` [E, 2I, H] and ``experts.down_proj`` [E, H, I] become three weights an
-    expert; all others stay as they are.
+    transformers joins a layer's experts in one tensor: ``experts.gate_up_proj`` [E, 2I, H] and
+    ``experts.down_proj`` [E, H, I] become three weights an expert. All others stay as they are.
     """
     path, _, leaf = name.rpartition(".experts.")
     if not path:
@@ -130,9 +140,10 @@ def hub_tensors(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
 def save_policy(
     model: PreTrainedModel, weights: Iterable[tuple[str, Tensor]], dtype: torch.dtype, folder: Path
 ) -> None:
-    """Writes ``weights`` as ``dtype`` and the configuration, RoPE included, for any reader."""
-    held = model.config.dtype
+    """Writes ``weights`` as ``dtype`` and the configuration, RoPE included."""
+    own = model.config.dtype
     model.save_pretrained(folder, state_dict={name: each.to(dtype) for name, each in weights})
-    model.config.dtype = dtype  # save_pretrained names the dtype of the weights that are held
+    # save_pretrained writes the model's own dtype, fp32 for a bf16 policy, into the configuration.
+    model.config.dtype = dtype
     model.config.save_pretrained(folder)
-    model.config.dtype = held
+    model.config.dtype = own

@@ -1,7 +1,7 @@
 """A Qwen3 of about a million parameters, built from scratch, for machines without a GPU.
 
-It has all that a real Qwen3 has (QK-norm, grouped queries, tied embeddings, a byte-level BPE
-tokenizer with Qwen3's special tokens and chat form), so every code path is that of the real one.
+It has everything that a real Qwen3 has (QK-norm, grouped queries, tied embeddings, a byte-level
+BPE tokenizer with Qwen3's special tokens and chat format), so it takes the same code paths.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from qwenlong.types import InputError, Rope
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 THINK = ("<think>", "</think>")
 
-# Qwen3's chat form: turns between <|im_start|> and <|im_end|>, the thinking of earlier turns
-# dropped, an empty think block where thinking is switched off.
+# Qwen3's chat format: turns between <|im_start|> and <|im_end|>, the thinking of earlier turns
+# removed, an empty think block where thinking is switched off.
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
 {%- set content = message.content -%}
@@ -92,7 +92,7 @@ def _train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokeniz
         pad_token="<|endoftext|>",
         additional_special_tokens=list(SPECIAL[1:]),
     )
-    # Not special, as in Qwen3: a decoded response keeps its thinking.
+    # Not special, as in Qwen3: decoding with skip_special_tokens keeps the thinking.
     tokenizer.add_tokens([AddedToken(token, normalized=False, special=False) for token in THINK])
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer

@@ -14,7 +14,7 @@ from qwenlong.config.reading import load_config
 from qwenlong.disk.files import whole_folder
 from qwenlong.learner.distributed.storage import StoredTensors
 from qwenlong.learner.lora import add_adapters, merged_tensors
-from qwenlong.model.pretrained import load_policy, native_rope, save_policy, stretch
+from qwenlong.model.pretrained import load_policy, native_rope, save_policy, set_rope
 from qwenlong.runs.checkpoints import Checkpoint, best_checkpoint, last_checkpoint, read_checkpoint
 from qwenlong.runs.directory import RunDir
 from qwenlong.types import InputError, StoppedError
@@ -72,6 +72,6 @@ def _write(checkpoint: Checkpoint, config: Config, policy: str, folder: Path) ->
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             parameter.copy_(stored.like(f"model/{name}", parameter))
-    stretch(model, checkpoint.rope)
+    set_rope(model, checkpoint.rope)
     save_policy(model, merged_tensors(model), dtype, folder)
     AutoTokenizer.from_pretrained(policy).save_pretrained(folder)

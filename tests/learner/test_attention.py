@@ -13,7 +13,7 @@ from torch import Tensor
 from qwenlong.config import LearnerConfig
 from qwenlong.learner.attention.kernels import Cpu, Segments, segments
 from qwenlong.learner.attention.layout import Block, Layout
-from qwenlong.learner.attention.merge import Attend, merging
+from qwenlong.learner.attention.merge import Attend, block_attention
 from qwenlong.learner.attention.shared_prompt import BACKENDS, backend_for, plain
 from qwenlong.learner.learner import GrpoLearner
 from qwenlong.learner.micro_batches import RowSlice
@@ -45,7 +45,7 @@ class SegmentBySegment:
     """What a varlen kernel has to give for flash's two calls: each segment on its own."""
 
     @staticmethod
-    def parts(part: Segments) -> list[Block]:
+    def blocks(part: Segments) -> list[Block]:
         assert part.query_ends.dtype == part.key_ends.dtype == torch.int32
         q_ends, k_ends = part.query_ends.tolist(), part.key_ends.tolist()
         queries, keys = ([slice(*p) for p in pairwise(ends)] for ends in (q_ends, k_ends))
@@ -58,7 +58,7 @@ class SegmentBySegment:
         cls, q: Tensor, k: Tensor, v: Tensor, part: Segments, scale: float
     ) -> tuple[Tensor, Tensor]:
         outs, lses = [], []
-        for p in cls.parts(part):
+        for p in cls.blocks(part):
             out, lse = Cpu.forward(q[:, :, p.queries], k[:, :, p.keys], v[:, :, p.keys], p, scale)
             outs.append(out)
             lses.append(lse)
@@ -70,7 +70,7 @@ class SegmentBySegment:
         part: Segments, scale: float,
     ) -> tuple[Tensor, ...]:  # fmt: skip
         found = []
-        for p in cls.parts(part):
+        for p in cls.blocks(part):
             grad_, q_, out_, lse_ = (x[:, :, p.queries] for x in (grad, q, out, lse))
             k_, v_ = (x[:, :, p.keys] for x in (k, v))
             found.append(Cpu.backward(grad_, q_, k_, v_, out_, lse_, p, scale))
@@ -79,9 +79,9 @@ class SegmentBySegment:
 
 def varlen(layout: Layout, device: str) -> Attend:
     """The backend flash with another kernel: flash-attn's own needs a GPU."""
-    whole, last = (segments(layout.parts(last_layer), device) for last_layer in (False, True))
+    whole, last = (segments(layout.blocks(last_layer), device) for last_layer in (False, True))
     assert len(whole) <= 2 and len(last) <= 2
-    return merging(whole, last, SegmentBySegment)
+    return block_attention(whole, last, SegmentBySegment)
 
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 0.01}

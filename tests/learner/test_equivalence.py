@@ -17,7 +17,7 @@ from qwenlong.config import LearnerConfig
 from qwenlong.learner.attention.shared_prompt import plain as plain_backend
 from qwenlong.learner.learner import GrpoLearner
 from qwenlong.learner.objectives import OBJECTIVES, Responses, Totals, objective_loss
-from qwenlong.model.pretrained import load_policy, stretch
+from qwenlong.model.pretrained import load_policy, set_rope
 from qwenlong.types import Batch, Rope, Row
 
 NATIVE = Rope(theta=10_000.0, window=64)
@@ -127,7 +127,7 @@ class PlainPolicy:
         # transformers' eager attention has its softmax in fp32 always.
         attention = "sdpa" if dtype == "float64" else "eager"
         self.model: Any = load_policy(path, dtype, attention)
-        stretch(self.model, case.rope)
+        set_rope(self.model, case.rope)
         if dtype == "float64":
             exactly(self.model)
         if lora:

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import Qwen3Config
 from transformers.models.qwen3.modeling_qwen3 import Qwen3MLP
 
-from qwenlong.learner.linear import OneDnnLinear, OneDnnMLP, product, take_onednn
+from qwenlong.learner.linear import OneDnnLinear, OneDnnMLP, product, use_onednn
 
 
 @pytest.mark.parametrize("shape", [(7, 16), (1, 300, 16), (2, 3, 5, 16), (0, 16)])
@@ -35,7 +35,7 @@ def test_a_layer_and_its_gradients_are_pytorchs(
     ours = nn.Sequential(nn.Linear(16, 40, bias=bias), nn.SiLU(), nn.Linear(40, 8, bias=bias))
     ours = ours.to(dtype)
     plain = copy.deepcopy(ours).double()
-    take_onednn(ours)
+    use_onednn(ours)
     assert type(ours[0]) is (nn.Linear if bias else OneDnnLinear)
     x = torch.randn(*shape, dtype=dtype, requires_grad=True)
     y = x.detach().double().requires_grad_()
@@ -51,7 +51,7 @@ def test_a_layer_and_its_gradients_are_pytorchs(
 
 def test_frozen_weights_get_no_gradient() -> None:
     layer = nn.Sequential(nn.Linear(4, 3, bias=False)).requires_grad_(False)
-    take_onednn(layer)
+    use_onednn(layer)
     x = torch.randn(2, 4, requires_grad=True)
     layer(x).sum().backward()
     assert layer[0].weight.grad is None
@@ -64,7 +64,7 @@ def test_an_mlp_and_its_gradients_are_transformers(dtype: torch.dtype, frozen: b
     torch.manual_seed(0)
     plain = nn.Sequential(Qwen3MLP(Qwen3Config(hidden_size=16, intermediate_size=40))).double()
     ours = copy.deepcopy(plain).to(dtype).requires_grad_(not frozen)
-    take_onednn(ours)
+    use_onednn(ours)
     assert type(ours[0]) is OneDnnMLP
     x = torch.randn(2, 7, 16, dtype=dtype, requires_grad=True)
     y = x.detach().double().requires_grad_()
@@ -84,6 +84,6 @@ def test_an_mlp_and_its_gradients_are_transformers(dtype: torch.dtype, frozen: b
 
 def test_under_autocast_a_layer_computes_in_bf16() -> None:
     layer = nn.Sequential(nn.Linear(4, 3, bias=False))
-    take_onednn(layer)
+    use_onednn(layer)
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(torch.randn(2, 4)).dtype == torch.bfloat16

@@ -66,7 +66,7 @@ def test_owners_by_hand() -> None:
 
 def test_parts_by_hand() -> None:
     """Prompts see themselves; all responses their prompt at once; each response itself."""
-    assert LAYOUT.parts() == [
+    assert LAYOUT.blocks() == [
         Block(slice(0, 3), slice(0, 3), causal=True),
         Block(slice(3, 6), slice(0, 3), causal=False),
         Block(slice(3, 5), slice(3, 5), causal=True),
@@ -101,7 +101,7 @@ def test_parts_are_what_owners_may_see(groups: list[tuple[int, list[int]]]) -> N
 def pairs_of(layout: Layout, last_layer: bool) -> torch.Tensor:
     """How often a query sees a key [T, T] over the layout's parts."""
     seen = torch.zeros(layout.tokens, layout.tokens, dtype=torch.int)
-    for part in layout.parts(last_layer):
+    for part in layout.blocks(last_layer):
         block = torch.ones(
             part.queries.stop - part.queries.start, part.keys.stop - part.keys.start
         ).int()

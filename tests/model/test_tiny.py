@@ -16,7 +16,7 @@ from transformers import (
 
 from qwenlong.config import TinyConfig
 from qwenlong.data.prompts import training_texts
-from qwenlong.model.pretrained import load_policy, native_rope, save_policy, stretch
+from qwenlong.model.pretrained import load_policy, native_rope, save_policy, set_rope
 from qwenlong.model.tiny import build_tiny
 from qwenlong.types import Example, InputError, Rope
 
@@ -117,7 +117,7 @@ def test_a_stretched_policy_is_saved_with_its_rope(tiny_policy: Path, tmp_path: 
     model = load_policy(str(tiny_policy), "float32")
     ids = torch.arange(300)[None] % 200
     yarn = Rope(native.theta, native.window, 4.0)
-    stretch(model, yarn)
+    set_rope(model, yarn)
     stretched = model(ids).logits
     save_policy(model, model.named_parameters(), torch.float32, tmp_path)
 
@@ -127,7 +127,7 @@ def test_a_stretched_policy_is_saved_with_its_rope(tiny_policy: Path, tmp_path: 
     assert again.config.max_position_embeddings == 1024
     assert torch.equal(again(ids).logits, stretched)
     assert native_rope(str(tmp_path), None) == native
-    stretch(again, native)
+    set_rope(again, native)
     plain = load_policy(str(tiny_policy), "float32")(ids).logits
     assert torch.equal(again(ids).logits, plain)
     assert not torch.allclose(plain, stretched)

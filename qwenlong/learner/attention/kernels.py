@@ -1,7 +1,8 @@
-"""The fused kernels behind attention in parts: one part a call on the CPU, all alike on a GPU.
+"""The fused kernels of block attention: on the CPU one block a call, on a GPU all alike blocks.
 
-Each has ``forward``, giving output and log-sum-exp, and ``backward``, which takes both of the
-whole softmax and gives a part's share of the gradients; all tensors [1, heads, T, head_dim].
+``forward`` returns output [1, heads, T, head_dim] and log-sum-exp [1, heads, T] of the softmax over
+a block's keys. ``backward`` takes output and log-sum-exp of the whole softmax, over all blocks, and
+returns the block's share of the gradients of query, key and value.
 """
 
 from __future__ import annotations
@@ -16,16 +17,21 @@ from torch import Tensor
 from qwenlong.learner.attention.layout import Block
 
 CAUSAL_BLOCK = 256
-"""Queries at once of causal attention's backward pass on the CPU; measured fastest there."""
+"""Queries of one call in the backward pass of causal attention on the CPU; the fastest measured."""
 
 
-def zeros_to_add_to(x: Tensor) -> Tensor:
-    """Zeros in fp32 at least: many shares are added up in them."""
+def zeros_for_sum(x: Tensor) -> Tensor:
+    """Zeros like ``x``, but at least fp32: in bf16 a sum of many shares would lose small ones."""
     return torch.zeros_like(x, dtype=torch.promote_types(x.dtype, torch.float32))
 
 
 class Cpu:
-    """The fused kernels behind SDPA on the CPU; grouped heads read their keys without a copy."""
+    """The fused kernels behind SDPA on the CPU.
+
+    PyTorch's public function returns no log-sum-exp, and copies keys and values for grouped
+    queries. Here the KV heads are the batch dimension, and the query heads of a KV head read the
+    same keys through ``expand``.
+    """
 
     @staticmethod
     def _grouped(x: Tensor, kv_heads: int) -> Tensor:
@@ -34,35 +40,38 @@ class Cpu:
 
     @classmethod
     def forward(
-        cls, q: Tensor, k: Tensor, v: Tensor, part: Block, scale: float
+        cls, q: Tensor, k: Tensor, v: Tensor, block: Block, scale: float
     ) -> tuple[Tensor, Tensor]:
         kv_heads, repeats = k.shape[1], q.shape[1] // k.shape[1]
         k, v = (x[0, :, None].expand(-1, repeats, -1, -1) for x in (k, v))
         out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            cls._grouped(q, kv_heads), k, v, 0.0, part.causal, scale=scale
+            cls._grouped(q, kv_heads), k, v, 0.0, block.causal, scale=scale
         )
         return out.flatten(0, 1)[None], lse.flatten(0, 1)[None]
 
     @classmethod
     def backward(
-        cls, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, part: Block,
+        cls, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, block: Block,
         scale: float,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        """Causal attention goes in blocks of queries: the kernel itself skips too little."""
-        if not part.causal:
+        """Cuts a causal block into squares on the diagonal and full rectangles left of them.
+
+        The kernel itself computes much of the masked half.
+        """
+        if not block.causal:
             return cls._backward(grad, q, k, v, out, lse, False, scale)
-        grads = [zeros_to_add_to(x) for x in (q, k, v)]
+        grads = [zeros_for_sum(x) for x in (q, k, v)]
         for first in range(0, q.shape[2], CAUSAL_BLOCK):
-            block = slice(first, min(first + CAUSAL_BLOCK, q.shape[2]))
-            for keys, masked in ((slice(0, first), False), (block, True)):
+            rows = slice(first, min(first + CAUSAL_BLOCK, q.shape[2]))
+            for keys, masked in ((slice(0, first), False), (rows, True)):
                 if keys.start == keys.stop:
                     continue
                 shares = cls._backward(
-                    grad[:, :, block], q[:, :, block], k[:, :, keys], v[:, :, keys],
-                    out[:, :, block], lse[:, :, block], masked, scale,
+                    grad[:, :, rows], q[:, :, rows], k[:, :, keys], v[:, :, keys],
+                    out[:, :, rows], lse[:, :, rows], masked, scale,
                 )  # fmt: skip
-                for total, share, place in zip(grads, shares, (block, keys, keys), strict=True):
-                    total[:, :, place] += share
+                for total, share, where in zip(grads, shares, (rows, keys, keys), strict=True):
+                    total[:, :, where] += share
         return grads[0], grads[1], grads[2]
 
     @classmethod
@@ -81,35 +90,35 @@ class Cpu:
 
 @dataclass(frozen=True)
 class Segments:
-    """Parts that one varlen call computes: tokens taken from the row, part after part."""
+    """Blocks that one varlen call computes, their tokens one block after another."""
 
     queries: Tensor
-    """Index into the row; so are ``keys``. Nothing stands twice in either."""
+    """Indices into the packed sequence, like ``keys``. No index comes twice in either."""
     keys: Tensor
     query_ends: Tensor
-    """int32 [parts + 1], from 0: where each part ends; so are ``key_ends``."""
+    """int32 [blocks + 1], from 0: where each block's queries end; ``key_ends`` likewise."""
     key_ends: Tensor
     longest_queries: int
     longest_keys: int
     causal: bool
 
 
-def segments(parts: Sequence[Block], device: str) -> list[Segments]:
-    """The parts as two calls at most: all causal ones, and all responses over their prompts."""
+def segments(blocks: Sequence[Block], device: str) -> list[Segments]:
+    """The blocks as at most two calls: all causal ones, and all responses over their prompts."""
     found = []
     for causal in (True, False):
-        alike = [part for part in parts if part.causal == causal]
+        alike = [block for block in blocks if block.causal == causal]
         if alike:
-            queries, keys = ([getattr(p, x) for p in alike] for x in ("queries", "keys"))
-            q, q_ends, longest_q = _joined(queries, device)
-            k, k_ends, longest_k = _joined(keys, device)
+            q, q_ends, longest_q = _joined([block.queries for block in alike], device)
+            k, k_ends, longest_k = _joined([block.keys for block in alike], device)
             found.append(Segments(q, k, q_ends, k_ends, longest_q, longest_k, causal))
     return found
 
 
-def _joined(places: Sequence[slice], device: str) -> tuple[Tensor, Tensor, int]:
-    lengths = [place.stop - place.start for place in places]
-    index = torch.cat([torch.arange(place.start, place.stop) for place in places])
+def _joined(slices: Sequence[slice], device: str) -> tuple[Tensor, Tensor, int]:
+    """Indices, ends and longest length of the slices, one after another."""
+    lengths = [each.stop - each.start for each in slices]
+    index = torch.cat([torch.arange(each.start, each.stop) for each in slices])
     ends = torch.tensor([*accumulate(lengths, initial=0)], dtype=torch.int32)
     return index.to(device), ends.to(device), max(lengths)
 
@@ -127,28 +136,28 @@ class Flash:
 
     @classmethod
     def forward(
-        cls, q: Tensor, k: Tensor, v: Tensor, part: Segments, scale: float
+        cls, q: Tensor, k: Tensor, v: Tensor, block: Segments, scale: float
     ) -> tuple[Tensor, Tensor]:
         from flash_attn.flash_attn_interface import _wrapped_flash_attn_varlen_forward
 
         out, lse, *_ = _wrapped_flash_attn_varlen_forward(
-            *map(cls._flat, (q, k, v)), part.query_ends, part.key_ends, part.longest_queries,
-            part.longest_keys, 0.0, scale, causal=part.causal,
+            *map(cls._flat, (q, k, v)), block.query_ends, block.key_ends, block.longest_queries,
+            block.longest_keys, 0.0, scale, causal=block.causal,
         )  # fmt: skip
         return cls._back(out), lse[None]
 
     @classmethod
     def backward(
         cls, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor,
-        part: Segments, scale: float,
+        block: Segments, scale: float,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         from flash_attn.flash_attn_interface import _wrapped_flash_attn_varlen_backward
 
         grad, q, k, v, out = map(cls._flat, (grad, q, k, v, out))
         grads = [torch.empty_like(x) for x in (q, k, v)]
         _wrapped_flash_attn_varlen_backward(
-            grad, q, k, v, out, lse[0].contiguous(), *grads, part.query_ends, part.key_ends,
-            part.longest_queries, part.longest_keys, 0.0, scale, part.causal,
+            grad, q, k, v, out, lse[0].contiguous(), *grads, block.query_ends, block.key_ends,
+            block.longest_queries, block.longest_keys, 0.0, scale, block.causal,
             window_size_left=-1, window_size_right=-1, softcap=0.0, alibi_slopes=None,
             deterministic=False,
         )  # fmt: skip

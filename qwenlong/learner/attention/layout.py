@@ -1,7 +1,9 @@
-"""Where the tokens of packed groups lie, and which of them attend to which.
+"""Where the tokens of packed groups lie in a sequence, and which of them attend to which.
 
 A packed sequence reads ``prompt | response 1 | … | response G | prompt | …``. The positions of
-every response continue from its own prompt's end, and it attends to its prompt and to itself.
+each response continue from its own prompt's end, and it attends to its prompt and to itself: the
+model computes for it what it would compute for prompt and response alone. So a prompt that G
+responses share is computed once, not G times.
 """
 
 from __future__ import annotations
@@ -15,16 +17,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Block:
-    """Queries that see keys: each all of them, or (``causal``) those up to itself."""
+    """A rectangle of the attention matrix in which nothing, or the upper triangle, is masked."""
 
     queries: slice
     keys: slice
     causal: bool
+    """Each query attends to the keys up to itself; else to all of them."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where prompts and responses lie in a row: the lengths, in tokens, group after group."""
+    """Prompt length and response lengths, in tokens, of each group in a packed sequence."""
 
     groups: tuple[tuple[int, tuple[int, ...]], ...]
 
@@ -33,16 +36,16 @@ class Layout:
         return sum(prompt + sum(responses) for prompt, responses in self.groups)
 
     def starts(self) -> list[tuple[int, list[int]]]:
-        """Where each group's prompt and each of its responses begin."""
+        """The index of the first token of each group's prompt and of each of its responses."""
         found, at = [], 0
         for prompt, responses in self.groups:
-            *begins, end = accumulate(responses, initial=at + prompt)
-            found.append((at, begins))
+            *starts, end = accumulate(responses, initial=at + prompt)
+            found.append((at, starts))
             at = end
         return found
 
     def positions(self) -> Tensor:
-        """Position ids [1, T] of the row."""
+        """Position ids [1, T]; they restart at the prompt's end for every response."""
         parts = []
         for prompt, responses in self.groups:
             parts.append(torch.arange(prompt))
@@ -50,14 +53,14 @@ class Layout:
         return torch.cat(parts)[None]
 
     def predictors(self) -> Tensor:
-        """Index [R] of the row's token whose hidden state predicts each response token.
+        """Index [R] of the token whose hidden state predicts each response token.
 
         The first token of every response is predicted by its prompt's last token.
         """
         index = []
-        for (prompt, responses), (start, begins) in zip(self.groups, self.starts(), strict=True):
-            for begin, n in zip(begins, responses, strict=True):
-                index += [start + prompt - 1, *range(begin, begin + n - 1)][:n]
+        for (prompt, responses), (start, starts) in zip(self.groups, self.starts(), strict=True):
+            for first, n in zip(starts, responses, strict=True):
+                index += [start + prompt - 1, *range(first, first + n - 1)][:n]
         return torch.tensor(index, dtype=torch.long)
 
     def owners(self) -> tuple[Tensor, Tensor]:
@@ -69,21 +72,24 @@ class Layout:
             response.append(torch.arange(len(lengths)).repeat_interleave(lengths))
         return torch.cat(group), torch.cat(response)
 
-    def parts(self, last_layer: bool = False) -> list[Block]:
-        """All that attention has to compute: what it may see in whole blocks, no mask needed.
+    def blocks(self, last_layer: bool = False) -> list[Block]:
+        """The blocks that cover everything attention has to compute; none needs a mask tensor.
 
-        In the last layer only predictors are read: of each prompt its last token.
+        For each group: the prompt over itself, all responses over the prompt, each response over
+        itself. What follows the last layer reads only the predictors, so there of each prompt only
+        the last token's query is computed.
         """
-        parts = []
-        for (prompt, responses), (start, begins) in zip(self.groups, self.starts(), strict=True):
+        blocks = []
+        for (prompt, responses), (start, starts) in zip(self.groups, self.starts(), strict=True):
             own, end = slice(start, start + prompt), start + prompt + sum(responses)
             if not last_layer:
-                parts.append(Block(own, own, causal=True))
-            first = own.stop - 1 if last_layer else own.stop
-            if first < end:
-                parts.append(Block(slice(first, end), own, causal=False))
-            for begin, n in zip(begins, responses, strict=True):
+                blocks.append(Block(own, own, causal=True))
+            # The prompt's last token sees all of the prompt, as the responses do.
+            first_query = own.stop - 1 if last_layer else own.stop
+            if first_query < end:
+                blocks.append(Block(slice(first_query, end), own, causal=False))
+            for first, n in zip(starts, responses, strict=True):
                 if n:
-                    itself = slice(begin, begin + n)
-                    parts.append(Block(itself, itself, causal=True))
-        return parts
+                    itself = slice(first, first + n)
+                    blocks.append(Block(itself, itself, causal=True))
+        return blocks

@@ -1,7 +1,7 @@
-"""Attention over packed groups: each prompt computed once for all of its responses.
+"""Attention over packed groups, each prompt computed once for all of its responses.
 
-Registered with transformers' attention registry, so the model code stays as it is. A backend
-makes, from a row's layout, the function ``attend`` that all layers of a forward pass share.
+It is registered with transformers' attention registry, so the model code stays as it is. A backend
+makes, from a sequence's layout, the function ``attend`` that all layers of a forward pass share.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from transformers import AttentionInterface
 
 from qwenlong.learner.attention.kernels import Cpu, Flash, segments
 from qwenlong.learner.attention.layout import Layout
-from qwenlong.learner.attention.merge import Attend, merging
+from qwenlong.learner.attention.merge import Attend, block_attention
 
 SHARED_PROMPT = "qwenlong_shared_prompt"
 
@@ -33,7 +33,7 @@ def shared_prompt_attention(
     attend: Attend,
     **_: object,
 ) -> tuple[Tensor, None]:
-    """What transformers calls; ``attend`` reaches it through the model's keyword arguments."""
+    """What transformers calls in each layer; model.forward's keyword arguments carry ``attend``."""
     # Under autocast the norms leave query and key in fp32.
     query, key = query.to(value.dtype), key.to(value.dtype)
     last_layer = module.layer_idx == module.config.num_hidden_layers - 1
@@ -48,7 +48,7 @@ def backend_for(name: str, device: str, dtype: torch.dtype) -> Callable[[Layout]
     """The backend of that name; ``auto`` takes the fastest for the device and the dtype.
 
     Raises:
-        ValueError: a backend that is not there or cannot work on these.
+        ValueError: the backend is not installed, or does not take this device or dtype.
     """
     half = dtype in (torch.bfloat16, torch.float16)
     if name == "auto":
@@ -64,14 +64,17 @@ def backend_for(name: str, device: str, dtype: torch.dtype) -> Callable[[Layout]
 
 
 def sdpa(layout: Layout, device: str) -> Attend:
-    """PyTorch's fused CPU kernel over the layout's parts; elsewhere plain SDPA calls."""
+    """PyTorch's fused CPU kernel, block by block; on other devices plain SDPA calls."""
     if device != "cpu":
         return plain(layout, device)
-    return merging(layout.parts(), layout.parts(last_layer=True), Cpu)
+    return block_attention(layout.blocks(), layout.blocks(last_layer=True), Cpu)
 
 
 def plain(layout: Layout, device: str) -> Attend:
-    """One call a prompt and one a response, over prompt and response: no kernel of our own."""
+    """One SDPA call for each prompt and each response, which sees prompt and response with a mask.
+
+    The reference that the other backends are tested against.
+    """
 
     def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, _last: bool) -> Tensor:
         def call(queries: slice, keys: list[slice]) -> Tensor:
@@ -81,6 +84,7 @@ def plain(layout: Layout, device: str) -> Attend:
                 return scaled_dot_product_attention(
                     q, k, v, is_causal=True, scale=scale, enable_gqa=True
                 )
+            # is_causal would align the first query with the first key; here the last ones are.
             mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device)
             mask = mask.tril(k.shape[2] - q.shape[2])
             return scaled_dot_product_attention(
@@ -88,13 +92,13 @@ def plain(layout: Layout, device: str) -> Attend:
             )
 
         outs = []
-        for (prompt, responses), (start, begins) in zip(
+        for (prompt, responses), (start, starts) in zip(
             layout.groups, layout.starts(), strict=True
         ):
             own = slice(start, start + prompt)
             outs.append(call(own, [own]))
-            for begin, n in zip(begins, responses, strict=True):
-                itself = slice(begin, begin + n)
+            for first, n in zip(starts, responses, strict=True):
+                itself = slice(first, first + n)
                 outs.append(call(itself, [own, itself]))
         return torch.cat(outs, dim=2)
 
@@ -102,7 +106,7 @@ def plain(layout: Layout, device: str) -> Attend:
 
 
 def flex(layout: Layout, device: str) -> Attend:
-    """FlexAttention: one kernel that skips the blocks of the mask that nobody sees."""
+    """FlexAttention: one kernel that skips the blocks in which everything is masked."""
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
     group, response = (owner.to(device) for owner in layout.owners())
@@ -111,7 +115,7 @@ def flex(layout: Layout, device: str) -> Attend:
         related = (response[key] == 0) | (response[key] == response[query])
         return (query >= key) & (group[query] == group[key]) & related
 
-    # Compiled, neither the mask nor the scores ever stand whole.
+    # Not compiled, both would build the whole [T, T] matrix.
     compiled = _compiled if device != "cpu" else lambda function: function
     make: Any = compiled(create_block_mask)
     kernel: Any = compiled(flex_attention)
@@ -129,9 +133,10 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def flash(layout: Layout, device: str) -> Attend:
-    """flash-attn over the layout's parts, in two varlen calls a layer."""
-    whole, last = (segments(layout.parts(last_layer), device) for last_layer in (False, True))
-    return merging(whole, last, Flash)
+    """flash-attn: all blocks in two varlen calls a layer, causal ones and others."""
+    return block_attention(
+        segments(layout.blocks(), device), segments(layout.blocks(last_layer=True), device), Flash
+    )
 
 
 BACKENDS: dict[str, Callable[[Layout, str], Attend]] = {"sdpa": sdpa, "flex": flex, "flash": flash}

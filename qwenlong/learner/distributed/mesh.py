@@ -1,9 +1,7 @@
-"""One learner over several processes: parameters by FSDP2, the packed row by Ulysses.
+"""The learner's processes: their mesh, and the parameters that FSDP2 shards over all of them.
 
-The processes form a mesh (data, sequence). Data ranks take different micro-batches. Sequence
-ranks take every n-th token of the same row, and exchange tokens for heads around each attention
-(Jacobs et al., "DeepSpeed Ulysses", arXiv 2309.14509), so that each attends over the whole row
-with a share of the heads. Parameters, gradients and optimizer are sharded over all of them.
+The mesh is (data, sequence). Data ranks compute different micro-batches. Sequence ranks share one
+packed sequence (see ``ulysses``). Parameters, gradients and optimizer state are sharded over both.
 """
 
 from __future__ import annotations
@@ -16,18 +14,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import (
-    FSDPModule,
-    fully_shard,
-    register_fsdp_forward_method,
-)
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, Shard
 from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """This process's place in the mesh; by default the only one."""
+    """The mesh and this process's rank in it; one process alone needs no ``device_mesh``."""
 
     data_ranks: int = 1
     sequence_ranks: int = 1
@@ -50,38 +44,38 @@ class Mesh:
         return self.device_mesh.get_group("sequence") if self.device_mesh else None
 
 
-def form_mesh(data: int, sequence: int, device: str) -> Mesh:
-    """Joins the processes of the default group into a mesh.
+def form_mesh(data_ranks: int, sequence_ranks: int, device: str) -> Mesh:
+    """Arranges the processes of the default process group in a mesh.
 
     Raises:
         ValueError: the group has another number of processes.
     """
     processes = dist.get_world_size() if dist.is_initialized() else 1
-    if processes != data * sequence:
+    if processes != data_ranks * sequence_ranks:
         raise ValueError(
-            f"learner.data_ranks={data}, learner.sequence_ranks={sequence}: need"
-            f" {data * sequence} processes, not {processes}"
+            f"learner.data_ranks={data_ranks}, learner.sequence_ranks={sequence_ranks}: need"
+            f" {data_ranks * sequence_ranks} processes, not {processes}"
         )
     if processes == 1:
         return Mesh()
-    mesh = init_device_mesh(device, (data, sequence), mesh_dim_names=("data", "sequence"))
-    return Mesh(data, sequence, mesh)
+    shape = (data_ranks, sequence_ranks)
+    return Mesh(*shape, init_device_mesh(device, shape, mesh_dim_names=("data", "sequence")))
 
 
 def shard_parameters(model: PreTrainedModel, mesh: Mesh, forward: str) -> None:
-    """FSDP2 over all processes, layer by layer; gradients are summed, not averaged.
+    """Shards the model by FSDP2 over all processes, layer by layer.
 
-    A bf16 policy's fp32 masters travel as they are and are cast where they are used, as in one
-    process: twice the traffic, the same mathematics.
+    A bf16 policy's fp32 weights are gathered in fp32 and cast where they are used, as they are in
+    one process: twice the traffic, the same result.
 
     Args:
-        forward: a method that is called like ``model.forward`` and needs the parameters whole.
+        forward: name of a method that, like ``model.forward``, needs the gathered parameters.
     """
     if mesh.device_mesh is None:
         return
+    # FSDP2 keeps the root's parameters gathered by default. A forward pass without a backward
+    # pass (old policy, metrics) would then leave the weights of before the update behind.
     everyone = mesh.device_mesh._flatten("all")
-    # By default the root would keep what it gathered, and a forward pass without a backward one
-    # would leave it with the weights of before the update.
     options: dict[str, Any] = {"mesh": everyone, "reshard_after_forward": True}
     for layer in model.model.layers:
         fully_shard(layer, **options)
@@ -91,22 +85,25 @@ def shard_parameters(model: PreTrainedModel, mesh: Mesh, forward: str) -> None:
 
 
 def scale_gradients(model: torch.nn.Module, divisor: float) -> None:
-    """Gradients are the sum over all processes, divided by this."""
+    """Makes gradients the sum over all processes divided by ``divisor``; FSDP2 averages them.
+
+    The objectives' losses are parts of a sum over the whole update, so theirs are not averaged.
+    """
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(divisor)
-            module.set_force_sum_reduction_for_comms(True)  # gloo has no other
+            module.set_force_sum_reduction_for_comms(True)  # gloo cannot average
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """A sharded tensor, gathered; every process has to ask for it."""
+    """The full tensor of a sharded one. A collective: every process calls it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def own_rows(tensor: Tensor) -> tuple[Tensor, int]:
-    """What this process holds of a tensor, and which row of the whole is its first.
+    """This process's rows of a tensor, and the index of the first of them in the full tensor.
 
-    FSDP2 deals rows out as ``torch.chunk`` does: the last processes may have fewer, or none.
+    FSDP2 shards as ``torch.chunk`` does: the last processes may have fewer rows, or none.
     """
     if not isinstance(tensor, DTensor):
         return tensor, 0
@@ -118,7 +115,7 @@ def own_rows(tensor: Tensor) -> tuple[Tensor, int]:
 
 
 def sum_over_data_ranks(values: Tensor, mesh: Mesh) -> Tensor:
-    """Sums each value over the data ranks. The sequence ranks of a row hold the same values."""
+    """Sums each value over the data ranks; sequence ranks of one row hold equal values already."""
     if mesh.device_mesh is None:
         return values
     total = values.to(mesh.device_mesh.device_type, copy=True)

@@ -1,9 +1,9 @@
-"""A learner's tensors on disk: every process writes what it holds, any number of them read it.
+"""The learner's tensors on disk: each process writes its shards, any number of processes read them.
 
 A process writes one safetensors file, ``learner-0-of-2.safetensors`` for the first of two; nothing
-is pickled. A sharded tensor has some of its rows in each, and ``index`` in a file's metadata says
-which. torch.distributed.checkpoint's HuggingFaceStorageWriter has files much like these, but plans
-them by collectives and pickled objects, which a thread beside a training step must not do.
+is pickled. Each file has some of a sharded tensor's rows, and ``index`` in its metadata says which.
+HuggingFaceStorageWriter of torch.distributed.checkpoint writes similar files, but it plans them
+with collectives, and a collective in the writing thread would mix with those of a training step.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from qwenlong.types import InputError
 
 @dataclass(frozen=True)
 class TensorShard:
-    """A copy of what a process holds of a tensor: rows from ``first`` on, of all in ``shape``."""
+    """A copy of this process's rows of a tensor, from row ``first`` on, and the whole's shape."""
 
     tensor: Tensor
     shape: tuple[int, ...]
@@ -44,7 +44,7 @@ class TensorShard:
 def write_shards(
     folder: Path, rank: int, processes: int, shards: Mapping[str, TensorShard]
 ) -> Written:
-    """Runs in a thread; what goes wrong is part of the answer."""
+    """Writes this process's shards. Runs in a thread, so it returns errors and raises none."""
     path = folder / f"learner-{rank}-of-{processes}.safetensors"
     index = {name: {"shape": each.shape, "first": each.first} for name, each in shards.items()}
     try:
@@ -58,37 +58,36 @@ def write_shards(
 
 
 class StoredTensors:
-    """The tensors in a checkpoint's folder, read when they are asked for."""
+    """The tensors of a checkpoint's folder, whoever wrote them; each is read when it is needed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.pieces: dict[str, list[tuple[int, Any]]] = {}
-        """By name: first row and file of each piece."""
+        self.shards: dict[str, list[tuple[int, Any]]] = {}
+        """First row and file of each shard, by the tensor's name."""
         self.shapes: dict[str, list[int]] = {}
         paths = sorted(folder.glob("learner-*-of-*.safetensors"))
         self.processes = len(paths)
         for path in paths:
             file = safe_open(path, framework="pt")
-            for name, place in json.loads(file.metadata()["index"]).items():
-                self.pieces.setdefault(name, []).append((place["first"], file))
-                self.shapes[name] = place["shape"]
+            for name, entry in json.loads(file.metadata()["index"]).items():
+                self.shards.setdefault(name, []).append((entry["first"], file))
+                self.shapes[name] = entry["shape"]
 
     def names(self, part: str) -> list[str]:
-        """Of the tensors of a part such as ``model``, without the part's name."""
-        return [
-            name.removeprefix(f"{part}/") for name in self.pieces if name.startswith(f"{part}/")
-        ]
+        """Names of the tensors under a prefix such as ``model``, without the prefix."""
+        start = f"{part}/"
+        return [name.removeprefix(start) for name in self.shards if name.startswith(start)]
 
     def whole(self, name: str) -> Tensor:
         """A tensor that is not sharded."""
-        (_, file), *_ = self.pieces[name]
-        return file.get_tensor(name).clone()  # else it would stay a view of the file
+        (_, file), *_ = self.shards[name]
+        return file.get_tensor(name).clone()  # without a copy it would stay a view of the file
 
     def like(self, name: str, parameter: Tensor) -> Tensor:
-        """A tensor of the parameter's shape, placed and sharded as the parameter is; or a scalar.
+        """The stored tensor, on the parameter's device and sharded as it is; or a scalar.
 
         Raises:
-            InputError: there is none, or it has another shape.
+            InputError: it is missing, or its shape is not the parameter's.
         """
         shape = self.shapes.get(name)
         if shape == []:
@@ -114,16 +113,16 @@ class StoredTensors:
 
     @torch.no_grad()
     def fill(self, part: str, parameters: Mapping[str, Tensor]) -> None:
-        """Gives all parameters what a part has of their names."""
+        """Copies the tensors under the prefix ``part`` into the parameters of the same names."""
         for name, parameter in parameters.items():
             parameter.copy_(self.like(f"{part}/{name}", parameter))
 
     def _rows(self, name: str, first: int, last: int) -> Tensor:
+        """Rows ``first`` to ``last`` of the whole tensor, from all shards that have some."""
         parts = []
-        for begin, file in sorted(self.pieces[name], key=lambda piece: piece[0]):
-            piece = file.get_slice(name)
-            end = begin + piece.get_shape()[0]
-            low, high = max(first, begin), min(last, end)
+        for start, file in sorted(self.shards[name], key=lambda shard: shard[0]):
+            shard = file.get_slice(name)
+            low, high = max(first - start, 0), min(last - start, shard.get_shape()[0])
             if low < high:
-                parts.append(piece[low - begin : high - begin])
-        return torch.cat(parts or [piece[0:0]])  # the last of many processes may hold no row
+                parts.append(shard[low:high])
+        return torch.cat(parts or [shard[0:0]])  # the last of many processes may hold no row
