@@ -1,9 +1,8 @@
 """The objectives of reinforcement learning, as pure functions over a micro-batch's responses.
 
-Each is a surrogate (what a token is worth, and where the clip acts) under a weighting (how tokens
-are averaged); ``OBJECTIVES`` joins them. In the equations o_i is response i of |o_i| tokens, A_i
-its advantage, r_t = π(o_t) / π_old(o_t) the ratio at a token, and J what the loss is the
-negative of.
+Each joins a surrogate (each token's value, and where the clip acts) and a weighting (how tokens
+are averaged); ``OBJECTIVES`` names them. In the equations o_i is response i of |o_i| tokens, A_i
+its advantage, r_t = π(o_t) / π_old(o_t) the ratio at a token, and J the objective; the loss is -J.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from qwenlong.config.callables import OBJECTIVE, is_reference, resolve
 from qwenlong.types import InputError
 
 
@@ -25,22 +25,24 @@ class Responses:
     """N responses with R tokens in all, one after another; log-probabilities are in nats.
 
     A response without tokens adds nothing to a loss, and is still one of ``Totals.responses``.
-    Shapes that do not fit together are a ValueError.
+
+    Raises:
+        ValueError: shapes that do not fit together.
     """
 
     logprobs_R: Tensor
-    """By the policy that is trained, at the sampling temperature; carries the gradient."""
+    """By the trained policy, at the sampling temperature; carries the gradient."""
     old_logprobs_R: Tensor
-    """By the policy as it was at the step's beginning, at the same temperature."""
+    """By the policy from before the step's first update, at the same temperature."""
     advantages_N: Tensor | Sequence[float]
     lengths_N: Tensor | Sequence[int]
     """Tokens of each response; they add up to R."""
     engine_logprobs_R: Tensor | None = None
-    """By the engine that sampled them, renormalised over what its top-p left."""
+    """By the engine that sampled them, renormalised over the tokens that its top-p kept."""
     nucleus_logmass_R: Tensor | None = None
     """Log of the probability that top-p keeps under the old policy; zeros if top_p is 1."""
     reference_logprobs_R: Tensor | None = None
-    """By the policy that the KL term holds to, at the same temperature."""
+    """By the reference policy of the KL term, at the same temperature."""
 
     def __post_init__(self) -> None:
         shapes = {"R": (sum(self.lengths),), "N": (len(self.lengths),)}
@@ -61,7 +63,7 @@ class Responses:
         return self.logprobs_R - self.old_logprobs_R.detach()
 
     def at_tokens(self, values_N: Tensor | Sequence[float]) -> Tensor:
-        """A response's value, at each of its tokens [R]."""
+        """Values of responses [N], repeated at each of their tokens [R]."""
         like = self.logprobs_R
         values = torch.as_tensor(values_N, device=like.device, dtype=like.dtype)
         counts = torch.tensor(self.lengths, device=like.device, dtype=torch.long)
@@ -70,9 +72,10 @@ class Responses:
 
 @dataclass(frozen=True)
 class Totals:
-    """Counts over a whole mini-batch, all its micro-batches on all ranks together.
+    """Counts over one update: all of its micro-batches on all ranks.
 
-    They are what a loss is divided by, so the losses of any packing add up to that of the whole.
+    Losses are divided by them, and not by counts of a micro-batch: an average of averages would
+    weigh a token more in a short micro-batch, and would depend on how the rows were packed.
     """
 
     responses: int
@@ -86,6 +89,8 @@ Surrogate = Callable[[Responses, float, float], tuple[Tensor, Tensor]]
 """(responses, clip_low, clip_high) to each token's value [R] and where the clip acts [R, bool]."""
 Weighting = Callable[[Responses, Totals], Tensor]
 """(responses, totals) to each token's weight in J [R]."""
+Terms = Callable[[Responses, Totals, float, float], tuple[Tensor, Tensor, Tensor]]
+"""(responses, totals, clip_low, clip_high) to value, weight and where the clip acts, each [R]."""
 
 
 def _pessimistic(
@@ -159,41 +164,77 @@ def limit_mean(responses: Responses, totals: Totals) -> Tensor:
 
 @dataclass(frozen=True)
 class Objective:
-    surrogate: Surrogate
-    weighting: Weighting
+    terms: Terms
     clip_low: float
     """As published, like ``clip_high``: a ratio is clipped to [1 - clip_low, 1 + clip_high]."""
     clip_high: float
     drops_flat_groups: bool = False
-    """Groups without variance are left out of the mini-batch, and of its totals."""
+    """Groups without variance are left out of the update and of its totals."""
     scales_advantages: bool = True
     """Advantages are divided by the group's standard deviation."""
+
+
+def joined(surrogate: Surrogate, weighting: Weighting) -> Terms:
+    def terms(
+        responses: Responses, totals: Totals, low: float, high: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        value_R, clipped_R = surrogate(responses, low, high)
+        return value_R, weighting(responses, totals), clipped_R
+
+    return terms
 
 
 OBJECTIVES: dict[str, Objective] = {
     # The paper states no clip range; 0.2 is PPO's. Its process rewards are left out, and its KL
     # (coefficient 0.04) is left to kl_coefficient; QwenLong-L1 has none.
-    "grpo": Objective(clipped_token_ratio, response_mean, 0.2, 0.2),
-    # No KL. Sampling until the batch is full again, and the penalty on long responses
-    # (advantage.overlong_penalty), are not the objective's.
-    "dapo": Objective(clipped_token_ratio, token_mean, 0.2, 0.28, drops_flat_groups=True),
+    "grpo": Objective(joined(clipped_token_ratio, response_mean), 0.2, 0.2),
+    # No KL. Sampling until the batch is full again (stages.NAME.refill) and the penalty on long
+    # responses (advantages.overlong_penalty) are not part of the objective.
+    "dapo": Objective(joined(clipped_token_ratio, token_mean), 0.2, 0.28, drops_flat_groups=True),
     # No KL.
-    "dr_grpo": Objective(clipped_token_ratio, limit_mean, 0.2, 0.2, scales_advantages=False),
+    "dr_grpo": Objective(
+        joined(clipped_token_ratio, limit_mean), 0.2, 0.2, scales_advantages=False
+    ),
     # No KL.
-    "gspo": Objective(clipped_sequence_ratio, response_mean, 3e-4, 4e-4),
-    # No KL. Groups are dropped as in DAPO. Without lower bound (a ratio is never below 0); the
+    "gspo": Objective(joined(clipped_sequence_ratio, response_mean), 3e-4, 4e-4),
+    # No KL. Groups are dropped as in DAPO. It has no lower bound (a ratio is never below 0); the
     # upper one is not published: a weight of at most 5 is TRL's advice, after ScaleRL.
-    "cispo": Objective(clipped_weight, token_mean, 1.0, 4.0, drops_flat_groups=True),
+    "cispo": Objective(joined(clipped_weight, token_mean), 1.0, 4.0, drops_flat_groups=True),
 }
 
 
 def find_objective(name: str) -> Objective:
-    """The objective that ``learner.objective`` names; an InputError if there is none."""
+    """The objective that ``learner.objective`` names, built in or ``module:callable``.
+
+    Raises:
+        InputError: there is none of that name, or the function cannot be used.
+    """
     if name in OBJECTIVES:
         return OBJECTIVES[name]
+    if is_reference(name):
+        return Objective(_own_terms(name), 0.2, 0.2)
     near = get_close_matches(name, OBJECTIVES, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise InputError(f"learner.objective={name}: must be one of {', '.join(OBJECTIVES)}{hint}")
+
+
+def _own_terms(reference: str) -> Terms:
+    """A user's function, with its results checked; where it clips is not known."""
+    function = resolve(reference, "learner.objective", OBJECTIVE)
+
+    def terms(
+        responses: Responses, totals: Totals, low: float, high: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        value_R, weight_R = function(responses, totals, low, high)
+        right = responses.logprobs_R.shape
+        if value_R.shape != right or weight_R.shape != right:
+            raise InputError(
+                f"learner.objective={reference}: returned tensors of shape {tuple(value_R.shape)}"
+                f" and {tuple(weight_R.shape)}; both must be {tuple(right)}, one value a token"
+            )
+        return value_R, weight_R, torch.zeros_like(value_R, dtype=torch.bool)
+
+    return terms
 
 
 def objective_loss(
@@ -206,16 +247,16 @@ def objective_loss(
     importance_cap: float | None = None,
     mask_ratio: float | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
-    """The part of a mini-batch's loss that these responses have: a sum, also over ranks.
+    """These responses' part of an update's loss. The parts of all micro-batches and ranks add up.
 
     Args:
-        kl_coefficient: β of β KL(π || reference), taken off each token's value.
+        kl_coefficient: β of β KL(π || reference), subtracted from each token's value.
         importance_cap: bounds the weight that corrects for the engine (see ``engine_log_ratio``)
             and multiplies the surrogate, not the KL: truncated importance sampling, min(ρ_t, cap)
             (Yao et al., "Your efficient RL framework secretly brings you off-policy training").
-        mask_ratio: m > 1; a token whose ρ_t is outside [1/m, m] has neither value nor gradient,
-            of the surrogate or the KL, and is counted in ``totals`` all the same. IcePop (Ring-1T,
-            arXiv 2510.18855) is this with a cap of at least m, but for its masked tokens' KL.
+        mask_ratio: m > 1; a token whose ρ_t is outside [1/m, m] has no value and no gradient in
+            surrogate or KL, but still counts in ``totals``. With a cap of at least m this is
+            IcePop (Ring-1T, arXiv 2510.18855), except that IcePop keeps the masked tokens' KL.
 
     Returns:
         The loss, and sums over tokens: ``masked``, ``clipped`` (where the clip acts), with a cap
@@ -223,28 +264,29 @@ def objective_loss(
         left out of all but the KL.
 
     Raises:
-        ValueError: no such objective, or log-probabilities are missing for what is asked for.
+        ValueError: there is no such objective, or an option needs log-probabilities that are None.
     """
     chosen = find_objective(objective) if isinstance(objective, str) else objective
     _check_options(responses, kl_coefficient, importance_cap, mask_ratio)
     masked_R = _outside(responses, mask_ratio)
-    # A sequence's ratio would carry gradients to masked tokens by way of the others.
-    held_R = torch.where(masked_R, responses.logprobs_R.detach(), responses.logprobs_R)
-    responses = replace(responses, logprobs_R=held_R)
-    value_R, clipped_R = chosen.surrogate(responses, clip_low, clip_high)
+    # Through a sequence's ratio a masked token would get a gradient from the other tokens' values.
+    detached_R = torch.where(masked_R, responses.logprobs_R.detach(), responses.logprobs_R)
+    responses = replace(responses, logprobs_R=detached_R)
+    value_R, weight_R, clipped_R = chosen.terms(responses, totals, clip_low, clip_high)
     sums = {"clipped": (clipped_R & ~masked_R).sum(), "masked": masked_R.sum()}
     if importance_cap is not None:
         ratio_R = engine_log_ratio(responses).exp()
-        weight_R = ratio_R.clamp(max=importance_cap).masked_fill(masked_R, 0.0)
-        value_R = value_R * weight_R
-        sums["importance_weight"] = weight_R.sum()
+        correction_R = ratio_R.clamp(max=importance_cap).masked_fill(masked_R, 0.0)
+        value_R = value_R * correction_R
+        sums["importance_weight"] = correction_R.sum()
         sums["truncated"] = ((ratio_R > importance_cap) & ~masked_R).sum()
     if kl_coefficient:
         kl_R = reference_kl(responses)
         value_R = value_R - kl_coefficient * kl_R
         sums["kl"] = kl_R.detach().sum()
-    loss = -(value_R.masked_fill(masked_R, 0.0) * chosen.weighting(responses, totals)).sum()
-    # One transfer from the device for all of them.
+    # masked_fill, not a product with 0: a masked token's value may be inf or nan.
+    loss = -(value_R.masked_fill(masked_R, 0.0) * weight_R).sum()
+    # One transfer from the device for all sums.
     counted = torch.stack([each.double() for each in sums.values()]).tolist()
     return loss, dict(zip(sums, counted, strict=True))
 
@@ -252,10 +294,10 @@ def objective_loss(
 def engine_log_ratio(responses: Responses) -> Tensor:
     """log ρ_t [R]: old policy over engine at each token, without gradient.
 
-    The engine's probabilities are of the nucleus that top-p left, renormalised; the learner's are
-    of the whole vocabulary, and are renormalised here by the nucleus that it would have left
-    itself: log ρ = old - nucleus_logmass - engine. Equal numerics make ρ 1. The surrogate's own
-    ratio r has whole distributions on both sides, where top-p does not enter.
+    The engine's probabilities are renormalised over the nucleus that top-p keeps; the learner's
+    cover the whole vocabulary. Renormalised over the learner's own nucleus they can be compared:
+    log ρ = old - nucleus_logmass - engine, and equal numerics give ρ = 1. The surrogate's ratio r
+    compares whole distributions on both sides, so top-p does not enter it.
     """
     assert responses.nucleus_logmass_R is not None and responses.engine_logprobs_R is not None
     nucleus_R = responses.old_logprobs_R - responses.nucleus_logmass_R
@@ -274,10 +316,10 @@ def reference_kl(responses: Responses) -> Tensor:
 
 
 def _outside(responses: Responses, mask_ratio: float | None) -> Tensor:
-    """Tokens that the mask takes [R, bool]."""
+    """The tokens to mask [R, bool]."""
     if mask_ratio is None:
         return torch.zeros_like(responses.old_logprobs_R, dtype=torch.bool)
-    # The comparison is false for nan, which is masked so.
+    # Negated, so that nan is masked: a comparison with nan is false.
     return ~(engine_log_ratio(responses).abs() <= math.log(mask_ratio))
 
 

@@ -7,18 +7,15 @@ from statistics import fmean
 
 from qwenlong.config import LearnerConfig, RlStage
 from qwenlong.learner.advantages import (
+    Advantages,
     by_difficulty,
-    group_advantages,
-    leave_one_out,
     overlong_penalty,
-    task_advantages,
+    step_advantages,
 )
-from qwenlong.learner.objectives import OBJECTIVES
+from qwenlong.learner.objectives import find_objective
 from qwenlong.rewards.hybrid import Rewards, UnjudgedError, score_all
 from qwenlong.types import Batch, Group, Prompt, Rollout, Row, Sampling
 
-Advantages = tuple[float, ...]
-"""Of one group, one a rollout that was judged."""
 TRUNCATED = "length"
 """Finish reason of a response that was cut at the limit."""
 
@@ -46,16 +43,11 @@ def scored(
 def advantages_of(
     groups: Sequence[Group], stage: RlStage, learner: LearnerConfig
 ) -> list[Advantages]:
-    """Of every group of a step, as ``learner.advantage`` has it."""
+    """The advantages of every group of a step, by ``learner.advantage``."""
     rewards = [_rewards(group, stage, learner.overlong_buffer) for group in groups]
-    scaled = OBJECTIVES[learner.objective].scales_advantages
-    if learner.advantage == "task":
-        tasks = [group.prompt.example.kind for group in groups]
-        advantages = task_advantages(rewards, tasks, scaled)
-    elif learner.advantage == "leave_one_out":
-        advantages = [leave_one_out(of_group) for of_group in rewards]
-    else:
-        advantages = [group_advantages(of_group, scaled) for of_group in rewards]
+    tasks = [group.prompt.example.kind for group in groups]
+    scaled = find_objective(learner.objective).scales_advantages
+    advantages = step_advantages(learner.advantage, rewards, tasks, scaled)
     if not learner.difficulty_weight:
         return advantages
     return [

@@ -14,10 +14,11 @@ from qwenlong.config.stage_checks import UNTRAINED
 from qwenlong.curricula.curriculum import Curriculum
 from qwenlong.disk.manifest import trainer_step
 from qwenlong.evaluate.evaluate import accuracies
+from qwenlong.learner.advantages import Advantages
 from qwenlong.rollout.collector import request_seeds
 from qwenlong.runs.checkpoints import Checkpoint, trainer_checkpoint, trainer_folder
 from qwenlong.runs.directory import evaluation_records, group_records
-from qwenlong.train.batch import Advantages, advantages_of, batch_of, scored
+from qwenlong.train.batch import advantages_of, batch_of, scored
 from qwenlong.train.guards import folder_bytes
 from qwenlong.train.metrics import Clock, phase_metrics, summarised
 from qwenlong.train.own_rollouts import right_rollouts

@@ -19,8 +19,11 @@ from qwenlong.learner.objectives import (
     Objective,
     Responses,
     Totals,
+    clipped_sequence_ratio,
     find_objective,
+    joined,
     objective_loss,
+    token_mean,
 )
 
 LIMIT = 12
@@ -365,7 +368,7 @@ def test_clipped_sequences_by_hand() -> None:
     (gradient,) = torch.autograd.grad(loss, responses.logprobs_R)
     assert sums["clipped"] == 5.0
     assert loss.item() == pytest.approx(-(1.0 + 1.3 * 2 - 0.9 * 3 - 1.2) / 4, rel=1e-12)
-    # Of s A, by each log-probability: s A / |o|.
+    # The derivative of s A by each log-probability is s A / |o|.
     expected = [-0.5 / 4, -0.5 / 4, 0, 0, 0, 0, 0, 1.2 / 4]
     assert gradient.tolist() == pytest.approx(expected, rel=1e-12)
 
@@ -480,7 +483,7 @@ def test_the_published_settings() -> None:
 
 
 def test_an_objective_of_ones_own() -> None:
-    own = Objective(OBJECTIVES["gspo"].surrogate, OBJECTIVES["dapo"].weighting, 0.1, 0.1)
+    own = Objective(joined(clipped_sequence_ratio, token_mean), 0.1, 0.1)
     responses = by_ratio([[1.0, 1.0], [1.0]], [1.0, 2.0])
     loss, _ = objective_loss(own, responses, Totals(2, 3, LIMIT), own.clip_low, own.clip_high)
     assert loss.item() == pytest.approx(-4 / 3)
