@@ -43,7 +43,7 @@ from benchmarks.common import (
 from qwenlong.config import LearnerConfig
 from qwenlong.learner.learner import GrpoLearner
 from qwenlong.learner.logprobs import token_stats
-from qwenlong.report.palette import light, style
+from qwenlong.report.drawing import light, style
 from qwenlong.types import Batch
 
 PROMPTS = "1024,4096,16384,65536,131072"

@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from experiments.findings.measures import column, measure
-from qwenlong.report.runs import Accuracy, Run, read_runs
+from qwenlong.report.accuracy import Accuracy
+from qwenlong.report.runs import Run, read_runs
 from qwenlong.types import InputError
 
 BASELINE = "baseline"

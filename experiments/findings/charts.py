@@ -1,4 +1,4 @@
-"""The charts of ``docs/findings.md``. Draw and save them within ``style()``."""
+"""The charts of ``docs/findings.md``, in the style of the report's."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ from statistics import fmean
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from experiments.findings.arms import Arm, Outcome, finished
 from experiments.findings.markdown import plain
-from qwenlong.report.palette import light
-from qwenlong.report.step_charts import HUES, smoothed
+from qwenlong.report.drawing import (
+    HUES,
+    context_axis,
+    light,
+    log_axis,
+    new_figure,
+    share_axis,
+    shortened,
+)
+from qwenlong.report.step_charts import smoothed
 
 COLUMNS = 4
 _WIDTH, _PANEL, _ROW = 1000, 214, 40
@@ -37,7 +44,7 @@ def accuracy_over_tokens(arms: Sequence[Arm], context: int | None) -> Figure | N
 
     figure = _panels(arms, curve, "tokens generated in RL", f"accuracy at {context or 0:,}", "o")
     for axes in figure.axes if figure else ():
-        axes.set_ylim(-0.02, 1.02)
+        share_axis(axes)
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
@@ -58,10 +65,8 @@ def accuracy_by_context(arms: Sequence[Arm], _: int | None) -> Figure | None:
         if not shown or shown[-1] / context > 1.6:  # closer labels would overlap
             shown.append(context)
     for axes in figure.axes if figure else ():
-        axes.set_ylim(-0.02, 1.02)
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(shown, [f"{context:,}" for context in shown])
-        axes.xaxis.set_minor_locator(NullLocator())
+        share_axis(axes)
+        context_axis(axes, shown)
     return figure
 
 
@@ -71,8 +76,7 @@ def over_steps(arms: Sequence[Arm], key: str, label: str) -> Figure | None:
     def curve(outcome: Outcome) -> Points:
         steps = outcome.run.rl_steps
         line = [math.nan if step.get(key) is None else float(step[key]) for step in steps]
-        stages = [str(step.get("stage")) for step in steps]
-        points = enumerate(smoothed(line, stages), start=1)
+        points = enumerate(smoothed(line, outcome.run.rl_stages), start=1)
         return [(x, y) for x, y in points if math.isfinite(y)]
 
     figure = _panels(arms, curve, "RL step", label, "")
@@ -82,10 +86,7 @@ def over_steps(arms: Sequence[Arm], key: str, label: str) -> Figure | None:
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         if log:
-            axes.set_yscale("log", nonpositive="mask")
-            axes.yaxis.set_major_locator(LogLocator(numticks=6))
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.yaxis.set_minor_locator(NullLocator())
+            log_axis(axes, "g")
         else:
             axes.set_ylim(bottom=0)
     return figure
@@ -105,11 +106,10 @@ def _panels(arms: Sequence[Arm], curve: Curve, x: str, y: str, marker: str) -> F
         return None
     columns = min(COLUMNS, len(arms))
     rows = math.ceil(len(arms) / columns)
-    size = (_WIDTH / 72, (_PANEL * rows + 24) / 72)
-    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(wspace=0.05))
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    size = (_WIDTH, _PANEL * rows + 24)
+    figure, grid = new_figure(*size, rows, columns, wspace=0.05, sharex=True, sharey=True)
     for index, (axes, arm) in enumerate(zip(grid, arms, strict=False)):
-        axes.set_title(_cut(arm.name))
+        axes.set_title(shortened(plain(arm.name), _TITLE))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         if index:
             _mean_line(axes, means[0], "untrained", marker)
@@ -164,8 +164,7 @@ def reward_and_accuracy(arms: Sequence[Arm], _: int | None) -> Figure | None:
     ]
     if not any(pairs):
         return None
-    figure = Figure(figsize=(_WIDTH / 72, (_ROW * len(arms) + 96) / 72), layout="constrained")
-    axes = figure.subplots()
+    figure, [axes] = new_figure(_WIDTH, _ROW * len(arms) + 96)
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x")
     for row, of_arm in enumerate(pairs):
@@ -175,7 +174,7 @@ def reward_and_accuracy(arms: Sequence[Arm], _: int | None) -> Figure | None:
             axes.plot([strict, reward], [height, height], color=colour, linewidth=2, alpha=0.55)
             axes.plot(strict, height, "o", color=light("ink"), markersize=7)
             axes.plot(reward, height, "D", color=colour, markersize=6)
-    axes.set_yticks(range(len(arms)), [_cut(arm.name) for arm in arms])
+    axes.set_yticks(range(len(arms)), [shortened(plain(arm.name), _TITLE) for arm in arms])
     axes.set_ylim(len(arms) - 0.5, -0.5)
     axes.set_xlim(-0.02, 1.02)
     axes.tick_params(axis="y", labelcolor=light("ink"))
@@ -191,11 +190,6 @@ def reward_and_accuracy(arms: Sequence[Arm], _: int | None) -> Figure | None:
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
     return figure
-
-
-def _cut(name: str) -> str:
-    name = plain(name)
-    return name if len(name) <= _TITLE else f"{name[: _TITLE - 1]}…"
 
 
 def _short(number: float) -> str:

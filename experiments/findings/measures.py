@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from qwenlong.report.runs import Run, evaluation_rollouts, training_rollouts
+from qwenlong.report.runs import Run, logged_rollouts
 from qwenlong.rewards import registry
 from qwenlong.types import Example
 
@@ -87,7 +87,7 @@ def _rewarded_though_wrong(folder: Path, run: Run) -> dict[str, float]:
     verifiers = {
         str(record["source"]): str(record["score"]["verifier"])
         for stage in run.stages[-1:]
-        for record in evaluation_rollouts(folder, stage.name)
+        for record in logged_rollouts(folder, f"{stage.name}-eval")
     }
     first, last = (
         rewarded_though_wrong(folder, steps, verifiers)
@@ -112,7 +112,7 @@ def rewarded_though_wrong(
     rewarded = scored = 0
     known: dict[tuple[Any, ...], float | None] = {}
     for step in steps:
-        for record in training_rollouts(folder, str(step.get("stage")), int(step["step"])):
+        for record in logged_rollouts(folder, f"{step['stage']}-{int(step['step']):05d}"):
             reward, source = record["score"]["value"], str(record["source"])
             if reward is None or verifiers.get(source) not in _VERIFIERS:
                 continue

@@ -16,8 +16,8 @@ from experiments.findings.charts import CHARTS
 from experiments.findings.claims import CLAIMS, RULE, Claim, agreement, verdict
 from experiments.findings.markdown import averaged, by_seed, code, count, joined, seeds, table
 from experiments.findings.measures import LAST, MEASURES
-from qwenlong.report.palette import light, style
-from qwenlong.report.runs import evaluation_rollouts
+from qwenlong.report.drawing import light, style
+from qwenlong.report.runs import logged_rollouts
 from qwenlong.types import InputError
 
 ROOM = (0.6, 0.95)
@@ -217,7 +217,7 @@ def _wrong_answers(arm: Arm, context: int | None) -> dict[str, Any]:
     records = [
         record
         for run in arm.outcomes
-        for record in evaluation_rollouts(run.folder, run.end_stage)
+        for record in logged_rollouts(run.folder, f"{run.end_stage}-eval")
         if record.get("context") == context
     ]
     # The answers as the verifier read them.

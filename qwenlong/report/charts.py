@@ -1,4 +1,4 @@
-"""Accuracy by context and time by part. Draw and save each within ``style()``."""
+"""Accuracy by context, and time by part."""
 
 from __future__ import annotations
 
@@ -9,10 +9,19 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter
 
-from qwenlong.report.palette import SEQUENCE, light, style
-from qwenlong.report.runs import Run, Stage, contexts_of, read_runs
+from qwenlong.report.accuracy import Stage, contexts_of, split_by_source
+from qwenlong.report.drawing import (
+    SEQUENCE,
+    context_axis,
+    light,
+    new_figure,
+    share_axis,
+    shortened,
+    style,
+)
+from qwenlong.report.runs import Run, read_runs
 from qwenlong.types import InputError
 
 PARTS = {
@@ -24,27 +33,44 @@ PARTS = {
     "evaluate": "hue-4",
     "other": "untrained",
 }
+"""Colours of the parts of a stage's time."""
+_WIDE, _NARROW = 1000, 490
+"""Pixels of a chart that has the page's width, and of one of two side by side."""
 
 
-def accuracy_chart(runs: Sequence[Run], colours: Mapping[str, str], width: int = 1000) -> Figure:
-    """Accuracy over context length, a line a stage, a panel a run. ``width`` in pixels."""
-    columns = min(len(runs), 3)
-    rows = math.ceil(len(runs) / columns)
-    figure = Figure(figsize=(width / 72, rows * 390 / 72), layout="constrained")
-    grid = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
-    for axes, run in zip(grid, runs, strict=False):
-        _accuracy_panel(axes, run.stages, colours)
-        if len(runs) > 1:
-            axes.set_title(run.name)
-    for axes in grid[len(runs) :]:
-        axes.set_visible(False)
-    for axes in grid[::columns]:
-        axes.set_ylabel("accuracy, held-out questions")
+def accuracy_chart(run: Run, runs: Sequence[Run]) -> Figure | None:
+    """The mean accuracy over sources by context, a line for each stage; None before evaluation."""
+    if not contexts_of(run.stages):
+        return None
+    figure, [axes] = new_figure(_width(runs), 390)
+    axes.set_ylabel("accuracy, held-out questions")
+    ends = _accuracy_panel(axes, run.stages, stage_colours(runs))
+    _label_ends(axes, contexts_of(run.stages)[-1], ends)
     return figure
 
 
+def source_chart(run: Run, runs: Sequence[Run]) -> Figure | None:
+    """A panel like ``accuracy_chart`` for each held-out source; None unless there are several."""
+    sources = split_by_source(run.stages)
+    if not sources:
+        return None
+    columns = min(len(sources), 4 if len(runs) == 1 else 2)
+    rows = math.ceil(len(sources) / columns)
+    figure, panels = new_figure(_width(runs), 210 * rows, rows, columns, 0.06, sharey=True)
+    for axes, (source, stages) in zip(panels, sources.items(), strict=False):
+        axes.set_title(shortened(source, 26))
+        _accuracy_panel(axes, stages, stage_colours(runs))
+    for axes in panels[len(sources) :]:
+        axes.set_visible(False)
+    return figure
+
+
+def _width(runs: Sequence[Run]) -> int:
+    return _WIDE if len(runs) == 1 else _NARROW
+
+
 def stage_colours(runs: Sequence[Run]) -> dict[str, str]:
-    """Colour names by stage: the same stage has the same in every run, finished or not."""
+    """Colour names by stage. A stage has the same colour in every run, finished or not."""
     kinds = {stage.name: stage.kind for run in runs for stage in run.stages}
     planned = [name for run in runs for name in run.planned]
     trained = [name for name in dict.fromkeys([*planned, *kinds]) if kinds.get(name) != "untrained"]
@@ -53,14 +79,14 @@ def stage_colours(runs: Sequence[Run]) -> dict[str, str]:
     return dict.fromkeys(kinds, "untrained") | along
 
 
-def _accuracy_panel(axes: Axes, stages: Sequence[Stage], colours: Mapping[str, str]) -> None:
-    contexts = contexts_of(stages)
-    axes.set_xscale("log", base=2)
-    axes.set_ylim(-0.02, 1.02)
+def _accuracy_panel(
+    axes: Axes, stages: Sequence[Stage], colours: Mapping[str, str]
+) -> list[tuple[float, Stage, str]]:
+    """Draws a line for each evaluated stage; returns (last value, stage, colour) of each."""
+    share_axis(axes)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_xticks(contexts, [f"{context:,}" for context in contexts])
-    axes.xaxis.set_minor_locator(NullLocator())
+    context_axis(axes, contexts_of(stages))
     axes.set_xlabel("context, tokens")
     ends: list[tuple[float, Stage, str]] = []
     evaluated = [stage for stage in stages if stage.accuracy]
@@ -86,13 +112,12 @@ def _accuracy_panel(axes: Axes, stages: Sequence[Stage], colours: Mapping[str, s
             clip_on=False,
         )
         ends.append((values[-1], stage, colour))
-    _label_ends(axes, contexts[-1], ends)
+    return ends
 
 
 def _label_ends(axes: Axes, x: float, ends: Sequence[tuple[float, Stage, str]]) -> None:
-    """Names the lines at their right end, pushed apart where they would overlap."""
-    gap = 0.064
-    heights = spaced([value for value, _, _ in ends], gap, 1.0)
+    """Names the lines at their right end. Labels that would overlap are moved apart."""
+    heights = spaced([value for value, _, _ in ends], gap=0.064, top=1.0)
     for height, (value, stage, colour) in zip(heights, ends, strict=True):
         last = stage is ends[-1][1]
         axes.annotate(
@@ -108,7 +133,7 @@ def _label_ends(axes: Axes, x: float, ends: Sequence[tuple[float, Stage, str]]) 
 
 
 def spaced(values: Sequence[float], gap: float, top: float) -> list[float]:
-    """The values moved as little as keeps them ``gap`` apart and none above ``top``."""
+    """The values, moved until neighbours are ``gap`` apart and none is above ``top``."""
     order = sorted(range(len(values)), key=lambda i: values[i])
     placed = list(values)
     for before, i in pairwise(order):
@@ -121,7 +146,7 @@ def spaced(values: Sequence[float], gap: float, top: float) -> list[float]:
 
 
 def time_parts(run: Run) -> dict[str, dict[str, float]]:
-    """Seconds by part, by stage; ``other`` is what a stage took beyond its timed parts."""
+    """Seconds by stage and part; ``other`` is a stage's time outside its timed parts."""
     kinds = {stage.name: stage.kind for stage in run.stages}
     parts: dict[str, dict[str, float]] = {name: dict.fromkeys(PARTS, 0.0) for name in kinds}
     for step in run.steps:
@@ -140,43 +165,44 @@ def time_parts(run: Run) -> dict[str, dict[str, float]]:
     return {name: of for name, of in parts.items() if sum(of.values()) > 0}
 
 
-def time_chart(
-    parts: Mapping[str, Mapping[str, float]], longest: float, width: int = 1000
-) -> Figure:
-    """A bar a stage, as long as the stage took, divided by what it was spent on.
+def time_chart(run: Run, runs: Sequence[Run]) -> Figure | None:
+    """A bar for each stage, as long as the stage took, divided by part; None without any times.
 
-    ``longest`` stage in seconds, of all runs that are compared.
+    All runs of a page have the same scale.
     """
+    parts = time_parts(run)
+    if not parts:
+        return None
+    longest = max(sum(of.values()) for each in runs for of in time_parts(each).values())
     names = list(parts)
-    figure = Figure(figsize=(width / 72, (62 + 34 * len(names)) / 72), layout="constrained")
-    axes = figure.subplots()
+    figure, [axes] = new_figure(_WIDE, 62 + 34 * len(names))
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x")
-    begin = [0.0] * len(names)
+    ends = [0.0] * len(names)
     for part, colour in PARTS.items():
         lengths = [parts[name][part] for name in names]
         axes.barh(
             names,
             lengths,
-            left=begin,
+            left=ends,
             height=0.68,
             color=light(colour),
             edgecolor=light("paper"),
             linewidth=1,
         )
         for row, length in enumerate(lengths):
-            if length / longest > 0.05:
+            if length / longest > 0.05:  # a smaller part has no room for its label
                 share = length / sum(parts[names[row]].values())
                 axes.text(
-                    begin[row] + length / 2,
+                    ends[row] + length / 2,
                     row,
                     f"{share:.0%}",
                     ha="center",
                     va="center",
                     color=light("paper"),
                 )
-        begin = [at + length for at, length in zip(begin, lengths, strict=True)]
-    for row, total in enumerate(begin):
+        ends = [at + length for at, length in zip(ends, lengths, strict=True)]
+    for row, total in enumerate(ends):
         axes.text(total + longest * 0.008, row, f"{total:,.0f} s", va="center")
     axes.invert_yaxis()
     axes.set_xlim(0, longest * 1.08)
@@ -185,18 +211,17 @@ def time_chart(
     return figure
 
 
-def save_accuracy_png(run_dirs: Sequence[Path], out: Path) -> Path:
-    """Writes the accuracy chart of the runs as a PNG.
+def save_accuracy_png(run_dir: Path, out: Path) -> Path:
+    """Writes the accuracy chart of a run as a PNG, such as the picture of the README.
 
     Raises:
-        InputError: a folder that is no run, or one without an evaluated stage.
+        InputError: the folder is not a run, or no stage of it was evaluated.
     """
-    runs = read_runs(run_dirs, with_rollouts=False)
-    for run in runs:
-        if not contexts_of(run.stages):
-            raise InputError(f"{run.name}: summary.json has no evaluated stage to draw")
+    [run] = read_runs([run_dir], with_rollouts=False)
     with style():
-        figure = accuracy_chart(runs, stage_colours(runs))
+        figure = accuracy_chart(run, [run])
+        if figure is None:
+            raise InputError(f"{run.name}: summary.json has no evaluated stage to draw")
         out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=144, facecolor=light("paper"))
     return out

@@ -1,4 +1,4 @@
-"""What a run's curriculum did: its pool by pass rate, its gate, its draws. Draw in ``style()``."""
+"""What a run's curriculum did: its pool by pass rate, its gate, and the prompts it drew."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from qwenlong.report.palette import light
+from qwenlong.report.drawing import light, mark_stages, step_figure
 from qwenlong.report.runs import Run
-from qwenlong.report.step_charts import mark_stages
-
-Step = Mapping[str, Any]
 
 PASS_RATES = {
     "0.8-1.0": "stage-0",
@@ -33,74 +30,68 @@ GATE = {
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A phase's draws until its last step, in prompts."""
+class Draws:
+    """The prompts that a phase drew until its last step."""
 
     phase: str
     pool: int
     own: int
     replayed: int
     sources: Mapping[str, int]
-    """Replayed ones included."""
+    """Drawn prompts by source, replayed ones included."""
     lengths: Mapping[int, int]
-    """Of its own prompts, by the longest of each quarter in tokens."""
+    """The phase's own drawn prompts, by the longest of each quarter of its lengths, in tokens."""
 
 
-def drawn(run: Run) -> list[Drawn]:
-    """A line a phase; none of a run of before there were such metrics."""
-    told = [step for step in run.rl_steps if "pool" in step]
-    last = [list(steps)[-1] for _, steps in groupby(told, lambda step: step["stage"])]
-    return [_drawn(step) for step in last]
+def draws_by_phase(run: Run) -> list[Draws]:
+    """One entry a phase; none for runs that were made before these metrics existed."""
+    logged = [step for step in run.rl_steps if "pool" in step]
+    found = []
+    for phase, steps in groupby(logged, lambda step: str(step["stage"])):
+        last = list(steps)[-1]
+        lengths = {int(upper): n for upper, n in _parts(last, "draws_length/").items()}
+        replayed, sources = int(last["draws_replayed"]), _parts(last, "draws_source/")
+        own = sum(lengths.values())
+        found.append(Draws(phase, int(last["pool"]), own, replayed, sources, lengths))
+    return found
 
 
-def _drawn(step: Step) -> Drawn:
-    sources = _parts(step, "draws_source/")
-    lengths = {int(upper): n for upper, n in _parts(step, "draws_length/").items()}
-    replayed = int(step["draws_replayed"])
-    own = sum(lengths.values())
-    return Drawn(str(step["stage"]), int(step["pool"]), own, replayed, sources, lengths)
-
-
-def _parts(step: Step, prefix: str) -> dict[str, int]:
+def _parts(step: Mapping[str, Any], prefix: str) -> dict[str, int]:
     return {key[len(prefix) :]: int(n) for key, n in step.items() if key.startswith(prefix)}
 
 
 def pool_chart(run: Run) -> Figure | None:
-    """The phase's prompts by the pass rate of their last group, a bar a step."""
+    """The phase's prompts by the pass rate of their last group, a bar for each step."""
     rates = [_parts(step, "pool_pass_rate/") for step in run.rl_steps]
+    # Old runs have no pass rates, or name them otherwise.
     if not any(rates) or not all(of.keys() <= PASS_RATES.keys() for of in rates):
-        return None  # of a run of before they had these names
+        return None
     parts = [[of.get(name, 0) for of in rates] for name in PASS_RATES]
     return _bars(run, "Prompts by the pass rate of their last group", parts, PASS_RATES)
 
 
 def gate_chart(run: Run) -> Figure | None:
-    """What dynamic sampling had of groups at each step; none where there was none."""
+    """The groups that dynamic sampling had at each step; None without dynamic sampling."""
     steps = run.rl_steps
     if not any("gate_sampled" in step for step in steps):
         return None
-
     flat, waited, sampled = (
         [int(step.get(f"gate_{key}") or 0) for step in steps]
         for key in ("flat", "carried_in", "sampled")
     )
-    varied = [all_of - without for all_of, without in zip(sampled, flat, strict=True)]
-    return _bars(run, "Groups at hand in a step", [varied, waited, flat], GATE)
+    varied = [every - without for every, without in zip(sampled, flat, strict=True)]
+    return _bars(run, "Groups available in a step", [varied, waited, flat], GATE)
 
 
 def _bars(
     run: Run, title: str, parts: Sequence[Sequence[int]], colours: Mapping[str, str]
 ) -> Figure:
-    figure = Figure(figsize=(500 / 72, 250 / 72), layout="constrained")
-    axes = figure.subplots()
-    axes.set_title(title, pad=22)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    figure, axes = step_figure(title)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.set_xlabel("RL step")
     bottom = [0] * len(run.rl_steps)
     x = range(1, len(bottom) + 1)
     for counts, colour in zip(parts, colours.values(), strict=True):
         axes.bar(x, counts, width=0.86, bottom=bottom, color=light(colour))
         bottom = [below + n for below, n in zip(bottom, counts, strict=True)]
-    mark_stages(axes, [[str(step.get("stage")) for step in run.rl_steps]])
+    mark_stages(axes, [run.rl_stages])
     return figure

@@ -1,12 +1,10 @@
-"""A built set as a page to read: one file that needs no network, counts first, then examples.
+"""The page of a built set: first its counts, then examples to read.
 
-It gets the set's manifest and rows as plain mappings; how a set is stored is not known here.
+The set's manifest and rows come as plain mappings; this module does not know how they are stored.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,23 +15,23 @@ from typing import Any
 from warnings import catch_warnings, filterwarnings
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from qwenlong.config import SourceConfig
+from qwenlong.report.drawing import style, svg
 from qwenlong.report.histograms import DEPTHS, depth_chart, length_chart
-from qwenlong.report.palette import palette_css, style, svg
-from qwenlong.report.runs import spread
+from qwenlong.report.html import write_page
+from qwenlong.report.runs import cut_middle, spread
 
-HERE = Path(__file__).parent
 EXAMPLES_SHOWN = 60
+"""Most examples on a page. This and the following limits bound the page's size."""
 DOCUMENTS_SHOWN = 40
-"""Of an example, at most. All these limits bound the page's size."""
+"""Most documents of an example."""
 GOLD_SHOWN, OTHERS_SHOWN, TEXT_SHOWN, VALUE_SHOWN = 6_000, 1_200, 4_000, 800
-"""Characters of a gold document, of any other, of a question, answer or reasoning, and of a
-value in the metadata; the middle goes first."""
+"""Most characters of a gold document, of any other document, of a question, answer or reasoning,
+and of a value in the metadata. The middle of a longer text is cut out."""
 _OPENING = 160
-"""Characters of a document that a folded one shows."""
+"""Characters of a document that are shown while it is folded."""
 _DEFAULTS = {
     each.name: each.default for each in fields(SourceConfig) if each.default is not MISSING
 }
@@ -44,15 +42,15 @@ Bucket = tuple[str, str, str]
 
 @dataclass
 class Counts:
-    """Over the rows of one source in one split; memory does not grow with them."""
+    """Counts over the rows of one source in one split; memory does not grow with the rows."""
 
     kinds: Counter[str] = field(default_factory=Counter)
     lengths: Counter[int] = field(default_factory=Counter)
-    """By tokens."""
+    """Rows by tokens."""
     depths: Counter[int] = field(default_factory=Counter)
-    """Gold documents, by the part of the text that they stand in, see ``DEPTHS``."""
+    """Gold documents, by the part of the text that they stand in; there are ``DEPTHS`` parts."""
     placed: int = 0
-    """Examples with a gold document that is known and other documents around it."""
+    """Examples with a known gold document and other documents around it."""
 
     def add(self, row: Mapping[str, Any]) -> None:
         self.kinds[row["kind"]] += 1
@@ -63,11 +61,14 @@ class Counts:
 
 
 Table = Mapping[tuple[str, str], Counts]
-"""By split and source."""
+"""Counts by split and source."""
 
 
 def depths_of(documents: Sequence[str], gold: Sequence[int]) -> list[float]:
-    """The share of the other documents' text that stands before each gold one; none if all are."""
+    """For each gold document, the share of the other documents' text that stands before it.
+
+    Empty if all documents are gold.
+    """
     golden = set(gold)
     total = sum(len(text) for place, text in enumerate(documents) if place not in golden)
     depths, before = [], 0
@@ -80,9 +81,10 @@ def depths_of(documents: Sequence[str], gold: Sequence[int]) -> list[float]:
 
 
 def chosen(counts: Table, most: int = EXAMPLES_SHOWN) -> dict[Bucket, set[int]]:
-    """Which examples to show, by their place in a bucket: from every bucket, evenly spaced in it.
+    """Which examples to show: their places in each bucket, evenly spaced in it.
 
-    Where there are more buckets than that, every source of every split comes before its kinds.
+    If there are more buckets than ``most``, every source of every split is shown before further
+    kinds of a source.
     """
     sizes: dict[Bucket, int] = {}
     rank: dict[Bucket, int] = {}
@@ -106,49 +108,40 @@ def write_dataset(
     examples: Sequence[Mapping[str, Any]],
     out: Path,
 ) -> Path:
-    """Writes the page of a built set. ``examples`` are as ``reading`` gives them."""
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    script = (HERE / "dataset.js").read_text(encoding="utf-8")
-    css = [(HERE / file).read_text(encoding="utf-8") for file in ("report.css", "dataset.css")]
+    """Writes the page of a built set to ``out``.
+
+    Args:
+        examples: those to show, as ``reading`` returns them.
+    """
     splits = list(manifest["splits"])
     sources = list(dict.fromkeys(source for _, source in counts))
     config = manifest["recipe"]["config"]
-    html = environment.get_template("dataset.html.j2").render(
+    return write_page(
+        out,
+        "dataset.html.j2",
+        "dataset.js",
+        ["report.css", "dataset.css"],
         name=name,
         config=config,
         splits=manifest["splits"],
         totals={key: sum(of[key] for of in manifest["splits"].values()) for key in _ADDED},
-        longest=max(of["longest"] for of in manifest["splits"].values()),
         sources=[
             _source(*each) for each in zip(manifest["sources"], config["sources"], strict=True)
         ],
         removed=list(_removed(manifest["sources"])),
-        sources_shown=sources,
         kinds={split: _kinds(split, manifest["splits"][split], counts) for split in splits},
         charts=_charts(splits, sources, counts),
         placed=sum(of.placed for of in counts.values()),
         examples=examples,
         recipe=_recipe(manifest),
-        css=Markup(palette_css() + "".join(css)),
-        script=Markup(script),
-        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(html, encoding="utf-8", errors="replace", newline="\n")
-    return out
 
 
 _ADDED = ("examples", "tokens")
 
 
 def _source(entry: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:
-    """A source as the table shows it, with what its configuration sets."""
+    """A source's row in the table: its licence, its settings and its counts."""
     settings = {key: value for key, value in spec.items() if value != _DEFAULTS.get(key)}
     if spec["lengthen"] is not None:
         settings["distractors"] = spec["distractors"]
@@ -156,37 +149,37 @@ def _source(entry: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]
     licence = entry.get(
         "licence", "your own files" if spec["path"] else "made from seed and corpus"
     )
-    tallies = entry["splits"]
+    tallies = entry["splits"].values()
     return {
         "name": entry["source"],
         "licence": licence,
         "citation": entry.get("citation", ""),
         "settings": ", ".join(f"{key}={value}" for key, value in settings.items()),
-        "taken": {split: told["taken"] for split, told in tallies.items()},
-        "left_out": sum(sum(told["left_out"].values()) for told in tallies.values()),
-        "cut": sum(sum(told["cut"].values()) for told in tallies.values()),
+        "taken": {split: tally["taken"] for split, tally in entry["splits"].items()},
+        "left_out": sum(sum(tally["left_out"].values()) for tally in tallies),
+        "cut": sum(sum(tally["cut"].values()) for tally in tallies),
     }
 
 
 def _removed(entries: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str, int, str, str]]:
-    """Source, split, what was done, to how many, why, and where first."""
+    """(source, split, left out or cut, number of examples, reason, first of them)."""
     for entry in entries:
-        for split, told in entry["splits"].items():
+        for split, tally in entry["splits"].items():
             for what in ("left_out", "cut"):
-                for why, n in sorted(told[what].items(), key=lambda item: -item[1]):
-                    first = told["first_left_out"].get(why, "") if what == "left_out" else ""
+                for why, n in sorted(tally[what].items(), key=lambda item: -item[1]):
+                    first = tally["first_left_out"].get(why, "") if what == "left_out" else ""
                     yield entry["source"], split, what.replace("_", " "), n, why, first
 
 
-def _kinds(split: str, told: Mapping[str, Any], counts: Table) -> dict[str, Any]:
-    """Sources by kinds, with the manifest's sums."""
+def _kinds(split: str, sums: Mapping[str, Any], counts: Table) -> dict[str, Any]:
+    """A table of sources by kinds of answer, with the manifest's sums."""
     rows = {source: of.kinds for (of_split, source), of in counts.items() if of_split == split}
     most = max((n for kinds in rows.values() for n in kinds.values()), default=1)
-    return {"rows": rows, "most": most, "kinds": told["kinds"], "sources": told["sources"]}
+    return {"rows": rows, "most": most, "kinds": sums["kinds"], "sources": sums["sources"]}
 
 
 def _charts(splits: Sequence[str], sources: Sequence[str], counts: Table) -> dict[str, Markup]:
-    """What has nothing to draw is left out: a chart, or a source's row of it."""
+    """The charts that have something to draw, with the sources that have something to draw."""
     charts = {}
     for name, draw, label in (
         ("lengths", length_chart, "Examples by length in tokens"),
@@ -197,24 +190,23 @@ def _charts(splits: Sequence[str], sources: Sequence[str], counts: Table) -> dic
         if not known:
             continue
         with style(), catch_warnings():
-            # The font that text is measured in lacks some scripts; the reader's has them.
+            # Matplotlib's own font lacks some scripts; the reader's browser has them.
             filterwarnings("ignore", message="Glyph")
             charts[name] = Markup(svg(draw(splits, known, values), name, label))
     return charts
 
 
 def _recipe(manifest: Mapping[str, Any]) -> str:
-    told = {name: {"sha256": split["sha256"]} for name, split in manifest["splits"].items()}
-    return yaml.safe_dump(
-        {**manifest["recipe"], "splits": told}, sort_keys=False, allow_unicode=True, width=110
-    )
+    sums = {name: {"sha256": split["sha256"]} for name, split in manifest["splits"].items()}
+    recipe = {**manifest["recipe"], "splits": sums}
+    return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=110)
 
 
 def reading(row: Mapping[str, Any], split: str) -> dict[str, Any]:
-    """An example as the page shows it: nothing in it is longer than the page can bear.
+    """An example as the page shows it, with long texts cut.
 
     Args:
-        row: a row of a built set, its metadata parsed.
+        row: a row of a built set, with its metadata parsed.
     """
     documents, gold = row["documents"], row["gold_documents"]
     depths = depths_of(documents, gold)
@@ -241,9 +233,9 @@ def reading(row: Mapping[str, Any], split: str) -> dict[str, Any]:
 
 
 def _documents(documents: Sequence[str], gold: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """The documents to show, numbered from 1, and gaps where some are passed over.
+    """The documents to show, numbered from 1, and an entry for each gap between them.
 
-    The gold ones and what is nearest to them and to the ends.
+    Shown are the gold documents and those nearest to them and to both ends.
     """
     golden = set(gold)
     anchors = {0, len(documents) - 1, *golden}
@@ -272,12 +264,3 @@ def _gap(places: Sequence[int], documents: Sequence[str]) -> Iterator[dict[str, 
     if places:
         characters = sum(len(documents[place]) for place in places)
         yield {"first": places[0] + 1, "last": places[-1] + 1, "characters": characters}
-
-
-def cut_middle(text: str, most: int) -> str:
-    """``text``, or its two ends with a note of what was cut between them."""
-    if len(text) <= most:
-        return text
-    head, tail = text[: 2 * most // 3], text[-(most // 3) :]
-    left_out = len(text) - len(head) - len(tail)
-    return f"{head}\n\n[… {left_out:,} characters are left out here …]\n\n{tail}"

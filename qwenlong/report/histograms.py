@@ -1,4 +1,4 @@
-"""Histograms of a built set: a row a source, a column a split. Draw within ``style()``."""
+"""Histograms of a built set: a row for each source, a column for each split."""
 
 from __future__ import annotations
 
@@ -10,30 +10,29 @@ from itertools import pairwise
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from qwenlong.report.palette import light
+from qwenlong.report.drawing import light, new_figure, shortened
 
 DEPTHS = 20
-"""Parts of equal length that a text is looked at in."""
+"""Parts of equal length into which a text is divided."""
 ALL = "all sources"
 _HUES = ("hue-0", "hue-1", "hue-2", "hue-3")
 _WIDTH = 1000
 _ROW = 62
 _NAME = 22
-"""Characters of a source's name that find room beside its row."""
+"""Characters of a source's name that fit beside its row."""
 
 Values = Mapping[tuple[str, str], Counter[int]]
 """Counts by split and source."""
 Bars = Callable[[Counter[int]], tuple[list[int], str]]
-"""A row's counts as heights of its bars, and in words."""
+"""Gives the heights of a row's bars, and its counts in words."""
 Scale = Callable[[Axes], object]
-"""Sets the axis that all rows share."""
+"""Sets up the x axis, which all rows share."""
 
 
 def length_chart(splits: Sequence[str], sources: Sequence[str], values: Values) -> Figure:
-    """Examples by tokens; on a log scale where the longest has more than 4 times the shortest."""
+    """Examples by tokens, on a log scale if the longest has over 4 times the shortest's tokens."""
     tokens = sorted({length for counts in values.values() for length in counts})
     edges, log = length_edges(tokens[0], tokens[-1]) if tokens else ([0.0, 1.0], False)
 
@@ -52,7 +51,7 @@ def length_chart(splits: Sequence[str], sources: Sequence[str], values: Values) 
         if log:
             axes.set_xscale("log", base=2)
             powers = range(math.ceil(math.log2(edges[0])), math.floor(math.log2(edges[-1])) + 1)
-            # Counted from the top, for the longest are what one looks for.
+            # Counted from the top, so that the longest lengths always have a label.
             every = math.ceil(len(powers) * len(splits) / 12)
             axes.xaxis.set_major_locator(FixedLocator([2**k for k in powers[::-1][::every]]))
             axes.xaxis.set_minor_locator(NullLocator())
@@ -64,9 +63,9 @@ def length_chart(splits: Sequence[str], sources: Sequence[str], values: Values) 
 
 
 def length_edges(least: int, most: int) -> tuple[list[float], bool]:
-    """Borders of bins that hold what does not exceed their upper one, and whether they are log.
+    """Edges of the bins, and whether they are log. A bin includes its upper edge.
 
-    Log bins are quarters of an octave; others are at most 40 of a round width.
+    Log bins are quarters of an octave; otherwise there are at most 40 bins of a round width.
     """
     if most > 4 * least:
         first, last = math.ceil(4 * math.log2(least)) - 1, math.ceil(4 * math.log2(most))
@@ -83,8 +82,8 @@ def depth_chart(splits: Sequence[str], sources: Sequence[str], values: Values) -
 
     def bars(counts: Counter[int]) -> tuple[list[int], str]:
         n = counts.total()
-        told = f"{n:,} gold document{'' if n == 1 else 's'}" if n else "none known among others"
-        return [counts[part] for part in range(DEPTHS)], told
+        words = f"{n:,} gold document{'' if n == 1 else 's'}" if n else "none known among others"
+        return [counts[part] for part in range(DEPTHS)], words
 
     def scale(axes: Axes) -> None:
         axes.set_xlim(0, 1)
@@ -102,29 +101,27 @@ def _grid(
     scale: Scale,
     label: str,
 ) -> Figure:
-    """A row for all sources together, where there are several, and one for each."""
+    """A row for each source, after one for all of them together if there are several."""
     rows = [ALL, *sources] if len(sources) > 1 else list(sources)
-    height = 56 + _ROW * len(rows)
-    engine = ConstrainedLayoutEngine(wspace=0.06)
-    figure = Figure(figsize=(_WIDTH / 72, height / 72), layout=engine)
-    grid = figure.subplots(len(rows), len(splits), sharex=True, squeeze=False)
+    size = (_WIDTH, 56 + _ROW * len(rows))
+    figure, panels = new_figure(*size, len(rows), len(splits), wspace=0.06, sharex=True)
     for column, split in enumerate(splits):
         whole = sum((of for (own, _), of in values.items() if own == split), Counter[int]())
         for row, source in enumerate(rows):
             together = len(rows) > 1 and row == 0
             counts = whole if together else values.get((split, source), Counter())
-            heights, told = bars(counts)
-            axes = grid[row, column]
+            heights, words = bars(counts)
+            axes = panels[row * len(splits) + column]
             _panel(axes, edges, heights, _HUES[column % len(_HUES)], together)
             small = {"fontsize": 11, "fontweight": "normal", "color": light("muted")}
-            axes.set_title(told, loc="right", pad=3, **small)
+            axes.set_title(words, loc="right", pad=3, **small)
             if row == 0:
                 axes.set_title(split.replace("_", " "), loc="left", fontsize=12.5, pad=3)
             if column == 0:
-                axes.set_ylabel(_short(source), rotation=0, ha="right", va="center")
+                axes.set_ylabel(shortened(source, _NAME), rotation=0, ha="right", va="center")
                 axes.yaxis.label.set_color(light("ink"))
-        scale(grid[-1, column])
-        grid[-1, column].set_xlabel(label)
+        scale(axes)  # the last row's
+        axes.set_xlabel(label)
     return figure
 
 
@@ -145,8 +142,3 @@ def _panel(
     axes.set_yticks([])
     axes.grid(visible=False)
     axes.tick_params(axis="x", labelsize=11)
-
-
-def _short(name: str) -> str:
-    name = " ".join(name.split())
-    return name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"

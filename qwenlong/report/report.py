@@ -1,33 +1,62 @@
-"""``report.html``: one file that needs no network, from one run directory or several."""
+"""``report.html``: one or several runs on one page.
+
+To add a chart, write a function that draws it and add it to ``RUN_CHARTS``; then name it in
+``report.html.j2``. A metric over RL steps needs only a title in ``CURVES``.
+"""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
-from qwenlong.report.charts import PARTS, accuracy_chart, stage_colours, time_chart, time_parts
-from qwenlong.report.curriculum_charts import GATE, PASS_RATES, drawn, gate_chart, pool_chart
-from qwenlong.report.palette import palette_css, style, svg
-from qwenlong.report.runs import Run, Stage, asked, contexts_of, read_runs, verdict
-from qwenlong.report.step_charts import CURVES, run_stroke, step_chart
+from qwenlong.report.accuracy import Stage, accuracy_table, contexts_of, split_by_source
+from qwenlong.report.charts import PARTS, accuracy_chart, source_chart, stage_colours, time_chart
+from qwenlong.report.curriculum_charts import (
+    GATE,
+    PASS_RATES,
+    draws_by_phase,
+    gate_chart,
+    pool_chart,
+)
+from qwenlong.report.drawing import style, svg
+from qwenlong.report.html import write_page
+from qwenlong.report.runs import Run, read_runs, verdict
+from qwenlong.report.step_charts import CURVES, line_of_run, step_chart
 
-HERE = Path(__file__).parent
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart of one run. ``draw`` gets the run and all runs of the page, for common scales."""
+
+    label: str
+    """What a screen reader reads, before the run's name."""
+    draw: Callable[[Run, Sequence[Run]], Figure | None]
+    """Returns None if the run has nothing to draw."""
+
+
+RUN_CHARTS = {
+    "accuracy": Chart("Accuracy by context", accuracy_chart),
+    "sources": Chart("Accuracy by context, for each held-out source", source_chart),
+    "pool": Chart("The curriculum's pool, over steps", lambda run, _: pool_chart(run)),
+    "gate": Chart("The curriculum's gate, over steps", lambda run, _: gate_chart(run)),
+    "time": Chart("Seconds by part", time_chart),
+}
 
 
 @dataclass(frozen=True)
 class Headline:
-    """Accuracy at the longest context evaluated; null where the run has not come so far."""
+    """Accuracy at the longest evaluated context; None for what the run has not reached."""
 
     context: int | None
     n: int | None
+    sources: int
+    """Held-out sources that the accuracy is the mean of; 0 for a single one."""
     untrained: float | None
     after_sft: float | None
     final: float | None
@@ -38,38 +67,28 @@ class Headline:
 
 
 def write_report(run_dirs: Sequence[Path], out: Path) -> Path:
-    """Writes the report of the runs to ``out``, as far as each has come.
+    """Writes the report of the runs to ``out``, finished or not.
 
     Raises:
-        InputError: a folder that is no run directory, or a file in it that cannot be read.
+        InputError: a folder is not a run directory, or a file in it cannot be read.
     """
     runs = read_runs(run_dirs)
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    script = (HERE / "report.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    html = environment.get_template("template.html.j2").render(
+    return write_page(
+        Path(out),
+        "report.html.j2",
+        "report.js",
+        ["report.css"],
         title=" · ".join(run.name for run in runs),
-        runs=_views(runs),
+        runs=[_view(index, run, runs) for index, run in enumerate(runs)],
         curves=_curves(runs),
         parts=PARTS,
         pass_rates=PASS_RATES,
         gate=GATE,
         masked=any(step.get("aepo_masking") for run in runs for step in run.steps),
-        rollouts=json_block([_reading(i, r) for i, run in enumerate(runs) for r in run.rollouts]),
-        css=Markup(palette_css() + (HERE / "report.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_digest=digest,
+        rollouts=json_block(
+            [_rollout(i, each) for i, run in enumerate(runs) for each in run.rollouts]
+        ),
     )
-    out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(html, encoding="utf-8", errors="replace", newline="\n")
-    return out
 
 
 def json_block(value: Any) -> Markup:
@@ -85,86 +104,60 @@ def headline(run: Run) -> Headline:
     context = contexts[-1] if contexts else None
     evaluated = [stage for stage in run.stages if context in stage.accuracy]
 
-    def at(stages: Sequence[Stage]) -> float | None:
+    def last(stages: Sequence[Stage]) -> float | None:
         return stages[-1].accuracy[context].value if stages and context is not None else None
 
     kinds = [stage.kind for stage in evaluated]
     before_rl = evaluated[: kinds.index("rl")] if "rl" in kinds else evaluated
     trained = [stage for stage in evaluated if stage.kind != "untrained"]
-    memory = [step["peak_memory_gb"] for step in run.steps if step.get("peak_memory_gb")]
-    memory += [run.summary["peak_memory_gb"]] if run.summary.get("peak_memory_gb") else []
+    memory = [each.get("peak_memory_gb") or 0.0 for each in (run.summary, *run.steps)]
     return Headline(
         context=context,
         n=evaluated[-1].accuracy[context].n if evaluated and context is not None else None,
-        untrained=at([stage for stage in evaluated if stage.kind == "untrained"]),
-        after_sft=at([stage for stage in before_rl if stage.kind == "sft"]),
-        final=at(trained),
+        sources=len(split_by_source(run.stages)),
+        untrained=last([stage for stage in evaluated if stage.kind == "untrained"]),
+        after_sft=last([stage for stage in before_rl if stage.kind == "sft"]),
+        final=last(trained),
         final_stage=trained[-1].name if trained else "",
         seconds=sum((each.seconds or 0) + (each.evaluation_seconds or 0) for each in run.stages),
         kl_max=run.summary.get("engine_learner_kl_max"),
-        peak_memory_gb=max(memory, default=None),
+        peak_memory_gb=max(memory) or None,
     )
 
 
-def _views(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """What the template shows of each run."""
+def _view(index: int, run: Run, runs: Sequence[Run]) -> dict[str, Any]:
+    """What the template shows of a run."""
     colours = stage_colours(runs)
-    parts = [time_parts(run) for run in runs]
-    longest = max((sum(of.values()) for run in parts for of in run.values()), default=0.0)
-    width = 1000 if len(runs) == 1 else 490
-    views = []
-    for index, run in enumerate(runs):
-        accuracy = time = ""
+    colour, dashes = line_of_run(index)
+    charts = {}
+    for name, chart in RUN_CHARTS.items():
         with style():
-            if contexts_of(run.stages):
-                figure = accuracy_chart([run], colours, width)
-                accuracy = svg(figure, f"accuracy-{index}", f"Accuracy by context, {run.name}")
-            if parts[index]:
-                figure = time_chart(parts[index], longest)
-                time = svg(figure, f"time-{index}", f"Seconds by part, {run.name}")
-        views.append({**_view(index, run, colours, accuracy, time), **_curriculum(index, run)})
-    return views
-
-
-def _view(
-    index: int, run: Run, colours: Mapping[str, str], accuracy: str, time: str
-) -> dict[str, Any]:
-    contexts = contexts_of(run.stages)
-    colour, dashes = run_stroke(index)
+            figure = chart.draw(run, runs)
+            label = f"{chart.label}, {run.name}"
+            charts[name] = Markup(svg(figure, f"{name}-{index}", label)) if figure else ""
     return {
         "run": run,
         "head": headline(run),
-        "contexts": contexts,
-        "asked": {context: asked(run.stages, context) for context in contexts},
-        "rows": [(stage, colours[stage.name]) for stage in run.stages],
-        "accuracy": Markup(accuracy),
-        "time": Markup(time),
+        "charts": charts,
+        "table": accuracy_table(run.stages),
+        "colours": colours,
+        "draws": draws_by_phase(run),
         "stroke": f"3px {'dashed' if dashes == '--' else 'solid'} var(--{colour})",
     }
 
 
-def _curriculum(index: int, run: Run) -> dict[str, Any]:
-    charts = {}
-    for name, chart in (("pool", pool_chart), ("gate", gate_chart)):
-        with style():
-            figure = chart(run)
-            label = f"The curriculum's {name}, over steps, {run.name}"
-            charts[name] = Markup(svg(figure, f"{name}-{index}", label) if figure else "")
-    return {**charts, "drawn": drawn(run)}
-
-
 def _curves(runs: Sequence[Run]) -> list[Markup]:
     curves = []
-    for key, label in CURVES.items():
+    for key, title in CURVES.items():
         with style():
             figure = step_chart(runs, key)
             if figure:
-                curves.append(Markup(svg(figure, key.replace("_", "-"), f"{label}, over steps")))
+                curves.append(Markup(svg(figure, key.replace("_", "-"), f"{title}, over steps")))
     return curves
 
 
-def _reading(index: int, record: Mapping[str, Any]) -> dict[str, Any]:
-    """A rollout as the page's script takes it."""
+def _rollout(index: int, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page's script needs of a rollout of the index-th run."""
     keys = (
         *("stage", "step", "context", "id", "source", "question", "answers", "response"),
         *("prompt_tokens", "response_tokens", "finish_reason", "version", "advantage", "score"),

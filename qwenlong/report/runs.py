@@ -1,4 +1,4 @@
-"""Run directories as the report sees them: what is there, and what is not."""
+"""Run directories as the report sees them: what they hold, and what is missing."""
 
 from __future__ import annotations
 
@@ -12,53 +12,21 @@ from typing import Any, TypeVar
 
 import yaml
 
+from qwenlong.report.accuracy import Stage, stages_of
 from qwenlong.types import InputError
 
 T = TypeVar("T")
 
 FILES = ("config.yaml", "summary.json", "metrics.jsonl", "rollouts")
 ROLLOUTS_SHOWN = 300
-"""Rollouts of a run that a report embeds, at most."""
+"""Most rollouts of a run that a report embeds."""
 RESPONSE_SHOWN = 12_000
-"""Characters of a response that a report embeds, at most; its middle goes first."""
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """A share of right answers in [0, 1] over ``n`` questions."""
-
-    value: float
-    n: int
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval; the whole of [0, 1] where nothing was asked."""
-        if not self.n:
-            return 0.0, 1.0
-        z2 = 1.96**2
-        middle = (self.value + z2 / (2 * self.n)) / (1 + z2 / self.n)
-        variance = self.value * (1 - self.value) / self.n + z2 / (4 * self.n**2)
-        half = (z2 * variance) ** 0.5 / (1 + z2 / self.n)
-        return max(0.0, middle - half), min(1.0, middle + half)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A finished stage: seconds of its steps and of its evaluation, null where unknown.
-
-    Accuracy is by context in tokens.
-    """
-
-    name: str
-    kind: str
-    seconds: float | None
-    evaluation_seconds: float | None
-    accuracy: Mapping[int, Accuracy]
+"""Most characters of a response that a report embeds; the middle of a longer one is cut out."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory, as far as it has come. ``missing`` says in words what is not there."""
+    """A run directory of a finished or unfinished run."""
 
     name: str
     config: str
@@ -67,39 +35,19 @@ class Run:
     summary: Mapping[str, Any]
     steps: tuple[Mapping[str, Any], ...]
     rollouts: tuple[Mapping[str, Any], ...]
+    """Those to show."""
     rollouts_written: int
     missing: tuple[str, ...]
+    """What the directory lacks, in words."""
 
     @property
     def rl_steps(self) -> list[Mapping[str, Any]]:
         return [step for step in self.steps if step.get("kind") == "rl"]
 
-
-def stages_of(summary: Mapping[str, Any]) -> tuple[Stage, ...]:
-    return tuple(
-        Stage(
-            name=str(stage["name"]),
-            kind=str(stage.get("kind", "")),
-            seconds=stage.get("seconds"),
-            evaluation_seconds=stage.get("evaluation_seconds"),
-            accuracy={
-                int(context): Accuracy(float(cell["value"]), int(cell["n"]))
-                for context, cell in (stage.get("accuracy") or {}).items()
-            },
-        )
-        for stage in summary.get("stages", ())
-    )
-
-
-def contexts_of(stages: Sequence[Stage]) -> list[int]:
-    """Every context length, in tokens, at which some stage was evaluated."""
-    return sorted({context for stage in stages for context in stage.accuracy})
-
-
-def asked(stages: Sequence[Stage], context: int) -> int | None:
-    """The number of questions at a context, if it is the same in every stage."""
-    numbers = {stage.accuracy[context].n for stage in stages if context in stage.accuracy}
-    return numbers.pop() if len(numbers) == 1 else None
+    @property
+    def rl_stages(self) -> list[str]:
+        """The stage of each RL step."""
+        return [str(step.get("stage")) for step in self.rl_steps]
 
 
 def read_runs(folders: Sequence[Path], with_rollouts: bool = True) -> list[Run]:
@@ -109,7 +57,7 @@ def read_runs(folders: Sequence[Path], with_rollouts: bool = True) -> list[Run]:
         InputError: a folder that is no run directory, or a file in it that cannot be read.
     """
     if not folders:
-        raise InputError("run_dirs=[]: a report needs at least one run directory")
+        raise InputError("run_dirs=[]: name at least one run directory")
     folders = [Path(folder).resolve() for folder in folders]
     for folder in folders:
         if not any((folder / name).exists() for name in FILES):
@@ -137,7 +85,7 @@ def _read_run(folder: Path, name: str, with_rollouts: bool) -> Run:
     metrics = folder / "metrics.jsonl"
     steps: dict[tuple[Any, Any], Mapping[str, Any]] = {}
     if metrics.is_file():
-        # A resumed run may write a step again: the later line is the one that counted.
+        # A resumed run may write a step again; it went on from the later one.
         for _, step in _lines(metrics, missing):
             steps[step.get("stage"), step.get("step")] = step
     if not steps:
@@ -171,7 +119,7 @@ def _text(path: Path, missing: list[str]) -> str:
 
 
 def _object(text: str, where: str) -> dict[str, Any]:
-    """NaN and infinities become null: a browser's JSON has neither."""
+    """A JSON object. NaN and infinities become None, because a browser's JSON has neither."""
     try:
         value = json.loads(text, parse_constant=lambda _: None)
     except json.JSONDecodeError as error:
@@ -196,7 +144,7 @@ def _lines(path: Path, missing: list[str]) -> Iterator[tuple[int, dict[str, Any]
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n") and not line.rstrip().endswith(b"}"):
-                # The run is being written, or was stopped while it was.
+                # The run is still writing the line, or was stopped while it did.
                 missing.append(f"{path.name}: line {number} is cut off and left out")
                 return
             if line.strip():
@@ -205,15 +153,9 @@ def _lines(path: Path, missing: list[str]) -> Iterator[tuple[int, dict[str, Any]
             offset += len(line)
 
 
-def evaluation_rollouts(folder: Path, stage: str) -> list[dict[str, Any]]:
-    """What the policy answered in the evaluation after ``stage``; nothing where it had none."""
-    path = folder / "rollouts" / f"{stage}-eval.jsonl"
-    return [record for _, record in _lines(path, [])] if path.is_file() else []
-
-
-def training_rollouts(folder: Path, stage: str, step: int) -> list[dict[str, Any]]:
-    """What was sampled in a step; nothing where that is not there."""
-    path = folder / "rollouts" / f"{stage}-{step:05d}.jsonl"
+def logged_rollouts(folder: Path, name: str) -> list[dict[str, Any]]:
+    """The rollouts of one file of a run: ``sft-eval``, ``phase1-00003``; none if it is missing."""
+    path = folder / "rollouts" / f"{name}.jsonl"
     return [record for _, record in _lines(path, [])] if path.is_file() else []
 
 
@@ -228,8 +170,11 @@ def verdict(score: float | None) -> str:
 def _read_rollouts(
     folder: Path, stages: Sequence[str], missing: list[str]
 ) -> tuple[list[Mapping[str, Any]], int]:
-    """The rollouts to show, in the order of the run, and how many there are."""
-    paths = sorted(folder.glob("*.jsonl"), key=lambda path: _place(path, stages))
+    """The rollouts to show, in the order of the run, and the number of all rollouts.
+
+    Only the shown ones are held in memory: they are found in a first pass and read in a second.
+    """
+    paths = sorted(folder.glob("*.jsonl"), key=lambda path: _order(path, stages))
     places: dict[tuple[str, bool, str], list[tuple[int, int]]] = defaultdict(list)
     written = 0
     for index, path in enumerate(paths):
@@ -242,7 +187,7 @@ def _read_rollouts(
     return [_rollout_at(paths[index], offset) for index, offset in sorted(chosen)], written
 
 
-def _place(path: Path, stages: Sequence[str]) -> tuple[int, str, bool, str]:
+def _order(path: Path, stages: Sequence[str]) -> tuple[int, str, bool, str]:
     stage, _, step = path.stem.rpartition("-")
     place = stages.index(stage) if stage in stages else len(stages)
     return place, stage, not re.fullmatch(r"\d+", step), step
@@ -252,16 +197,23 @@ def _rollout_at(path: Path, offset: int) -> dict[str, Any]:
     with path.open("rb") as file:
         file.seek(offset)
         record = _object(file.readline().decode("utf-8", errors="replace"), str(path))
-    response = str(record.get("response", ""))
-    if len(response) > RESPONSE_SHOWN:
-        head, tail = response[: 2 * RESPONSE_SHOWN // 3], response[-RESPONSE_SHOWN // 3 :]
-        left_out = len(response) - len(head) - len(tail)
-        response = f"{head}\n\n[… {left_out:,} characters are left out here …]\n\n{tail}"
-    return {**record, "response": response}
+    return {**record, "response": cut_middle(str(record.get("response", "")), RESPONSE_SHOWN)}
+
+
+def cut_middle(text: str, most: int) -> str:
+    """``text``, or its two ends and a note of how much was cut out between them."""
+    if len(text) <= most:
+        return text
+    head, tail = text[: 2 * most // 3], text[-(most // 3) :]
+    left_out = len(text) - len(head) - len(tail)
+    return f"{head}\n\n[… {left_out:,} characters are left out here …]\n\n{tail}"
 
 
 def spread(buckets: Sequence[Sequence[T]], most: int) -> list[T]:
-    """At most ``most`` items: as equal a number from each bucket as it has, evenly spaced in it."""
+    """At most ``most`` items, evenly spaced within each bucket.
+
+    Every bucket gives the same number, or all that it has if it has fewer.
+    """
     shares = [0] * len(buckets)
     left = most
     while left > 0:

@@ -10,8 +10,14 @@ import pytest
 
 from qwenlong.config import LearnerConfig, RlStage, SamplerConfig
 from qwenlong.curricula.curriculum import Curriculum
-from qwenlong.report.curriculum_charts import GATE, PASS_RATES, drawn, gate_chart, pool_chart
-from qwenlong.report.palette import style
+from qwenlong.report.curriculum_charts import (
+    GATE,
+    PASS_RATES,
+    draws_by_phase,
+    gate_chart,
+    pool_chart,
+)
+from qwenlong.report.drawing import style
 from qwenlong.report.report import write_report
 from qwenlong.report.runs import read_runs
 from qwenlong.types import Example, Group, Prompt, Rollout, Score
@@ -79,7 +85,7 @@ def test_bars_are_as_high_as_the_metrics_say(run: Path) -> None:
 
 def test_a_line_a_phase_of_what_was_drawn(run: Path) -> None:
     [read] = read_runs([run])
-    first, second = drawn(read)
+    first, second = draws_by_phase(read)
     assert (first.phase, first.pool, first.replayed) == ("phase1", 12, 0)
     assert first.own == sum(first.sources.values()) == first.sources["<i>a"]
     assert second.replayed == second.sources["<i>a"] > 0

@@ -22,8 +22,9 @@ from qwenlong.data.build import build
 from qwenlong.data.prompts import Renderer
 from qwenlong.data.rules import Rules
 from qwenlong.report import dataset
-from qwenlong.report.dataset import Counts, chosen, cut_middle, depths_of, reading
+from qwenlong.report.dataset import Counts, chosen, depths_of, reading
 from qwenlong.report.histograms import length_edges
+from qwenlong.report.runs import cut_middle
 from qwenlong.types import Example, InputError
 
 HOSTILE = "</pre></script><script>document.title='taken'</script><img src=x onerror=alert(1)> & '\""

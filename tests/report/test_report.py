@@ -13,9 +13,10 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
+from qwenlong.report.accuracy import Accuracy
 from qwenlong.report.charts import save_accuracy_png, spaced
 from qwenlong.report.report import headline, write_report
-from qwenlong.report.runs import Accuracy, read_runs, spread
+from qwenlong.report.runs import read_runs, spread
 from qwenlong.report.step_charts import smoothed
 from qwenlong.report.table import print_summary
 from qwenlong.types import InputError
@@ -261,12 +262,67 @@ def test_smoothing_stays_within_its_stage() -> None:
 
 
 def test_png_for_the_readme(tmp_path: Path) -> None:
-    out = save_accuracy_png([write_run(tmp_path / "run")], tmp_path / "docs" / "accuracy.png")
+    out = save_accuracy_png(write_run(tmp_path / "run"), tmp_path / "docs" / "accuracy.png")
     assert out.read_bytes().startswith(b"\x89PNG")
     bare = tmp_path / "bare"
     lines(bare / "metrics.jsonl", [metrics("sft", "sft", 1)])
     with pytest.raises(InputError, match="no evaluated stage"):
-        save_accuracy_png([bare], tmp_path / "none.png")
+        save_accuracy_png(bare, tmp_path / "none.png")
+
+
+def with_sources(run: Path, **shifts: float) -> Path:
+    """Writes into a run's summary an accuracy for each source, shifted from what is there."""
+    summary = json.loads((run / "summary.json").read_text())
+    for stage in summary["stages"]:
+        stage["accuracy_by_source"] = {
+            source: {
+                context: {
+                    "value": max(0.0, round(cell["value"] + shift, 3)),
+                    "n": cell["n"] // len(shifts),
+                }
+                for context, cell in stage["accuracy"].items()
+            }
+            for source, shift in shifts.items()
+        }
+    (run / "summary.json").write_text(json.dumps(summary))
+    return run
+
+
+def test_several_sources_are_shown_with_their_mean(tmp_path: Path) -> None:
+    run = with_sources(write_run(tmp_path / "run"), **{"hotpot<i>": 0.02, "facts": -0.02})
+    html = report(tmp_path, run)
+    assert "over 200 held-out questions of 2 sources" in html
+    assert "hotpot&lt;i&gt;" in html and "hotpot<i>" not in html
+    assert html.count("<svg") == 1 + 1 + 4 + 1
+    body = html[html.index('<table class="accuracy">') :]
+    rows = re.findall(r"<tr.*?</tr>", body[: body.index("</table>")], flags=re.DOTALL)
+    texts = [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in rows]
+    assert texts[0] == "stage 256 2,048 seconds"
+    assert texts[-3:] == [
+        "phase1, mean 0.97 0.87 61.5",
+        "hotpot&lt;i&gt; 0.99 n=50 0.89 n=100",
+        "facts 0.95 n=50 0.85 n=100",
+    ]
+
+
+def test_a_single_source_and_old_summaries_look_alike(tmp_path: Path) -> None:
+    old, new = (write_run(tmp_path / name / "run") for name in ("old", "new"))
+    with_sources(new, facts=0.0)
+    assert report(tmp_path / "a", old) == report(tmp_path / "b", new)
+
+
+def test_runs_with_one_and_with_two_sources_side_by_side(tmp_path: Path) -> None:
+    two = with_sources(write_run(tmp_path / "two"), a=0.02, b=-0.02)
+    html = report(tmp_path, write_run(tmp_path / "old"), two)
+    assert html.count('<figure class="sources">') == 1
+    assert html.count('<tr class="source">') == 2 * len(ACCURACY)
+
+
+def test_the_interval_of_a_mean_is_narrower_than_its_sources() -> None:
+    sources = (Accuracy(0.9, 100), Accuracy(0.5, 100))
+    low, high = Accuracy(0.7, 200, sources).interval
+    assert 0.6 < low < 0.7 < high < 0.8
+    assert Accuracy(0.9, 100, sources[:1]).interval == pytest.approx(sources[0].interval)
 
 
 def table(summary: dict[str, Any]) -> str:
@@ -283,6 +339,17 @@ def test_table_of_a_summary(tmp_path: Path) -> None:
     assert ["untrained", "0.000", "0.000", "61.5"] in rows
     assert ["phase1", "0.970", "0.873", "61.5"] in rows
     assert "3.0e-07" in text
+
+
+def test_table_of_several_sources(tmp_path: Path) -> None:
+    run = with_sources(write_run(tmp_path / "run"), **{"[b]a": 0.02, "b": -0.02})
+    text = table(json.loads((run / "summary.json").read_text()))
+    rows = [line.split() for line in text.splitlines()]
+    assert ["stage", "source", "256", "2,048", "seconds"] in rows
+    at = rows.index(["phase1", "mean", "0.970", "0.873", "61.5"])
+    # 100 questions at 256 tokens and 200 at 2,048, half of them from each source.
+    assert rows[at + 1] == ["[b]a", "0.990", "(n=50)", "0.893", "(n=100)"]
+    assert rows[at + 2] == ["b", "0.950", "(n=50)", "0.853", "(n=100)"]
 
 
 def test_table_of_partial_summaries() -> None:

@@ -1,0 +1,150 @@
+"""Accuracies of a run's stages, by held-out source and context, as ``summary.json`` has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A share of right answers in [0, 1] over ``n`` questions."""
+
+    value: float
+    n: int
+    sources: tuple[Accuracy, ...] = ()
+    """If ``value`` is the mean over several held-out sources: the accuracy on each."""
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval: Wilson's; for a mean over sources, the sources' intervals combined.
+
+        They are combined as in Zou and Donner, Statistics in Medicine 27 (2008), 1693-1702.
+        Without a question it is the whole of [0, 1].
+        """
+        if self.sources:
+            bounds = [(each.value, *each.interval) for each in self.sources]
+            below = sum((value - low) ** 2 for value, low, _ in bounds) ** 0.5 / len(bounds)
+            above = sum((high - value) ** 2 for value, _, high in bounds) ** 0.5 / len(bounds)
+            return max(0.0, self.value - below), min(1.0, self.value + above)
+        if not self.n:
+            return 0.0, 1.0
+        z2 = 1.96**2
+        middle = (self.value + z2 / (2 * self.n)) / (1 + z2 / self.n)
+        variance = self.value * (1 - self.value) / self.n + z2 / (4 * self.n**2)
+        half = (z2 * variance) ** 0.5 / (1 + z2 / self.n)
+        return max(0.0, middle - half), min(1.0, middle + half)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A finished stage. Accuracies are by context in tokens."""
+
+    name: str
+    kind: str
+    seconds: float | None
+    """Of its steps; None if unknown."""
+    evaluation_seconds: float | None
+    accuracy: Mapping[int, Accuracy]
+    """The mean over held-out sources."""
+    by_source: Mapping[str, Mapping[int, Accuracy]] = field(default_factory=dict)
+    """By held-out source; empty in summaries of old runs."""
+
+
+def stages_of(summary: Mapping[str, Any]) -> tuple[Stage, ...]:
+    """The stages of a ``summary.json``."""
+    return tuple(_stage(stage) for stage in summary.get("stages", ()))
+
+
+def _stage(stage: Mapping[str, Any]) -> Stage:
+    by_source = {
+        str(source): {int(context): _accuracy(cell) for context, cell in cells.items()}
+        for source, cells in (stage.get("accuracy_by_source") or {}).items()
+    }
+    accuracy = {}
+    for context, cell in (stage.get("accuracy") or {}).items():
+        parts = [cells[int(context)] for cells in by_source.values() if int(context) in cells]
+        accuracy[int(context)] = _accuracy(cell, parts if len(parts) > 1 else ())
+    return Stage(
+        name=str(stage["name"]),
+        kind=str(stage.get("kind", "")),
+        seconds=stage.get("seconds"),
+        evaluation_seconds=stage.get("evaluation_seconds"),
+        accuracy=accuracy,
+        by_source=by_source,
+    )
+
+
+def _accuracy(cell: Mapping[str, Any], sources: Sequence[Accuracy] = ()) -> Accuracy:
+    return Accuracy(float(cell["value"]), int(cell["n"]), tuple(sources))
+
+
+def contexts_of(stages: Sequence[Stage]) -> list[int]:
+    """Every context length, in tokens, at which some stage was evaluated."""
+    return sorted({context for stage in stages for context in stage.accuracy})
+
+
+def split_by_source(stages: Sequence[Stage]) -> dict[str, list[Stage]]:
+    """For each held-out source, the stages with their accuracy on this source alone.
+
+    Empty unless there are several sources: the accuracy on a single one is the mean.
+    """
+    sources = list(dict.fromkeys(source for stage in stages for source in stage.by_source))
+    if len(sources) < 2:
+        return {}
+    return {
+        source: [replace(stage, accuracy=stage.by_source.get(source, {})) for stage in stages]
+        for source in sources
+    }
+
+
+@dataclass(frozen=True)
+class AccuracyRow:
+    """A row of a table of accuracies. ``source`` is empty for a stage's mean over sources."""
+
+    stage: Stage
+    source: str
+    n: int | None
+    """Questions of the source at every context; None if it differs or belongs elsewhere."""
+    cells: Sequence[tuple[Accuracy | None, bool]]
+    """The accuracy at each context, and whether n has to be shown with it."""
+
+
+@dataclass(frozen=True)
+class AccuracyTable:
+    """A row for each stage, followed by one for each of its sources if there are several.
+
+    With one source a column's head shows n, with several a source's row. Where n differs within a
+    column or a row, its cells show it. A mean shows none.
+    """
+
+    columns: Mapping[int, int | None]
+    """Contexts in tokens, and the number of questions to show with each."""
+    rows: Sequence[AccuracyRow]
+
+
+def accuracy_table(stages: Sequence[Stage]) -> AccuracyTable:
+    sources, contexts = split_by_source(stages), contexts_of(stages)
+    columns = {
+        context: None if sources else _same(each.accuracy.get(context) for each in stages)
+        for context in contexts
+    }
+
+    def row(stage: Stage, source: str) -> AccuracyRow:
+        n = _same(stage.accuracy.values()) if source else None
+        cells = []
+        for context in contexts:
+            missing = n is None if source else not sources and columns[context] is None
+            cells.append((stage.accuracy.get(context), missing))
+        return AccuracyRow(stage, source, n, cells)
+
+    rows = []
+    for index, stage in enumerate(stages):
+        rows += [row(stage, ""), *(row(own[index], name) for name, own in sources.items())]
+    return AccuracyTable(columns, rows)
+
+
+def _same(cells: Iterable[Accuracy | None]) -> int | None:
+    numbers = {cell.n for cell in cells if cell}
+    return numbers.pop() if len(numbers) == 1 else None
