@@ -13,7 +13,7 @@ How dates are read is in ``numbers/dates``. What counts as right:
   and 民國110年 are 2021.
 - **Weekdays** must fall on the date. A time of day does not count. Several dates must all agree.
 - **Refused**: a question mark, unknown words in languages without Latin letters
-  (``numbers/beside``), days that do not exist, a negation, before and after, anniversaries and
+  (``numbers/neutral``), days that do not exist, a negation, before and after, anniversaries and
   "a week from", a choice of months, other numbers beside a date. "By", "until" and "since" a date
   are that date.
 """
@@ -24,8 +24,8 @@ from functools import lru_cache, partial
 
 from qwenlong.rewards.judge.view import GOLD_ANSWERS
 from qwenlong.rewards.kind import Kind, Wording, all_or_nothing
-from qwenlong.rewards.numbers.beside import known_of
 from qwenlong.rewards.numbers.dates import Date, read
+from qwenlong.rewards.numbers.neutral import known_of
 from qwenlong.rewards.text.answer import asks, extract, shown
 from qwenlong.types import Example, Score
 

@@ -26,7 +26,7 @@ How numbers are read is in ``numbers/``, from ``quantities`` on. What counts as 
   is 32 km. The letter m is metres where the question or the gold answer says so, else a million;
   a gold answer "12 m" that nothing beside it explains is refused by ``check``.
 - **Words beside it.** Denials, bounds, guesses ("1998?", "3!") and "after 1998" are refused; in
-  Chinese, Japanese, Korean, Arabic and Hindi all words that are not known (``numbers/beside``).
+  Chinese, Japanese, Korean, Arabic and Hindi all words that are not known (``numbers/neutral``).
 - **Several numbers** must each be right; in parentheses or behind ≈, rounded is enough. Dates and
   years beside the number, sums in parentheses, "Table 2", "rounded to two decimals" and what
   stands before the last = do not count. A fraction counts in lowest terms, its denominator below
@@ -43,9 +43,9 @@ from functools import partial
 from qwenlong.rewards.judge.prompt import Case
 from qwenlong.rewards.judge.view import final_answer, question_of
 from qwenlong.rewards.kind import JudgeView, Kind, Wording, all_or_nothing
-from qwenlong.rewards.numbers.asked import PERCENT, Asked, in_units, same_dimension, signed
 from qwenlong.rewards.numbers.golds import Gold, golds_of
 from qwenlong.rewards.numbers.quantities import Quantity, read
+from qwenlong.rewards.numbers.question import PERCENT, Asked, in_units, same_dimension, signed
 from qwenlong.rewards.numbers.units import CURRENCIES
 from qwenlong.rewards.text.answer import asks, extract
 from qwenlong.types import Example, Score

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from qwenlong.rewards.numbers.beside import Known, stray
-from qwenlong.rewards.numbers.months import ERAS, MONTHS, ORDINALS, WEEKDAYS
+from qwenlong.rewards.numbers.canonical import REFERENCE, canonical
+from qwenlong.rewards.numbers.months import ERAS, MONTHS, ORDINALS, QUARTERS, WEEKDAYS
+from qwenlong.rewards.numbers.neutral import Known, stray
 from qwenlong.rewards.numbers.numerals import read_han
-from qwenlong.rewards.numbers.prose import offers_choice, problem_of
-from qwenlong.rewards.numbers.tidy import REFERENCE, tidy
+from qwenlong.rewards.numbers.qualifiers import offers_choice, problem_of
 
 PIVOT = 69
 """Two-digit years below it are 20xx, from it on 19xx, as POSIX has it."""
@@ -49,20 +49,7 @@ _DAY_END = r"(?:st|nd|rd|th|er|[ºªo°](?![a-z])|\.|ème)?"
 _BC = r"b\.?c\.?e?\.?|v\. ?chr\.?|a\. ?c\.?|ق\.م|ई\.? ?पू\.?"
 _AMOUNTS = "(?:hundred|thousand|[mb]illion|percent|per cent|dollars|euros|employees|people|shares)"
 _YEAR = rf"(?:\d{{4}}|'\d\d)(?![\d%a-z])(?! ?(?:{_BC})(?!\w))"
-_QUARTERS = {
-    name: quarter
-    for quarter, names in enumerate(
-        (
-            "first 1st erstes 1. primer 1er पहली الاول",
-            "second 2nd zweites 2. segundo 2º दूसरी الثاني",
-            "third 3rd drittes 3. tercer 3er तीसरी الثالث",
-            "fourth 4th viertes 4. cuarto 4º चौथी الرابع",
-        ),
-        1,
-    )
-    for name in names.split()
-}
-_NAMED_QUARTER = _any_of(_QUARTERS)
+_NAMED_QUARTER = _any_of(QUARTERS)
 _ALONE = r"(?<![\d.,/-])"
 """No digit or joint stands before."""
 _COMMA = "[,،]?"
@@ -150,7 +137,7 @@ def read(text: str, day_first: bool | None = None, beside: Known | None = None) 
 
     ``beside``: what may stand beside them; None for gold answers, which may say what they like.
     """
-    text = tidy(text).casefold()
+    text = canonical(text).casefold()
     if not text.isascii():
         text = _TWICE.sub(_once, _HAN.sub(_digits, text))
     claims: list[tuple[Date, ...]] = []
@@ -254,7 +241,7 @@ def _year(written: str, pivots: bool = True) -> int:
 
 def _quarter(parts: dict[str, str]) -> Date:
     named = parts.get("n") or parts.get("m") or ""
-    quarter = _QUARTERS.get(named) or int(parts.get("q") or parts.get("s") or parts.get("r") or 0)
+    quarter = QUARTERS.get(named) or int(parts.get("q") or parts.get("s") or parts.get("r") or 0)
     years = (parts.get(key, "") for key in "yzxvw")
     return Date(_year(next(filter(None, years), "")), quarter=quarter)
 

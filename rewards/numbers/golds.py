@@ -13,11 +13,11 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from qwenlong.rewards.numbers.asked import BASIS_POINT, Asked, asked_by, signed
-from qwenlong.rewards.numbers.beside import known_of
+from qwenlong.rewards.numbers.canonical import canonical
+from qwenlong.rewards.numbers.neutral import known_of
 from qwenlong.rewards.numbers.numerals import styles_of
 from qwenlong.rewards.numbers.quantities import YEAR, Quantity, read
-from qwenlong.rewards.numbers.tidy import tidy
+from qwenlong.rewards.numbers.question import BASIS_POINT, Asked, asked_by, signed
 from qwenlong.rewards.numbers.tokens import Options, tokens_of
 from qwenlong.rewards.numbers.units import CURRENCIES
 from qwenlong.rewards.text.answer import shown
@@ -124,7 +124,7 @@ def _says_more(text: str, claim: Quantity) -> bool:
     """Whether the number is only one of the things that a gold answer says."""
     if text.lstrip("-$") == claim.literal:
         return False
-    tokens = tokens_of(tidy(text))
+    tokens = tokens_of(canonical(text))
     glyphs = sum(token.kind == "sym" and token.text.isalpha() for token in tokens)
     years = any(
         token.text != claim.literal and YEAR.fullmatch(token.text) and behind.kind != "han"

@@ -13,9 +13,16 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import NamedTuple
 
-from qwenlong.rewards.numbers.beside import stray
+from qwenlong.rewards.numbers.canonical import (
+    canonical,
+    drop_asides,
+    in_digits,
+    one_word,
+    says_none,
+)
 from qwenlong.rewards.numbers.claims import Claim, claim_at
-from qwenlong.rewards.numbers.prose import (
+from qwenlong.rewards.numbers.neutral import stray
+from qwenlong.rewards.numbers.qualifiers import (
     APPROXIMATE,
     SEGMENT,
     offers_choice,
@@ -23,7 +30,6 @@ from qwenlong.rewards.numbers.prose import (
     takes_back,
     year_apart,
 )
-from qwenlong.rewards.numbers.tidy import drop_asides, in_digits, one_word, says_none, tidy
 from qwenlong.rewards.numbers.tokens import Options, Token, tokens_of
 from qwenlong.rewards.numbers.units import Meaning
 
@@ -72,7 +78,7 @@ _TRENDS = ("decrease", "loss", "increase")
 
 def read(text: str, options: Options = PLAIN) -> Reading:
     """What ``text`` claims; see the module."""
-    whole = in_digits(one_word(tidy(text)))
+    whole = in_digits(one_word(canonical(text)))
     if options.beside and options.none and says_none(whole):
         whole = "0"
     text = drop_asides(whole)

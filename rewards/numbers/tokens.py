@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from qwenlong.rewards.numbers.beside import Known
+from qwenlong.rewards.numbers.neutral import Known
 from qwenlong.rewards.numbers.numerals import (
     HAN_ONLY,
     HAN_POINT,

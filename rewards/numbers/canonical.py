@@ -55,7 +55,7 @@ _TEN = re.compile(rf"(?<![\w.,^/]){_POWER}")
 _AREA = re.compile(r"(?<=[a-z])\^([23])(?!\d)")
 
 
-def tidy(text: str) -> str:
+def canonical(text: str) -> str:
     """``text`` with ASCII digits, NFKC letters, ``-`` for dashes (a true minus ``−`` stays).
 
     LaTeX becomes plain text where it has one (a backslash that stays is something else),

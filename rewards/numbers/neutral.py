@@ -1,0 +1,116 @@
+"""What may stand beside a number or date in scripts for which no list of denials is ever full.
+
+In Chinese, Japanese, Korean, Arabic and Hindi (and whatever else is written in no Latin or Greek
+letters) a word that is not known to be neutral is a reason to refuse: a copula, a counter, "about",
+what the question says and what the gold answers say are known, and nothing else. So 以降, 的翌日,
+이 아닙니다, ما عدا and के अलावा are refused without being named anywhere.
+
+Texts here have gone through ``canonical``.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from qwenlong.rewards.numbers.canonical import canonical
+from qwenlong.rewards.numbers.months import WEEKDAYS
+from qwenlong.rewards.numbers.units import CURRENCIES, MEANINGS
+from qwenlong.rewards.tables import alternatives, table
+
+_GLUED = "\u1100-\u11ff\u3005-\u3007\u3040-\u30ff\u3130-\u318f\u3400-\u9fff\uac00-\ud7af"
+_SPACED = (
+    "\u0400-\u052f\u0590-\u05ff\u0610-\u061a\u0620-\u065f\u066e-\u06d3\u06d5-\u06ff"
+    "\u0900-\u0963\u0970-\u0dff\u0e00-\u0eff"
+)
+_RUN = re.compile(f"[{_GLUED}]+|[{_SPACED}]+")
+_LONGEST_RUN, _LONGEST_PIECE = 120, 12
+
+_KINDS = frozenset("stop year in percent fraction decrease loss increase minus".split())
+_TABLE = table("neutral_words")
+_PREFIXES = tuple(_TABLE["arabic_prefixes"]["words"].split())
+_DENIALS = re.compile(alternatives(_TABLE["denials"]["pattern"]))
+_NEXT = re.compile("次[年日月天周]")
+"""次 is a counter, and these are the year or day after."""
+_DIRECTED = re.compile(alternatives(_TABLE["directions"]["question"]))
+_DIRECTIONS = frozenset(_TABLE["directions"]["words"].split())
+
+
+class Known(NamedTuple):
+    """What a question and its gold answers say, so that an answer may say it, too."""
+
+    text: str
+    words: frozenset[str]
+    gold: str
+
+
+def _folded(words: str) -> frozenset[str]:
+    return frozenset(canonical(words).split())
+
+
+def _neutral() -> frozenset[str]:
+    listed = _folded(" ".join(_TABLE["anywhere"].values()))
+    meant = (
+        word
+        for word, meaning in MEANINGS.items()
+        if word[0] >= "\u0400" and (meaning.kind in _KINDS or meaning.measures & CURRENCIES)
+    )
+    return listed | frozenset(meant)
+
+
+_NEUTRAL_IN_DATES = _neutral() | _folded(_TABLE["next_to_dates"]["words"]) | frozenset(WEEKDAYS)
+_NEUTRAL = _neutral() | _folded(_TABLE["next_to_numbers"]["counters"])
+_SPACED_UNITS = frozenset(
+    word for word, meaning in MEANINGS.items() if meaning.kind in ("measure", "to")
+)
+
+
+@lru_cache(maxsize=4096)
+def known_of(question: str, answers: tuple[str, ...]) -> Known:
+    """The words of a question, its denials apart, and of all its gold answers."""
+    asked = canonical(question[:4000]).casefold()
+    golds = canonical("\n".join(answer[:200] for answer in answers)).casefold()
+    text = f"{_DENIALS.sub(' ', asked)} {golds}"
+    words = frozenset(_RUN.findall(text))
+    return Known(text, words | _DIRECTIONS if _DIRECTED.search(asked) else words, golds)
+
+
+def stray(rest: str, known: Known, dated: bool = False) -> str:
+    """The first words in ``rest``, which stands beside a number or date, that are not known."""
+    if rest.isascii():
+        return ""
+    neutral = _NEUTRAL_IN_DATES if dated else _NEUTRAL
+    for match in _RUN.finditer(rest.casefold()):
+        run = match[0]
+        if run in neutral or run in known.words:
+            continue
+        glued = run[0] >= "\u1100"
+        known_by = _is_made_of if glued else _is_word
+        if _NEXT.search(run) or not known_by(run, neutral, known):
+            return run
+    return ""
+
+
+def _is_word(word: str, neutral: frozenset[str], known: Known) -> bool:
+    """A neutral word, a unit or a word of the question, perhaps with "and" or an article."""
+    bare = [word.removeprefix(prefix) for prefix in _PREFIXES if word.startswith(prefix)]
+    return any(
+        each in neutral or each in known.words or each in _SPACED_UNITS for each in (word, *bare)
+    )
+
+
+def _is_made_of(run: str, neutral: frozenset[str], known: Known) -> bool:
+    """Whether a run without spaces falls into known pieces; of the question's, two glyphs each."""
+    if len(run) > _LONGEST_RUN:
+        return False
+    ends = {0}
+    for start in range(len(run)):
+        if start not in ends:
+            continue
+        for end in range(start + 1, min(start + _LONGEST_PIECE, len(run)) + 1):
+            piece = run[start:end]
+            said = piece in (known.text if end - start > 1 else known.gold) or piece in known.words
+            if said or piece in neutral:
+                ends.add(end)
+    return len(run) in ends

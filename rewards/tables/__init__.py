@@ -1,0 +1,26 @@
+"""Tables of words in the languages that answers are read in: TOML files in this folder.
+
+Words are separated by blanks. A text in literal quotes is a part of a regular expression: each line
+is an alternative, or several with | between them, and an indented line continues the one above.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+_NEWLINE, _CONTINUED = re.compile(r"\n(?=\S)"), re.compile(r"\n\s+")
+
+
+@cache
+def table(name: str) -> dict[str, Any]:
+    """The file ``name.toml``, read once."""
+    return tomllib.loads(files(__name__).joinpath(f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def alternatives(lines: str) -> str:
+    """The regular expression in a literal text of a table, without a group around it."""
+    return _CONTINUED.sub("", _NEWLINE.sub("|", lines.strip()))
