@@ -30,7 +30,16 @@ from qwenlong.rewards.judge.prompt import Case
 from qwenlong.rewards.judge.view import final_answer, gold_case, question_of
 from qwenlong.rewards.kind import JudgeView, Kind, Wording, breakdown
 from qwenlong.rewards.text.answer import asks, extract
-from qwenlong.rewards.text.choice_words import ARABIC, LEADS, LETTER, REFUSED, TAILS
+from qwenlong.rewards.text.choice_words import (
+    ARABIC,
+    DENIED,
+    LEADS,
+    LETTER,
+    NAMES,
+    REASONS,
+    REFUSED,
+    TAILS,
+)
 from qwenlong.rewards.text.normalise import normalise
 from qwenlong.types import Example, Score
 
@@ -38,27 +47,12 @@ NAME = "choice"
 # A letter, its text and a reason: more is no claim of one option, and costs time.
 _LONGER = 1000
 
-_NAMED = (
-    r"(?:option|choice|answer|letter|alternative|opción|respuesta|antwort|réponse)(?![^\W\d_])|"
-    r"选项|選項|選択肢|보기|الخيار|الإجابة|विकल्प"
-)
-_LETTER_LAST = re.compile(rf"(.{{1,2000}}?)\s?[(\[](?:(?i:{_NAMED})\s)?([A-Z])[)\]]\.?")
+_LETTER_LAST = re.compile(rf"(.{{1,2000}}?)\s?[(\[](?:(?i:{NAMES})\s)?([A-Z])[)\]]\.?")
 _LABELLED = re.compile(r"\s{0,9}[(\[]?([A-Z])\s?[)\].:、)．:](?!\d)\s*")
 _WORD = re.compile(r"\w+")
 _LETTERS = re.compile(
     r"(?<![\w'-])[B-HJ-Z](?![\w'-])|(?<![\w'-])[AI](?=\s?[).,:;/&+\]]|$|\s(?:and|or|is|are)\b)"
     r"|(?<=\()[AI](?=\))|(?:(?<=option )|(?<=choice )|(?<=answer )|(?<=选项))[A-Z](?!\w)"
-)
-_REASONS = re.compile(
-    r"(?:because|since|as|given|for|due to|according to|based on|this is|it is|which|in the"
-    r"|the (?:passage|text|document|author|article|table|paper|report|context|speaker)s?"
-    r"|porque|ya que|pues|weil|denn|da|parce que|car|क्योंकि|لأن)\b"
-    r"|因|由于|由於|根据|根據|なぜなら|왜냐하면"
-)
-_DENIED = re.compile(
-    r"^(?:is |are |was |ist |es |est )?(?:not|no|never|nicht|wrong|incorrect|false|falsch)\b"
-    r"|\b(?:incorrect|wrong|false|falsch|isn't|not (?:correct|right|true|the|[a-z]\b)|or not$)"
-    r"|不是|不对|不對|不正确|不正確|错|錯|并非|並非|有误|排除|ではない|아니|틀|नहीं|गलत|خطأ|ليس"
 )
 
 
@@ -162,7 +156,7 @@ def _with_text(text: str, match: re.Match[str], options: Options) -> tuple[str |
     taken_back = _taken_back(raw, rest, after, label, options)
     if taken_back:
         return None, taken_back
-    if after == rest and not _REASONS.match(raw.casefold().lstrip(", ")):
+    if after == rest and not REASONS.match(raw.casefold().lstrip(", ")):
         if not (match["stop"] or match["close"] or match["named"]):
             return None, "it is neither one letter nor the text of exactly one option"
         if own and not _part_of(rest, own):
@@ -184,7 +178,7 @@ def _taken_back(raw: str, rest: str, after: str, label: str, options: Options) -
     # "Both A and B" may be said with the letter whose text it is.
     if letters - set(_LETTERS.findall(options.raw[at]) if after != rest else ()):
         return f"two options are claimed: {label} and {', '.join(sorted(letters))}"
-    if _DENIED.search(after.strip(" .,;:()")):
+    if DENIED.search(after.strip(" .,;:()")):
         return f"letter {label} is denied or doubted"
     for other, text in zip(options.labels, options.texts, strict=True):
         if (
@@ -276,7 +270,7 @@ def _options(pairs: tuple[tuple[str, str], ...]) -> Options:
     labels = tuple(label for label, _ in pairs)
     known = "|".join(re.escape(label) for label in sorted(labels, key=len, reverse=True))
     claim = re.compile(
-        rf"(?P<named>(?:(?:the|la|l'|die)\s?)?(?:{_NAMED})\s{{0,3}}:?\s{{0,3}})?[(\[{{<\"'「【“‘*_`$]{{0,4}}\s?"
+        rf"(?P<named>(?:(?:the|la|l'|die)\s?)?(?:{NAMES})\s{{0,3}}:?\s{{0,3}})?[(\[{{<\"'「【“‘*_`$]{{0,4}}\s?"
         rf"(?P<label>{known}|[A-Z])(?P<item>\s?(?:选项|選項|项|項|번|番))?(?!\w)"
         rf"[\"'」”’*_`$]{{0,4}}(?P<close>[)\]}}>】]{{0,2}})[\"'*_`$]{{0,4}}"
         r"(?:(?P<stop>\s?[.:、,;。]|\s[-–—](?=\s))[*_]{0,2}\s{0,3}|\s{1,3}|$|(?<=[)\]】]))",

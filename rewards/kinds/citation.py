@@ -21,6 +21,7 @@ from typing import Any
 
 from qwenlong.rewards.kind import Kind, Wording
 from qwenlong.rewards.registry import find, kinds
+from qwenlong.rewards.tables import patterns
 from qwenlong.rewards.text.answer import THINK_CLOSE, shown
 from qwenlong.rewards.text.normalise import normalise
 from qwenlong.rewards.wording import with_note
@@ -32,21 +33,15 @@ _MOST = 1000
 # Nor does an answer with its citations need more characters after the thinking.
 _LONGEST = 30_000
 
-_NOUN = (
-    r"(?:passages?|documents?|docs?|paragraphs?|chunks?|sources?|references?|refs?|pasajes?|documentos?|fuentes?|quellen?|abschnitte?|párrafos?"
-    r"|dokumente?|段落|文档|文檔|文書|資料|资料|来源|來源|문서|단락|الوثيقة|المقطع|दस्तावेज़|अनुच्छेद)"
-)
-_NUMBERS = r"\d{1,6}(?:\s?(?:[-–—,，、;&]|and|und|y|和|と|및|و|और)\s?(?:(?:and|&)\s)?\d{1,6}){0,99}"
+_TABLE = patterns("citations")
+_NOUN, _SOURCE_WORDS = f"(?:{_TABLE['passage']})", _TABLE["sources"]
+_NUMBERS = rf"\d{{1,6}}(?:\s?(?:{_TABLE['between_numbers']})\s?(?:(?:and|&)\s)?\d{{1,6}}){{0,99}}"
 _SQUARE = re.compile(r"\[([^\[\]\n]{1,300})\]|【([^【】\n]{1,300})】")
 _ROUND = re.compile(r"[(（]([^()（）\n]{1,300})[)）]")
 _NAMED = re.compile(
     rf"(?<![a-zA-Z]){_NOUN}\.?\s?(?:no\.?\s?|#)?({_NUMBERS})(?![a-zA-Z\d%])"
     r"|第\s?(\d{1,6})\s?[段篇章节節]",
     re.IGNORECASE,
-)
-_SOURCE_WORDS = (
-    "sources?|citations?|references?|evidence|cited(?: passages)?|引用|来源|參考|参考"
-    "|來源|出典|출처|fuentes?|quellen?|المصادر|المصدر|स्रोत"
 )
 _SOURCES = re.compile(rf"\s?(?:{_SOURCE_WORDS})\s?[:：]\s?", re.IGNORECASE)
 # What is left of "Sources: [1], [3]" without its brackets.

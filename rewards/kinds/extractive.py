@@ -29,6 +29,7 @@ from functools import lru_cache
 from qwenlong.rewards.judge.view import GOLD_ANSWERS
 from qwenlong.rewards.kind import Kind, breakdown
 from qwenlong.rewards.numbers.words import NUMBER_WORDS
+from qwenlong.rewards.tables import patterns
 from qwenlong.rewards.text.answer import asks, extract, shown, without_copula
 from qwenlong.rewards.text.frames import unframed
 from qwenlong.rewards.text.markup import clean
@@ -109,12 +110,7 @@ def _has(said: list[str], gold: list[str]) -> bool:
 
 
 # Frames say no more than that what they hold is the answer.
-_FRAME = re.compile(
-    r"^(?:(?:(?:it|he|she|they|this|that|these|those)(?:['’]s| is| was| are| were)"
-    r"|(?:es|er|sie|das) (?:ist|war|sind|waren)|es|fue|era|son|fueron|eran"
-    r"|هو|هي|هم|إنه|إنها|كان|كانت)\s+|[它他她这這那]?是|为|為)",
-    re.IGNORECASE,
-)
+_FRAME = re.compile(f"^(?:{patterns('frames')['it_is']})", re.IGNORECASE)
 # Emoji and the like behind an answer; a gold answer may be one.
 _PICTURE = re.compile(r"(?<=\w)[\s.!]{1,3}[\u2600-\u27bf\U0001f300-\U0001faff\ufe0f]{1,9}$")
 _PREPOSITION = re.compile(r"^(?:(?:in|on|at|en|im|am|um)\s+|[在于於])", re.IGNORECASE)

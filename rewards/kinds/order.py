@@ -29,6 +29,7 @@ from typing import Any
 from qwenlong.rewards.kind import Kind, breakdown
 from qwenlong.rewards.kinds.choice import check_options
 from qwenlong.rewards.kinds.list import IN_ORDER
+from qwenlong.rewards.tables import patterns
 from qwenlong.rewards.text.answer import LEAD_IN, asks, shown, without_copula
 from qwenlong.rewards.text.item_lines import ITEM_BREAK, extract_items
 from qwenlong.rewards.text.items import Claims, Known, claims_of, item_key, known_items
@@ -37,34 +38,14 @@ from qwenlong.types import Example, Score
 NAME = "order"
 METRICS = ("pairwise", "ndcg", "exact")
 
-_STEP = re.compile(
-    r"\s{0,9}(?:[-=–—]{1,2}>|\\(?:right|long)arrow|\\to(?![a-z])|\\succ|[>＞→⇒➔➜≻›])\s{0,9}"
-    r"|[,;，；]?\s{0,3}(?:(?:and|und|y)\s)?\b(?:then|followed by|next|finally|lastly|dann|danach"
-    r"|anschließend|schließlich|zuletzt|luego|después|finalmente|por último|a continuación)\b"
-    r"[,:]?\s"
-    r"|[、,،，]?\s{0,3}(?:次に|その次に|続いて|その後|それから|最後に)[、,，]?"
-    r"|[,、，]?\s{1,3}(?:그\s?다음(?:에|으로)?|다음으?로?|이어서|마지막으로)[,]?\s"
-    r"|[,،]?\s{1,3}(?:و?بعد ذلك|ثم|و?أخير(?:ا|ًا|اً))[,،]?\s"
-    r"|[,]?\s{1,3}(?:और\s)?(?:फिर|उसके बाद|इसके बाद|अंत में|अन्त में)[,]?\s"
-    r"|\s(?:came|comes|was) first(?=,)"
-    r"|[,，;；]?(?:然后|接着|最后|再|其次)[是,，]?",
-    re.IGNORECASE,
-)
+_TABLE = patterns("lists")
+_STEP = re.compile(_TABLE["then"], re.IGNORECASE)
 _FIRST = re.compile(
-    r"(?:first(?:ly)?|zuerst|primero|首先|先|まず|最初に|먼저|우선|أول(?:ا|ًا|اً)|(?:सबसे )?पहले)"
-    r"(?:[,:，、،]\s{0,3}|\s{1,3}|(?<=[先ずに]))",
-    re.I,
+    rf"(?:{_TABLE['first']})(?:[,:，、،]\s{{0,3}}|\s{{1,3}}|(?<=[先ずに]))", re.IGNORECASE
 )
-_LEAD = re.compile(
-    rf"{LEAD_IN}(?:(?:the |el |die )?(?:(?:correct|right|final|chronological|richtige) )?"
-    r"(?:order|sequence|ranking|orden|reihenfolge)(?: correcto)?(?: (?:is|es|ist|lautet)(?!\w))?"
-    r"|(?:正确的?|正確な?的?)?(?:顺序|順序|順番)(?:是|为|為|は)?|(?:올바른 )?순서는 )[:：]?\s{0,3}",
-    re.IGNORECASE,
-)
+_LEAD = re.compile(rf"{LEAD_IN}(?:{_TABLE['called']})[:：]?\s{{0,3}}", re.IGNORECASE)
 _NOUN = re.compile(
-    r"(?:\b(?:passage|document|doc|item|event|paragraph|step|option|sentence|section|chunk|text)"
-    r"|段落|文档|文檔|文本|事件|选项|選項)\s?#?\s?(?=[(\[]?(?:\d{1,3}|[a-z])(?!\w))",
-    re.IGNORECASE,
+    rf"(?:{_TABLE['nouns']})\s?#?\s?(?=[(\[]?(?:\d{{1,3}}|[a-z])(?!\w))", re.IGNORECASE
 )
 _BARE = re.compile(r"[(\[【]\s?(\d{1,3}|[A-Za-z])\s?[)\]】]|第(\d{1,3})[段篇章条條个個]")
 _CIRCLED = re.compile(r"[①-⑳\s,，、;；>＞→]+")

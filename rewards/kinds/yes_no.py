@@ -1,8 +1,8 @@
 """Questions answered by yes, by no, or by saying that the documents do not answer them.
 
-Gold answers are forms of one of the labels yes, no, unanswerable, true, false in the languages of
-``_WORDS``: "yes", "No.", "不是", "insufficient information". Where the gold is true or false, yes
-and no are read as true and false; a gold of yes or no is not answered by "true".
+Gold answers are forms of one of the labels yes, no, unanswerable, true, false in any language of
+``tables/yes_no.toml``: "yes", "No.", "不是", "insufficient information". Where the gold is true or
+false, yes and no are read as true and false; a gold of yes or no is not answered by "true".
 
 The answer must begin with a form of one label ("Yes, because …", "No: only one is", "Not
 answerable from the documents") or end in "…, so yes"; what follows may give a reason. Refused:
@@ -16,9 +16,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import product
 
 from qwenlong.rewards.judge.view import GOLD_ANSWERS
 from qwenlong.rewards.kind import Kind, Wording, breakdown
+from qwenlong.rewards.tables import alternatives, table
 from qwenlong.rewards.text.answer import LEAD_IN, asks, extract
 from qwenlong.rewards.text.normalise import normalise
 from qwenlong.rewards.wording import is_chinese
@@ -28,67 +30,18 @@ NAME = "yes_no"
 LIMIT = 2000
 """Longer answers are not read, in characters."""
 
-_WORDS: dict[str, str] = {
-    "yes": "yes|yeah|yep|yes indeed|yes it is|是|是的|对|對|对的|對的|是肯定的"
-    "|はい|ええ|そうです|はいそうです|예|네|그렇습니다"
-    "|claro que sí|por supuesto que sí|うん"
-    "|맞습니다|نعم|أجل|بلى|sí|si|ja|jawohl|हाँ|हां|जी हाँ|जी हां",
-    "no": "no|nope|nah|claro que no|por supuesto que no|并不是|並不是|没有|沒有"
-    "|否|不|不是|不是的|不对|不對|いいえ|いえ|いや|違います|ちがいます"
-    "|아니요|아니오|아뇨|아닙니다|لا|كلا|nein|नहीं|जी नहीं|ना",
-    "true": "true|correct|正确的|正確的|verdadero|cierto|wahr|正确|正確|真|참|صحيح|صح|सही|सत्य",
-    "false": "false|incorrect|wrong|不正确|不正確|错误的|錯誤的|falso|falsch|unwahr"
-    "|错误|錯誤|错|錯|假|誤り|거짓|خطأ|خاطئ|गलत|असत्य",
-    "unanswerable": "unanswerable|n/a|not answerable|not answered|no answer"
-    "|cannot answer|can't answer"
-    "|cannot be answered|can't be answered|can not be answered|could not be answered"
-    "|impossible to answer|impossible to say|impossible to determine|impossible to tell"
-    "|insufficient information|insufficient evidence|insufficient context|insufficient data"
-    "|not enough information|not enough evidence|not enough context|not sufficient information"
-    "|not enough info|indeterminate|undeterminable|not determinable|cannot tell|can't tell"
-    "|cannot be determined|can't be determined|can not be determined|cannot determine"
-    "|无法回答|無法回答|不能回答|不可回答|无法作答|無法作答|无法确定|無法確定|不能确定|不能確定|无法判断|無法判斷"
-    "|无法得知|無法得知|信息不足|信息不够|資訊不足|没有足够信息|没有足够的信息"
-    "|沒有足夠的資訊|沒有足夠資訊|不确定|不確定"
-    "|回答不能|回答不可|回答できません|回答できない|答えられません|答えられない|情報不足"
-    "|情報が不足しています|情報が足りません"
-    "|判断できません|判断できない|답변 불가|답변 불가능|답할 수 없음|답할 수 없습니다"
-    "|대답할 수 없습니다|알 수 없음"
-    "|알 수 없습니다|정보 부족|정보가 부족합니다|정보가 충분하지 않습니다|판단할 수 없습니다"
-    "|판단 불가"
-    "|لا يمكن الإجابة|غير قابل للإجابة|غير قابلة للإجابة|معلومات غير كافية|المعلومات غير كافية"
-    "|لا توجد معلومات كافية|لا يمكن تحديد|لا يمكن التحديد|لا يمكن تحديد ذلك|لا توجد إجابة"
-    "|no se puede responder|no se puede contestar|no se puede determinar|no se puede saber"
-    "|sin respuesta|información insuficiente|no hay suficiente información|imposible de responder"
-    "|no hay información suficiente|no tiene respuesta|no respondible"
-    "|nicht beantwortbar|unbeantwortbar|kann nicht beantwortet werden|nicht zu beantworten"
-    "|lässt sich nicht beantworten|nicht genügend informationen|nicht genug informationen"
-    "|unzureichende informationen|keine ausreichenden informationen|keine antwort möglich"
-    "|kann nicht bestimmt werden|lässt sich nicht bestimmen"
-    "|उत्तर नहीं दिया जा सकता|उत्तर देना संभव नहीं|अनुत्तरित|अपर्याप्त जानकारी|पर्याप्त जानकारी नहीं"
-    "|पर्याप्त जानकारी नहीं है|जानकारी अपर्याप्त है|निर्धारित नहीं किया जा सकता",
-    # The same label as an answer; in the reason for another they say little.
-    "unstated": "unknown|not known|undetermined|not mentioned|not stated|not specified|not given"
-    "|not provided|insufficient|do not say|does not say|do not mention|does not mention"
-    "|do not state|does not state|do not specify|does not specify|no information"
-    "|do not provide|does not provide|do not contain|does not contain"
-    + "".join(
-        f"|{verb} {enough} {what}"
-        for verb in "do not contain|does not contain|do not provide|does not provide"
-        "|do not give|does not give|do not have|does not have|doesn't provide|don't provide"
-        "|doesn't contain|don't contain".split("|")
-        for enough in ("enough", "sufficient")
-        for what in ("information", "evidence", "context", "detail", "details", "data")
-    )
-    + "|not found"
-    "|not available|not contained|not included"
-    "|no information is given|no information is provided"
-    "|未提及|未提到|没有提到|沒有提到|无法从文中得知|没有提及|沒有提及|没有答案|沒有答案|未知|不明|不明です|記載なし|記載がありません"
-    "|언급되지 않음"
-    "|غير معروف|غير مذكور|desconocido|no se menciona|unbekannt|nicht bekannt|nicht angegeben"
-    "|अज्ञात|ज्ञात नहीं",
-}
-_KEYS = {normalise(form): key for key, forms in _WORDS.items() for form in forms.split("|")}
+_TABLE = table("yes_no")
+
+
+def _forms() -> dict[str, list[str]]:
+    """The forms of each label, with ``unstated`` for a second set of forms of unanswerable."""
+    forms = {key: alternatives(text).split("|") for key, text in _TABLE["labels"].items()}
+    parts = (alternatives(text).split("|") for text in _TABLE["unstated_phrases"].values())
+    forms["unstated"] += [" ".join(phrase) for phrase in product(*parts)]
+    return forms
+
+
+_KEYS = {normalise(form): key for key, forms in _forms().items() for form in forms}
 _LABELS = {form: "unanswerable" if key == "unstated" else key for form, key in _KEYS.items()}
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3"
 _WRITTEN_IN_CJK = re.compile(f"[{_CJK}]")
@@ -131,14 +84,7 @@ _ALONE = re.compile(
     rf"(?<!not )(?:(?<![^\W_])|(?<=[\u3040-\u9fff]))({_any('yes', 'no', 'true', 'false')})"
     r"(?=$|[,.;:!?)\]]| (?:for|to|is)\b)"
 )
-_UNSURE = re.compile(
-    r"\b(?:maybe|perhaps|possibly|depends|depending|unsure|uncertain|not sure|unclear|either way"
-    r"|quizás|quizá|tal vez|depende|vielleicht|möglicherweise|kommt darauf an)\b|ربما|शायद"
-    r"|\b(?:wait|hold on|hmm+|on second thoughts?|let me (?:think|check|see)|espera|warte)\b"
-    r"(?! (?:for|in|at|to))"
-    r"|等等|等一下|待って|잠깐|انتظر|रुको|也许|也許|可能|或许|或許|たぶん|かもしれ|아마|"
-    + _word("unanswerable")
-)
+_UNSURE = re.compile(f"{alternatives(_TABLE['doubts']['pattern'])}|{_word('unanswerable')}")
 _CONDITION = re.compile(
     r"\W{0,3}(?:but )?(?:only )?(?:if|unless|si|wenn|falls)\b|\W{0,3}(?:如果|若|もし)"
 )
@@ -149,31 +95,13 @@ _NEXT = re.compile(_word("no", "false", "yes", "true", "unanswerable", "unstated
 _CLAUSE = re.compile(
     r"\b(?:because|since|as|given|porque|weil|da|denn)\b|لان|क्योंकि|因为|因為|[,.;:]"
 )
-_DENIAL = re.compile(
-    r"\b(?:not|never|neither|none|nobody|non|não|нет|nicht|keine?|nunca)\b|n't\b|不是|没有|沒有|ではありません|아닙니다|नहीं|ليس"
-)
-_HAN = r"不是|没|沒|不对|不對|不正确|不正確|[并並]不|[并並]非|[都皆均也]不|[都皆均]非|错|錯|否"
-# What denies in a language, by a form of "yes" that only it has: "no" is a reason in English.
-_DENIALS = {
-    "sí si": re.compile(r"\b(?:no|ni|ningun[oa]s?|ningún|nadie|nunca|jamás|tampoco|falso)\b"),
-    "ja jawohl": re.compile(
-        r"\b(?:nicht|nichts|kein\w{0,2}|nie|niemals|niemand|weder|falsch|keines\w{1,4})\b"
-    ),
-    "예 네 맞습니다 그렇습니다": re.compile("아니|아닙|아닌|않|못|없|틀|안 "),
-    "はい ええ うん そうです はいそうです": re.compile(
-        "(?<!少)ない|なか|ません|違|ちが|いいえ|誤|間違|うそ|嘘|どちらでもな"
-    ),
-    "نعم اجل بلى": re.compile(r"\b[وف]?(?:لم|لن|لا|ما|ليس\w{0,3}|غير|خطا|كلا(?! ?هما))\b"),
-    "हाँ हां": re.compile("नहीं|गलत|ग़लत|असत्य|झूठ|(?<!\\S)(?:न|ना|मत)(?!\\S)"),
-    "是 是的 对 對 对的 對的": re.compile(_HAN),
-}
+_DENIAL = re.compile(alternatives(_TABLE["denials"]["anywhere"]))
 _DENIAL_OF = {
-    normalise(form): pattern for forms, pattern in _DENIALS.items() for form in forms.split()
+    normalise(form): re.compile(language["denials"])
+    for language in _TABLE["denials"]["of_language"]
+    for form in language["yes"].split("|")
 }
-for _form in ("जी हाँ", "जी हां"):
-    _DENIAL_OF[normalise(_form)] = _DENIAL_OF[normalise("हाँ")]
-for _form in ("claro que sí", "por supuesto que sí"):
-    _DENIAL_OF[normalise(_form)] = _DENIAL_OF[normalise("sí")]
+"""What denies in one language, by a form of yes that only it has."""
 _SHORT = re.compile(
     r"(?:it|he|she|they|these|those|this|that) (?:is|are|was|were|does|do|did|has|have|had|can"
     r"|could|will|would)(?P<no> not|n't)?"

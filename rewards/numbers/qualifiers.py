@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 
-from qwenlong.rewards.tables import alternatives, table
-from qwenlong.rewards.text.denials import IS_NOT, NOT, WRONG
+from qwenlong.rewards.tables import alternatives, patterns, table
 
 _TABLE = table("qualifiers")
 _BOUNDS = {name: alternatives(lines) for name, lines in _TABLE["bounds"].items()}
@@ -18,8 +17,12 @@ APPROXIMATE = frozenset(_TABLE["approximate"]["words"].split())
 
 
 def _denials() -> str:
+    shared = patterns("denials")
     words, signs, han = map(alternatives, _TABLE["denials"].values())
-    return rf"\b(?:{NOT}|{WRONG}|{words})(?!\w)(?!\.\d)|{signs}|{IS_NOT}|{han}"
+    return (
+        rf"\b(?:{shared['not']}|{shared['wrong']}|{words})(?!\w)(?!\.\d)"
+        rf"|{signs}|{shared['is_not']}|{han}"
+    )
 
 
 _MONEY = r"(?:[a-z]{0,3}[$€£¥₹₩]|[a-z]{3}|rs\.?)"

@@ -9,12 +9,12 @@ from functools import lru_cache
 
 from qwenlong.rewards.numbers.quantities import Quantity, read
 from qwenlong.rewards.numbers.units import DIMENSION, MEANINGS, METRIC, SIGNS
-from qwenlong.rewards.tables import alternatives, table
+from qwenlong.rewards.tables import patterns
 
 _LONGEST = 4000
 PERCENT, BASIS_POINT = Fraction(1, 100), Fraction(1, 10000)
 
-_TABLE = {name: alternatives(lines) for name, lines in table("questions").items()}
+_TABLE = patterns("questions")
 _NO_MOVES = frozenset("up down lower higher".split())
 """In a question they say little of what is wanted: "up to 2019", "the lower of both"."""
 

@@ -24,3 +24,9 @@ def table(name: str) -> dict[str, Any]:
 def alternatives(lines: str) -> str:
     """The regular expression in a literal text of a table, without a group around it."""
     return _CONTINUED.sub("", _NEWLINE.sub("|", lines.strip()))
+
+
+def patterns(name: str) -> dict[str, str]:
+    """The regular expressions of a file, by name."""
+    texts = table(name).items()
+    return {key: alternatives(text) for key, text in texts if isinstance(text, str)}

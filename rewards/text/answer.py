@@ -5,8 +5,8 @@ where there are such. In it, these rules in this order:
 
 1. "Therefore, the answer is …": the rest of the line after the last of them.
 2. ``\\boxed{…}``: the one that closes last.
-3. A line that begins with "Answer: …", "The answer is …" or their like in the languages of
-   ``_CALLED``, as the last one that does: its rest, or the line below it where it has none.
+3. The last line that begins with "Answer: …", "The answer is …" or their like in another language
+   (``tables/answer.toml``): the rest of that line, or the line below it where it has none.
 4. The last line.
 
 A line without a marker before it is an answer only where it is short (``LINE_LIMIT``), plain (no
@@ -26,6 +26,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from qwenlong.rewards.tables import patterns, table
 from qwenlong.rewards.text.candidates import TAKES_BACK, rival, taken_back_at
 from qwenlong.rewards.text.markup import ANSWER_END, ANSWER_TAG, clean, last_box
 
@@ -40,38 +41,15 @@ _THEREFORE = re.compile(
     + r"(?![^\W_])",
     re.IGNORECASE,
 )
+_TABLE = patterns("answer")
 LEAD_IN = (
-    r"(?:(?:based on|according to|given|from|según|de acuerdo con|根据|根據|基于|基於)"
-    r"[^,，:：]{1,100}[,，]\s?)?"
-    r"(?:(?:so|thus|hence|therefore|consequently|overall|finally|in conclusion|in summary"
-    r"|por lo tanto|por tanto|así que|entonces|en conclusión|daher|also|somit|folglich|deshalb"
-    r"|因此|所以|故|综上所述|綜上所述|综上|綜上|したがって|従って|よって|ゆえに|だから|以上より"
-    r"|따라서|그러므로|그래서|결론적으로|لذلك|إذن|إذا|وبالتالي|بالتالي|لذا|इसलिए|अतः)"
-    r"[,،，、]?\s?)?"
+    rf"(?:(?:{_TABLE['source']})[^,，:：]{{1,100}}[,，]\s?)?"
+    rf"(?:(?:{_TABLE['therefore']})[,،，、]?\s?)?"
 )
 """May stand before an answer and says nothing of it: a source, and "therefore"."""
 _CORRECTS = rf"(?:(?:{TAKES_BACK})[,،，、]?\s?)?"
-# What an answer is called, and the verb behind it where a colon can be left out.
-_CALLED = (
-    (
-        "(?:the |my )?(?:(?:final|correct|right) ){0,2}answers?(?: to (?:the|this|your) question)?",
-        r" (?:is|are|would be|must be|should be)(?: as follows)?(?![^\W_])",
-    ),
-    ("(?:(?:最终|最終|正确|正確)的?)?答案", r"\s?(?:就?是|为|為|如下)"),
-    ("【答案】", ""),
-    ("答(?=[:：])", ""),
-    ("(?:最終的な|正しい)?(?:答え|回答|正解|解答)", "は[、,]?"),
-    ("(?:최종 )?(?:정답|답변|답)", "[은는] "),
-    ("(?:la )?respuesta(?: (?:final|correcta))?", r" (?:es|sería)(?![^\W_])"),
-    ("(?:die )?(?:(?:richtige|korrekte|endgültige) )?antwort", r" (?:ist|lautet)(?![^\W_])"),
-    ("(?:ist|lautet) die (?:(?:richtige|korrekte|endgültige) )?antwort", r"(?![^\W_])"),
-    ("(?:فإن )?(?:الإجابة|الجواب)(?: (?:النهائية|النهائي|الصحيحة|الصحيح))?", " (?:هي|هو)(?!\\w)"),
-    (
-        "(?:(?:अंतिम|सही) )?(?:उत्तर|जवाब)",
-        r" (?:है|हैं) (?=\S)| (?=[^\n]{1,200} (?:है|हैं)[।.]?[\s*_]{0,9}$)",
-    ),
-)
-_ANSWER_WORD = re.compile("answer|答|正解|답|الإجابة|الجواب|respuesta|antwort|उत्तर|जवाब", re.I)
+_CALLED: list[tuple[str, str]] = table("answer")["called"]
+_ANSWER_WORD = re.compile(_TABLE["answer_words"], re.IGNORECASE)
 _STATED = re.compile(
     r"[\s*_#>\u200e\u200f-]{0,8}"
     + _CORRECTS
@@ -84,11 +62,8 @@ _STATED = re.compile(
     + ")",
     re.IGNORECASE,
 )
-_COPULA = re.compile(
-    r"(?:です|でした|となります|である|であった|\s?(?:입니다|이다|이었다|였습니다|예요|이에요)"
-    r"|\s(?:है|हैं|था|थी|थे))[.。।]?\s{0,9}$"
-)
-# The words of ``_CALLED`` may stand in any line: of those that have one, the last are looked at.
+_COPULA = re.compile(rf"(?:{_TABLE['copulas']})[.。।]?\s{{0,9}}$")
+# The names of the answer may stand in any line: of those that have one, the last are looked at.
 _LINES = 64
 _MARKER = 80
 

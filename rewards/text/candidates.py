@@ -11,45 +11,24 @@ from __future__ import annotations
 
 import re
 
+from qwenlong.rewards.tables import patterns
 from qwenlong.rewards.text.markup import clean
 from qwenlong.rewards.text.normalise import normalise
 
-TAKES_BACK = (
-    r"actually|wait|hmm+|correction|sorry|oops|on second thoughts?|scratch that"
-    r"|i was wrong|或者|更正|等等|等一下|不对|不對|实际上|其实|實際上|其實|いや|待って|訂正|または"
-    r"|잠깐|정정|사실은|아니면|en realidad|mejor dicho|espera|perdón|eigentlich|warte|moment"
-    r"|korrektur|في الواقع|انتظر|تصحيح|वास्तव में|रुको|सुधार"
-)
-"""Begins what corrects an answer given before."""
-_HEDGE = (
-    r"maybe|perhaps|possibly|probably|alternatively|or|either|(?:it|this|that) (?:could|might|may)"
-    r" (?:also )?be|could be|might be|quizás?|tal vez|puede ser|podría ser|vielleicht|oder"
-    r"|möglicherweise|也许(?:是)?|也許(?:是)?|可能是?|或许|或許|たぶん|もしかすると|아마도?|ربما|शायद"
-)
+_TABLE = patterns("candidates")
+TAKES_BACK, _HEDGE = _TABLE["takes_back"], _TABLE["hedges"]
 _RETRACTION = re.compile(
     rf"^[ \t*_>#-]{{0,8}}(?:{TAKES_BACK}|{_HEDGE})(?:(?<=[\u3040-\u9fff])|(?![^\W_]))",
     re.IGNORECASE | re.MULTILINE,
 )
 _HEDGED = re.compile(rf"(?:{_HEDGE})(?:[,\s、，]|(?<=[\u3040-\u9fff]))", re.IGNORECASE)
-_FRAME = re.compile(
-    r"(?:(?:it|he|she|they|this|that)(?:['’]s| is| was| are| were)|(?:es|er|sie|das) (?:ist|war)"
-    r"|es|fue|ist|[它他她]?是|それは|그것은|هو|هي|यह|वह)\s?",
-    re.IGNORECASE,
-)
+_IT_IS = re.compile(rf"(?:{_TABLE['it_is']})\s?", re.IGNORECASE)
 # What stands above an answer and is none: what is said to the reader, a heading, a whole sentence.
 _NO_ANSWER = re.compile(
-    r"(?:sure|okay|ok|certainly|of course|right|well|thanks?|thank|great|done|good|hello|hi|hey"
-    r"|let|let['’]s|here|so|thus|hence|therefore|then|now|first|finally|conclusion|summary|result"
-    r"|solution|explanation|reasoning|analysis|answer|final|step|note|understood|got|i|we|you|he"
-    r"|she|it|they|this|that|these|those|there|see|checking|both|claro|bien|aquí|conclusión|gut|hier"
-    r"|fazit|lösung|also|según|laut)(?![^\W_])"
-    r"|好的?|结论|結論|解析|分析|答案|总结|總結|因此|所以|综上|はい|以下|まとめ|결론|분석|الخلاصة|निष्कर्ष",
-    re.IGNORECASE,
+    rf"(?:{_TABLE['no_answer']})(?![^\W_])|{_TABLE['no_answer_unspaced']}", re.IGNORECASE
 )
-_DENIED = re.compile(
-    r"\b(?:not|wrong|incorrect|false|falsch|nicht)\b|n['’]t\b|不|错|錯|ない|아니|ليس|नहीं|गलत"
-)
-_EITHER = re.compile(r"\b(?:or|o|oder|y|and|und)\b|[/或和]|または|또는|أو|या", re.IGNORECASE)
+_DENIED = re.compile(_TABLE["denied"])
+_EITHER = re.compile(_TABLE["either"], re.IGNORECASE)
 _SAID = re.compile(r"(?:yes|no|sí|ja|nein|true|false|correct)(?![^\W_])[.!]?", re.IGNORECASE)
 _LABELLED = re.compile(r"\(?(?:[A-Za-z]|\d{1,2})[.):、．）]\s?\S")
 _NO_LINE = ("#", ">", "|", "```", "~~~", "- ", "* ", "+ ", "• ", "---", "\\[", "$$")
@@ -85,7 +64,7 @@ def _is_rival(line: str, said: str, bold: bool) -> bool:
         return False
     hedge = _HEDGED.match(text)
     bare = text[hedge.end() :] if hedge else text
-    frame = _FRAME.match(bare)
+    frame = _IT_IS.match(bare)
     bare = (bare[frame.end() :] if frame else bare).strip()
     if _SAID.fullmatch(text) and not _SAID.match(said):
         return False

@@ -15,21 +15,12 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from qwenlong.rewards.tables import table
+
 _LONGEST = 120
-_SMALL = frozenset(
-    "the a an of in on at by for to from and is are was were be been has have had there it its"
-    " this these those that following two three four five six seven eight nine ten as follows all"
-    " der die das des dem den ein eine von im am und ist war sind waren el la los las de del"
-    " en un una y es fue son fueron".split()
-)
-# What "who is the author" and "when was it made" turn into.
-_DONE = frozenset(
-    "written authored founded established created composed directed published released located"
-    " built invented discovered born signed held called named known made".split()
-)
-_DENIES = re.compile(
-    r"\b(?:not?|never|none|nor|without|except|excluding|kein\w*|nicht|sin)\b|n't\b"
-)
+_TABLE = table("frames")
+_SMALL, _DONE = (frozenset(_TABLE[name].split()) for name in ("small", "done"))
+_DENIES = re.compile(_TABLE["denials"].strip())
 _WORD = re.compile(r"[^\W_]+")
 _IS = re.compile(
     r"(?:the|der|die|das|el|la|los|las)\s(?P<head>[^.;:!?*]{2,120}?)\s"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 
+from qwenlong.rewards.tables import patterns
 from qwenlong.rewards.text.answer import (
     LAST_LINE,
     LINE_LIMIT,
@@ -19,7 +20,6 @@ from qwenlong.rewards.text.answer import (
     final_part,
     find,
 )
-from qwenlong.rewards.text.denials import IS_NOT, WRONG
 from qwenlong.rewards.text.markup import clean
 
 ITEM_BREAK = "\u241e"
@@ -29,10 +29,10 @@ NUMBERING = r"\(?\d{1,3}[.)、．）](?=\D)\s{0,9}|\(?[a-zA-Z][.)]\s{1,9}|[①-�
 _LINE_MARK = re.compile(rf"[ \t]{{0,9}}(?:[-*+•‣▪◦–—]\s{{1,9}}|{NUMBERING})(?=\S)")
 # "- **Paris**: the capital of France" claims what is bold.
 _BOLD = re.compile(r"\*\*([^*\n]{1,300}?)(?:[:：]\*\*|\*\*\s?[:：(–—-])")
+_TABLE, _SHARED = patterns("lists"), patterns("denials")
 DENIES = re.compile(
-    rf"\b(?:{WRONG}|excluded|rejected|ruled out|none|neither|except"
-    r"|(?:do|does|is|are|was|were)(?: not|n['’]t)|not (?:in|part|among|the|an?|all|any))\b"
-    rf"|{IS_NOT}|错误|錯誤|除了",
+    rf"\b(?:{_SHARED['wrong']}|{_TABLE['denied_above']})\b"
+    rf"|{_SHARED['is_not']}|{_TABLE['denied_above_han']}",
     re.IGNORECASE,
 )
 _FENCED = re.compile(r"[a-z]{0,9}\s{1,9}(\[.*\])\s{0,9}", re.DOTALL)

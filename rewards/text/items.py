@@ -1,7 +1,8 @@
 """Finds the items in an answer, for the kinds whose answer is several of them (list, order).
 
-Items are split at line breaks, bullets, semicolons, commas and "and" in the languages of ``_AND``;
-a piece that with its neighbours makes a known item ("Property, plant and equipment") is that item.
+Items are split at line breaks, bullets, semicolons, commas and "and" in any language of
+``tables/lists.toml``; a piece that with its neighbours makes a known item ("Property, plant and
+equipment") is that item.
 A comma between two digits splits only where every piece is then known, so that 1,550 is no 550.
 "or" never splits: it claims neither. A JSON array's items are as they stand. An item is known by
 equality after normalisation, never by containment.
@@ -14,8 +15,8 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+from qwenlong.rewards.tables import patterns
 from qwenlong.rewards.text.answer import without_copula
-from qwenlong.rewards.text.denials import IS_NOT, NOT, WRONG
 from qwenlong.rewards.text.frames import listed
 from qwenlong.rewards.text.item_lines import DENIES, ITEM_BREAK, MARKDOWN, NUMBERING
 from qwenlong.rewards.text.normalise import normalise, uncited
@@ -25,10 +26,11 @@ _LONGER, _TIMES = 1000, 8
 _MORE_ITEMS, _TIMES_ITEMS = 64, 2
 _CACHED = 200
 
-_CJK_AND = "以及|及|和|与|與|跟|および|と|및"
+_TABLE, _SHARED = patterns("lists"), patterns("denials")
+_CJK_AND = _TABLE["and_unspaced"]
 # At the start of an item it may be its first character, as in 和平.
 _AND = (
-    r"\s(?:and|&|und|sowie|y|e|et|as well as|और|तथा|एवं|및)\s|\sو(?=\w)|(?<=[가-힣])[와과]\s"
+    rf"\s(?:{_TABLE['and']})\s|\sو(?=\w)|(?<=[가-힣])[와과]\s"
     rf"|(?<=[^\s,，、;；和与與及跟と및])(?:{_CJK_AND})(?=\S)"
 )
 _HARD = rf"[\n\r;；؛、،､•‣▪{ITEM_BREAK}]"
@@ -47,19 +49,18 @@ _DECORATION = re.compile(
     rf"|(?:{_CJK_AND})(?=\S)|و(?=\w))?{_MARK}?",
     re.IGNORECASE,
 )
-_TRAILING = re.compile(r"[,，]?\s{0,3}(?:respectively|in that order|分别|分別)\.?$", re.IGNORECASE)
+_TRAILING = re.compile(rf"[,，]?\s{{0,3}}(?:{_TABLE['behind']})\.?$", re.IGNORECASE)
 # Before a list, these turn it into its opposite.
 _DENIED = re.compile(
-    rf"(?:{NOT}|none|excluding|without|all (?:but|except)|anything but"
-    r"|everything (?:but|except)|ninguno|salvo|excepto|aucune?|sauf)\b"
-    rf"|{IS_NOT}|没有|沒有|除|ليس",
+    rf"(?:{_SHARED['not']}|{_TABLE['denied_before']})\b"
+    rf"|{_SHARED['is_not']}|{_TABLE['denied_before_unspaced']}",
     re.IGNORECASE,
 )
 # "Paris: the headquarters" claims Paris, as "**Paris**: …" does.
 _TOLD = re.compile(r"([^:：\n\"{]{1,100}?)[:：]\s(?=\S)")
 _DOUBTED = re.compile(
-    rf"\b(?:{NOT}|{WRONG}|or|none|maybe|perhaps|possibly|excluded|rejected|ruled)\b|n['’]t\b"
-    rf"|{IS_NOT}|[?？]|错|錯|ない|아니|ليس|नहीं",
+    rf"\b(?:{_SHARED['not']}|{_SHARED['wrong']}|{_TABLE['doubted']})\b|n['’]t\b"
+    rf"|{_SHARED['is_not']}|{_TABLE['doubted_unspaced']}",
     re.IGNORECASE,
 )
 _ONLY_VALUE = re.compile(
