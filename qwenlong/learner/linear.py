@@ -1,8 +1,8 @@
-"""fp32 matrix products on the CPU through oneDNN.
+"""fp32 matrix products on the CPU by oneDNN.
 
-PyTorch takes MKL for them, which runs at half the width on processors that are not Intel's:
-109 beside 244 GFLOP/s on one core of an AMD EPYC with AVX-512 (experiments/LOG.md). oneDNN comes
-with PyTorch, too; bf16 goes through it anyway.
+PyTorch uses MKL for them, which takes only half of the vector width on processors that are not
+Intel's: 109 GFLOP/s on one core of an AMD EPYC with AVX-512, where oneDNN reaches 244
+(experiments/LOG.md). oneDNN is part of PyTorch, which uses it for bf16 anyway.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 from transformers.models.qwen3.modeling_qwen3 import Qwen3MLP
 
-# oneDNN and PyTorch's layer over it keep a kernel with its scratch memory for each shape they saw,
-# 1,024 of them by default; rows have ever new lengths, which came to 2 GB in the quickstart.
+# oneDNN and PyTorch's layer over it keep a kernel and its scratch memory for each of the last 1,024
+# shapes. Packed sequences have new lengths in every step, so that took 2 GB in the quickstart.
 for _cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
     os.environ.setdefault(_cache, "16")
 
@@ -30,10 +30,9 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 
 
 def use_onednn(model: nn.Module) -> None:
-    """Lets the linear layers of a model on the CPU compute with oneDNN; Qwen3's have no bias.
-
-    A dense block's MLP then holds two of its four wide tensors for the backward pass.
-    """
+    """Makes a model's linear layers without bias, and its dense MLPs, compute with oneDNN."""
+    # Another class, not another module: parameters, their names and the optimizer's hold on them
+    # stay as they are.
     for module in model.modules():
         if type(module) is Qwen3MLP:
             module.__class__ = OneDnnMLP
@@ -58,11 +57,11 @@ class _Product(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
-        of_x = product(grad, weight.T) if ctx.needs_input_grad[0] else None
-        of_weight = None
+        grad_x = product(grad, weight.T) if ctx.needs_input_grad[0] else None
+        grad_weight = None
         if ctx.needs_input_grad[1]:
-            of_weight = product(grad.flatten(0, -2).T.contiguous(), x.flatten(0, -2).T)
-        return of_x, of_weight
+            grad_weight = product(grad.flatten(0, -2).T.contiguous(), x.flatten(0, -2).T)
+        return grad_x, grad_weight
 
 
 class OneDnnMLP(Qwen3MLP):
@@ -74,7 +73,11 @@ class OneDnnMLP(Qwen3MLP):
 
 
 class _GatedProduct(torch.autograd.Function):
-    """(silu(gate) * up) @ weight.T (Shazeer, arXiv 2002.05202), whose left side is made anew."""
+    """(silu(gate) * up) @ weight.T (SwiGLU: Shazeer, arXiv 2002.05202).
+
+    The backward pass computes silu(gate) and the product with up again, so that it keeps two wide
+    tensors and not four.
+    """
 
     @staticmethod
     def forward(ctx: Any, gate: Tensor, up: Tensor, weight: Tensor) -> Tensor:
@@ -85,9 +88,9 @@ class _GatedProduct(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         gate, up, weight = ctx.saved_tensors
-        of_both, active = product(grad, weight.T), silu(gate)
-        of_up, of_weight = of_both * active, None
+        grad_both, active = product(grad, weight.T), silu(gate)
+        grad_up, grad_weight = grad_both * active, None
         if ctx.needs_input_grad[2]:
             both = active.mul_(up)
-            of_weight = product(grad.flatten(0, -2).T.contiguous(), both.flatten(0, -2).T)
-        return torch.ops.aten.silu_backward(of_both.mul_(up), gate), of_up, of_weight
+            grad_weight = product(grad.flatten(0, -2).T.contiguous(), both.flatten(0, -2).T)
+        return torch.ops.aten.silu_backward(grad_both.mul_(up), gate), grad_up, grad_weight

@@ -1,4 +1,8 @@
-"""Log-probabilities of the response tokens, in chunks, so that logits never stand whole."""
+"""Log-probabilities of the response tokens, computed in chunks.
+
+The logits of 100,000 tokens over a vocabulary of 152,000 would take 60 GB in fp32, and autograd
+would keep several tensors of that size.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +15,18 @@ from torch import Tensor
 from qwenlong.learner.linear import product
 
 CHUNK_LOGITS = 2**25
-"""Logits held at once: 128 MiB in fp32, whatever the vocabulary."""
+"""Logits in memory at once: 128 MiB in fp32, whatever the vocabulary."""
 
 
 @dataclass(frozen=True)
 class TokenStats:
-    """One value a response token, each [R], in nats."""
+    """One value for each response token, each [R], in nats."""
 
     logprobs: Tensor
     """Of the sampled tokens, at the sampling temperature; carries the gradient."""
     entropy: Tensor
     nucleus_logmass: Tensor
-    """Log of the probability that top-p keeps: what the engine's logprobs are renormalised by."""
+    """Log of the probability that top-p keeps. The engine renormalises its logprobs by its own."""
     most_likely: Tensor
     """1 where no other token was more likely than the sampled one, else 0."""
 
@@ -35,16 +39,19 @@ def token_stats(
     top_p: float,
     chunk: int | None = None,
 ) -> TokenStats:
-    """Logits of ``chunk`` tokens are held at a time and made anew in the backward pass.
+    """Statistics of the sampled tokens; the backward pass computes the logits again.
 
-    The head may be the fp32 master of a policy whose hidden states are bf16.
+    Args:
+        hidden_RD: the hidden states that predict the tokens.
+        head_VD: the vocabulary head; fp32 even if the hidden states are bf16.
+        chunk: tokens whose logits are in memory at a time.
     """
     chunk = chunk or max(1, CHUNK_LOGITS // len(head_VD))
     return TokenStats(*_Chunked.apply(hidden_RD, head_VD, tokens_R, temperature, top_p, chunk))
 
 
 class _Chunked(torch.autograd.Function):
-    """Written out, since autograd would keep several tensors of the logits' size for each chunk."""
+    """Keeps one number a token for the backward pass, the log-sum-exp of its logits."""
 
     @staticmethod
     def forward(
@@ -56,7 +63,7 @@ class _Chunked(torch.autograd.Function):
         for some, sampled in zip(hidden.split(chunk), tokens.split(chunk), strict=True):
             logits = _logits(some, weight, temperature)
             norm = logits.logsumexp(-1)
-            logprobs = logits.sub_(norm[:, None])
+            logprobs = logits.sub_(norm[:, None])  # in place: a second [chunk, V] costs as much
             largest = logprobs.amax(-1)
             probs = logprobs.exp()
             entropy = -torch.linalg.vecdot(probs, logprobs)
@@ -74,35 +81,36 @@ class _Chunked(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         """d logprob / d logit_v = ([v was sampled] - p_v) / temperature."""
         hidden, head, tokens, norm = ctx.saved_tensors
-        of_hidden = torch.empty_like(hidden)
-        of_head = torch.zeros_like(head) if ctx.needs_input_grad[1] else None
+        grad_hidden = torch.empty_like(hidden)
+        grad_head = torch.zeros_like(head) if ctx.needs_input_grad[1] else None
         weight = head.to(hidden.dtype)
         for first in range(0, len(hidden), ctx.chunk):
             some = slice(first, first + ctx.chunk)
             scaled = grad[some, None] / ctx.temperature
             logits = _logits(hidden[some], weight, ctx.temperature)
-            of_logits = logits.sub_(norm[some, None]).exp_().mul_(-scaled)
-            of_logits.scatter_add_(-1, tokens[some, None], scaled.to(of_logits.dtype))
-            of_logits = of_logits.to(hidden.dtype)
-            of_hidden[some] = of_logits @ weight
-            if of_head is None:
+            grad_logits = logits.sub_(norm[some, None]).exp_().mul_(-scaled)
+            grad_logits.scatter_add_(-1, tokens[some, None], scaled.to(grad_logits.dtype))
+            grad_logits = grad_logits.to(hidden.dtype)
+            grad_hidden[some] = grad_logits @ weight
+            if grad_head is None:
                 continue
-            if of_head.dtype == hidden.dtype:
-                of_head.addmm_(of_logits.T, hidden[some])
-            else:
-                of_head += of_logits.T @ hidden[some]
-        return of_hidden, of_head, None, None, None, None
+            if grad_head.dtype == hidden.dtype:
+                grad_head.addmm_(grad_logits.T, hidden[some])
+            else:  # bf16 products, added up in the head's fp32
+                grad_head += grad_logits.T @ hidden[some]
+        return grad_hidden, grad_head, None, None, None, None
 
 
 def _logits(hidden: Tensor, head: Tensor, temperature: float) -> Tensor:
-    """[chunk, V], in fp32 at least."""
+    """[chunk, V], at least in fp32."""
     logits = product(hidden, head)
     return logits.to(torch.promote_types(logits.dtype, torch.float32)).div_(temperature)
 
 
 def _nucleus_logmass(probs: Tensor, top_p: float) -> Tensor:
+    """Log of the mass [chunk] of the fewest tokens that have probability ``top_p`` together."""
     if top_p == 1.0:
         return probs.new_zeros(len(probs))
     descending = probs.sort(dim=-1, descending=True).values
-    before = descending.cumsum(-1) - descending
+    before = descending.cumsum(-1) - descending  # a token is kept if those before it are too few
     return (descending * (before < top_p)).sum(-1).log()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SftRow = tuple[tuple[int, ...], tuple[int, ...]]
 """Token ids of a prompt and of its worked answer."""
 LOG = "log.jsonl"
-"""What a stage has logged, in its folder, beside the trainer's checkpoints."""
+"""A stage's metrics, in the folder that also has the trainer's checkpoints."""
 BY_LENGTH = "group_by_length"
 DECAY = 0.2
 """Share of the updates over which the learning rate falls to 0 at the end."""
@@ -47,10 +47,10 @@ def fine_tune(
     """Trains ``model`` in place on the answers' tokens (mean negative log-likelihood a token).
 
     Args:
-        resume_from: a checkpoint of the trainer's own to go on from.
+        resume_from: the trainer's own checkpoint to continue from.
         on_log: called after every update with ``step`` and metrics.
-        non_finite: what an update whose gradient is not finite leads to. skip leaves it out; stop
-            ends the training there, too, with weights as before it.
+        non_finite: what to do when an update's gradient is not finite. skip leaves the update out;
+            stop also ends the training, with the weights from before that update.
     """
     from datasets import Dataset
     from trl import SFTTrainer
@@ -72,7 +72,7 @@ def fine_tune(
             "completion_mask": [[0] * len(prompt) + [1] * len(answer) for prompt, answer in rows],
         }
     )
-    # The learner's processes have sharded the policy; the trainer is not to wrap it again.
+    # The learner's processes have sharded the policy; the trainer must not wrap it again.
     model._is_accelerate_prepared = dist.is_initialized()
     trainer = Trainer(
         model=model,
@@ -115,10 +115,10 @@ def _answers_alone(
 
 
 class ByLength(Sampler[int]):
-    """transformers' order of rows by length, an epoch's by its number alone.
+    """Rows in transformers' order by length, which depends only on the seed and the epoch.
 
-    Its own sampler goes on from wherever the random generator is, which is not where it was when
-    training is resumed within an epoch.
+    transformers' own sampler draws from the global random generator, whose state differs when
+    training is resumed within an epoch: some rows would come twice and others never.
     """
 
     def __init__(self, lengths: Sequence[int], batch: int, seed: int) -> None:
@@ -134,7 +134,7 @@ class ByLength(Sampler[int]):
         from transformers.trainer_pt_utils import get_length_grouped_indices
 
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        # torch's loader draws once before its sampler does: the first epoch is as it always was.
+        # torch's loader draws once before transformers' sampler does; so the first epoch is equal.
         torch.empty((), dtype=torch.int64).random_(generator=generator)
         return iter(get_length_grouped_indices(self.lengths, self.batch, generator=generator))
 
@@ -144,16 +144,16 @@ def _lengths(rows: Sequence[SftRow]) -> list[int]:
 
 
 def go_back(folder: Path, checkpoint: Path | None) -> list[dict[str, float]]:
-    """What a stage had logged up to its trainer's checkpoint; what came later is taken out.
+    """Removes what a stage logged after the trainer's checkpoint, and returns the metrics before.
 
-    So are later checkpoints, for the trainer would write into them.
+    Later checkpoints are removed, too: the trainer would write into them.
     """
     step = trainer_step(checkpoint)
-    for own in folder.glob("checkpoint-*"):
-        if trainer_step(own) > step:
-            shutil.rmtree(own)
+    for later in folder.glob("checkpoint-*"):
+        if trainer_step(later) > step:
+            shutil.rmtree(later)
     file = folder / LOG
-    lines = file.read_text().split("\n")[:-1] if file.is_file() else []
+    lines = file.read_text().split("\n")[:-1] if file.is_file() else []  # the last may be cut off
     kept = [logged for logged in map(json.loads, lines) if logged["step"] <= step]
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(file, "".join(f"{json.dumps(logged)}\n" for logged in kept))
@@ -168,10 +168,14 @@ def sft_settings(
     bf16: bool,
     seed: int,
 ) -> SFTConfig:
-    """The trainer's settings. AdamW has those of the RL phases; ``folder`` takes checkpoints.
+    """The trainer's settings.
 
-    Rows of like length go together, which saves padding. Where there is little to save they are
-    drawn at random: what a batch's rows have in common would be learned first.
+    Rows of similar length go into one batch, which saves padding. Where there is little to save
+    they are drawn at random: the policy would first learn what a batch's rows have in common.
+
+    Args:
+        optimizer: AdamW's settings, the same as in the RL phases.
+        folder: where the trainer writes its checkpoints.
     """
     from trl import SFTConfig
 
@@ -198,11 +202,11 @@ def sft_settings(
         max_length=None,
         completion_only_loss=True,
         logging_steps=1,
-        logging_nan_inf_filter=False,  # the trainer would log the mean of the steps before instead
-        # The trainer saves from its first process alone, which does not hold sharded weights.
+        logging_nan_inf_filter=False,  # the filter would log the mean of earlier steps instead
+        # The trainer saves from its first process only, which has just a shard of the weights.
         save_strategy="steps" if processes == 1 else "no",
         save_steps=stage.checkpoint_every,
-        save_total_limit=2,  # the one before counts until this one is sealed
+        save_total_limit=2,  # the older one is needed until the newer one has its manifest
         report_to="none",
         disable_tqdm=True,
         use_cpu=not torch.cuda.is_available(),
@@ -216,7 +220,7 @@ def _guard(non_finite: str) -> TrainerCallback:
     from transformers import TrainerCallback
 
     class Guard(TrainerCallback):
-        """Leaves updates out whose gradient is not finite; the loss' own is not, then, either."""
+        """Leaves out updates whose gradient is not finite; a loss that is not finite gives one."""
 
         left_out = False
 
@@ -232,7 +236,7 @@ def _guard(non_finite: str) -> TrainerCallback:
                 dist.all_reduce(odd, dist.ReduceOp.MAX)
             self.left_out = bool(odd)
             if self.left_out:
-                model.zero_grad()  # the optimizer passes over what has no gradient
+                model.zero_grad()  # the optimizer skips parameters without a gradient
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if self.left_out and non_finite == "stop":
@@ -246,7 +250,7 @@ def _sealer() -> TrainerCallback:
     from transformers import TrainerCallback
 
     class Sealer(TrainerCallback):
-        """Gives the trainer's checkpoints a manifest, as the run's own have one."""
+        """Adds a manifest to each of the trainer's checkpoints, as the run's own have one."""
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             stage = Path(args.output_dir)
@@ -263,7 +267,7 @@ def _reporter(on_log: Callable[[dict[str, float]], None]) -> TrainerCallback:
     from transformers import TrainerCallback
 
     class Reporter(TrainerCallback):
-        """Passes TRL's metrics on, with the seconds and the tokens since the last time."""
+        """Passes TRL's metrics on, with the seconds and tokens of the update."""
 
         def __init__(self) -> None:
             self.tokens, self.time = 0.0, time.perf_counter()
