@@ -14,8 +14,7 @@ from qwenlong.config import SourceConfig
 from qwenlong.data import built, sources
 from qwenlong.data.hashes import key_of
 from qwenlong.data.own import chat, documents, jsonl
-from qwenlong.data.rows import Rejected, RowError, Source
-from qwenlong.data.sources import hub
+from qwenlong.data.rows import Rejected, RowError, Source, read
 from qwenlong.data.synthesis import TASKS, facts, recital
 from qwenlong.data.synthesis.corpus import Corpus, Text, of_documents, of_running_text
 from qwenlong.types import CountTokens, Example, InputError, Split
@@ -88,7 +87,7 @@ def items(
         yield from _made(spec, split, count, seed, note)
     else:
         path = Path(spec.path) if spec.path else None
-        yield from hub.read(PUBLISHED[spec.source], path, spec.subset or "")
+        yield from read(PUBLISHED[spec.source], path, spec.subset or "")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from qwenlong.types import Example, InputError
 
@@ -21,6 +21,7 @@ LONGEST_LINE = 64 * 2**20
 """Bytes; a longer line is no row but a broken file, and is not held in memory."""
 SURROGATE = re.compile("[\ud800-\udfff]")
 _PIECE = 2**20
+_BETWEEN = re.compile(r"[ \t\r\n,]*")
 
 
 @dataclass(frozen=True)
@@ -44,38 +45,55 @@ class Source:
     """A published set: what it is, where it comes from, and how its rows become examples."""
 
     name: str
-    rows: Callable[[Path, str], Rows]
-    """Of a local file or folder and the subset's name; rows as the hub has them, if it has any."""
     examples: Callable[[Row], Iterable[Example]]
     """Of a row; raises RowError, KeyError, TypeError or ValueError for one that gives none."""
-    layout: str
-    """What the local path must be, and where it is published."""
+    rows: Callable[[Path, str], Rows]
+    """Of a local file or folder and the subset's name; rows as the hub has them, if it has any."""
     licence: str
     citation: str
+    layout: str = ""
+    """What the local path must be, where the set cannot be had from the hub."""
     hub: str = ""
-    """Its name on the Hugging Face hub, where it can be had from there."""
+    """Its name on the Hugging Face hub."""
     subsets: tuple[str, ...] = ()
 
 
-def read(source: Source, path: Path, subset: str = "") -> Iterator[Example | Rejected]:
-    """Every example of a local copy, in file order, and what is left out, with the reason."""
-    for item in source.rows(path, subset):
+def read(source: Source, path: Path | None, subset: str = "") -> Iterator[Example | Rejected]:
+    """Every example of a set, from a copy at ``path`` or, with None, from the hub.
+
+    Raises:
+        InputError: the set is not on the hub, or cannot be had from there or from the path.
+    """
+    if path is None and not source.hub:
+        raise InputError(f"path=null: source {source.name} needs {source.layout}")
+    rows: Any = source.rows
+    return convert(rows(path, subset), lambda _, row: source.examples(row), source.name)
+
+
+T = TypeVar("T")
+
+
+def convert(
+    rows: Rows, function: Callable[[str, Row], Iterable[T]], name: str
+) -> Iterator[T | Rejected]:
+    """What ``function`` makes of each row, called with where the row stands and the row itself.
+
+    A row that it cannot convert, because it is not of the form that the set ``name`` has, becomes a
+    Rejected with the reason, and the rows behind it are read on.
+    """
+    for item in rows:
         if isinstance(item, Rejected):
             yield item
             continue
         where, row = item
-        yield from of_row(source, where, row)
-
-
-def of_row(source: Source, where: str, row: Row) -> Iterator[Example | Rejected]:
-    try:
-        yield from source.examples(row)
-    except RowError as error:
-        yield Rejected(where, str(error))
-    except KeyError as error:
-        yield Rejected(where, f"{error.args[0]} is missing, which {source.name} has")
-    except (TypeError, ValueError, AttributeError, IndexError) as error:
-        yield Rejected(where, f"not of {source.name}'s form: {' '.join(str(error).split())}")
+        try:
+            yield from function(where, row)
+        except (RowError, InputError) as error:
+            yield Rejected(where, str(error))
+        except KeyError as error:
+            yield Rejected(where, f"{error.args[0]} is missing, which {name} has")
+        except (TypeError, ValueError, AttributeError, IndexError) as error:
+            yield Rejected(where, f"not of {name}'s form: {' '.join(str(error).split())}")
 
 
 def json_lines(path: Path) -> Rows:
@@ -132,8 +150,8 @@ def record_of(raw: bytes, number: int) -> dict[str, Any] | None:
     return record
 
 
-def json_list(path: Path, at: Callable[[Any], Iterable[Any]] = list) -> Rows:
-    """The objects of a file that is one JSON list, or of the list that ``at`` finds in it.
+def json_file(path: Path) -> Any:
+    """The one value that a JSON file holds.
 
     Raises:
         InputError: there is no such file, or it is not JSON.
@@ -141,20 +159,72 @@ def json_list(path: Path, at: Callable[[Any], Iterable[Any]] = list) -> Rows:
     with opened(path) as file:
         raw = file.read()
     try:
-        whole = json.loads(raw.decode("utf-8-sig"), strict=False)
-        records = list(at(whole))
+        return json.loads(raw.decode("utf-8-sig"), strict=False)
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 (byte {error.start + 1})") from None
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
-    except (TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{path}: not of the form that is expected: {error!r}") from None
-    for number, record in enumerate(records, start=1):
-        where = f"{path}: row {number}"
-        if isinstance(record, dict):
-            yield where, record
-        else:
-            yield Rejected(where, f"must be an object, is a {type(record).__name__}")
+
+
+def json_list(path: Path, key: str = "") -> Rows:
+    """The objects of a file that is one JSON list, or an object with the list under ``key``.
+
+    Raises:
+        InputError: there is no such file, or it is neither.
+    """
+    whole = json_file(path)
+    listed = whole.get(key) if key and isinstance(whole, dict) else whole
+    if not isinstance(listed, list):
+        raise InputError(f"{path}: not of the form that is expected: must be a list of objects")
+    for number, value in enumerate(listed, start=1):
+        yield _object(value, f"{path}: row {number}")
+
+
+def json_rows(path: Path) -> Rows:
+    """The objects of a JSON file, a list or one object a line. Memory holds one of them.
+
+    The list is taken apart by hand: ``ijson`` refuses the raw control characters, NaN and large
+    integers that published files have, and silently replaces half of a surrogate pair.
+
+    Raises:
+        InputError: there is no such file, or it is not JSON; after a fault in the middle of a list
+            nobody knows where the next object begins.
+    """
+    with opened(path) as raw:
+        start = raw.read(_PIECE).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not start.startswith(b"["):
+        yield from json_lines(path)
+        return
+    decoder = json.JSONDecoder(strict=False)
+    number = 0
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            buffer = file.read(_PIECE).lstrip()
+            at = 1  # behind the opening bracket
+            while True:
+                between = _BETWEEN.match(buffer, at)
+                at = between.end() if between else at
+                if buffer.startswith("]", at):
+                    return
+                try:
+                    value, at = decoder.raw_decode(buffer, at)
+                except (json.JSONDecodeError, RecursionError) as error:
+                    rest = buffer[at:]
+                    more = file.read(max(_PIECE, len(rest))) if len(rest) < LONGEST_LINE else ""
+                    if not more:
+                        raise InputError(f"{path}: not JSON behind row {number}: {error}") from None
+                    buffer, at = rest + more, 0
+                    continue
+                number += 1
+                yield _object(value, f"{path}: row {number}")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not UTF-8 behind row {number}") from None
+
+
+def _object(value: Any, where: str) -> tuple[str, Row] | Rejected:
+    if isinstance(value, dict):
+        return where, value
+    return Rejected(where, f"must be an object, is {named(value)}")
 
 
 def csv_rows(path: Path) -> Rows:

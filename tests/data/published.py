@@ -18,7 +18,6 @@ from qwenlong.data.sources import (
     fairytaleqa,
     finqa,
     hotpotqa,
-    hub,
     longbench,
     ottqa,
     squad,
@@ -87,6 +86,6 @@ def read_rows(name: str, path: Path, content: list[Row]) -> tuple[list[Example],
     file = write(path, content)
     if name == "multihoprag":
         write(path.parent / f"corpus{path.suffix}", ARTICLES)
-    found = list(hub.read(SETS[name][0], file))
+    found = list(read(SETS[name][0], file))
     examples = [item for item in found if isinstance(item, Example)]
     return examples, [item for item in found if isinstance(item, Rejected)]

@@ -124,7 +124,7 @@ def test_malformed_files(tmp_path: Path) -> None:
     nothing = {**first, "answer-text": " "}
     assert len(good([{"question": "?"}, 5, nothing, elsewhere, second])) == 1
     assert "row 1 table_id is missing" in reasons[0]
-    assert "row 2 must be an object, is a int" in reasons[1]
+    assert "row 2 must be an object, is a number" in reasons[1]
     assert "row 3 answer-text is blank" in reasons[2]
     assert "row 4 not of ottqa's form: list index out of range" in reasons[3]
     for content, why in {

@@ -20,7 +20,6 @@ from qwenlong.data.sources import (
     docqa_rl,
     frames,
     hotpotqa,
-    hub,
     longbench,
     mrcr,
     multihoprag,
@@ -60,16 +59,15 @@ def test_a_snapshot_folder_is_read_by_subset(tmp_path) -> None:
     (tmp_path / ".cache").mkdir()
     write(tmp_path / ".cache" / "distractor-train.parquet", HOTPOT)
     for subset in ("distractor/train", "distractor/validation", "fullwiki/validation"):
-        found = list(hub.read(hotpotqa.SOURCE, tmp_path, subset))
+        found = list(rows.read(hotpotqa.SOURCE, tmp_path, subset))
         assert [e.question for e in found if isinstance(e, Example)] == [subset]
-        assert found == list(rows.read(hotpotqa.SOURCE, tmp_path, subset))
     for subset, told in [
         ("", "has distractor/train, distractor/validation, fullwiki/validation; name one of them"),
         ("fullwiki/test", "no file of subset fullwiki/test is there"),
         ("dev", "subset=dev: must be one of distractor/train"),
     ]:
         with pytest.raises(InputError, match=told):
-            list(hub.read(hotpotqa.SOURCE, tmp_path, subset))
+            list(rows.read(hotpotqa.SOURCE, tmp_path, subset))
 
 
 @pytest.mark.parametrize(
@@ -93,16 +91,16 @@ def test_each_set_finds_its_own_files(source, files, subset, tmp_path) -> None:
 def test_multifieldqa_of_longbenchs_folder_and_of_a_file_of_its_own(tmp_path) -> None:
     known = whole("longbench")[0]
     file = folder("longbench") / "multifieldqa_zh.half_dev.jsonl"
-    assert tuple(hub.read(longbench.SOURCE, file)) == known
-    assert tuple(hub.read(longbench.SOURCE, file.parent, "multifieldqa_zh")) == known
+    assert tuple(rows.read(longbench.SOURCE, file)) == known
+    assert tuple(rows.read(longbench.SOURCE, file.parent, "multifieldqa_zh")) == known
     shutil.copyfile(file, write(tmp_path / "data" / "multifieldqa_zh.jsonl", []))
     write(tmp_path / "data" / "hotpotqa.jsonl", LONGBENCH[:1])
     write(tmp_path / "data" / "gov_report.jsonl", [{**LONGBENCH[0], "dataset": "gov_report"}])
     for path in (tmp_path, tmp_path / "data"):
-        assert tuple(hub.read(longbench.SOURCE, path, "multifieldqa_zh")) == known
-        assert len(list(hub.read(longbench.SOURCE, path, "hotpotqa"))) == 1
+        assert tuple(rows.read(longbench.SOURCE, path, "multifieldqa_zh")) == known
+        assert len(list(rows.read(longbench.SOURCE, path, "hotpotqa"))) == 1
         with pytest.raises(InputError, match="has multifieldqa_zh, hotpotqa; name one of them"):
-            list(hub.read(longbench.SOURCE, path))
+            list(rows.read(longbench.SOURCE, path))
 
 
 def test_the_sample_of_hotpotqa_is_like_the_other_forms(tmp_path) -> None:
@@ -151,58 +149,58 @@ def test_a_hub_copy_of_squads_form_is_like_the_repositorys(name, tmp_path) -> No
         ]  # fmt: skip
         place = file.stem if name == "xquad" else "data"
         write(tmp_path / place / "validation-00000-of-00001.parquet", content)
-    found = [item for item in hub.read(source, tmp_path) if isinstance(item, Example)]
+    found = [item for item in rows.read(source, tmp_path) if isinstance(item, Example)]
     named = [replace(item, metadata={**item.metadata, "title": ""}) for item in whole(name)[0]]
     assert found == named and len({item.id for item in found}) == len(found)
     subset, language = {"xquad": ("es", "es"), "cmrc2018": ("dev", "zh")}[name]
     place_of = {"xquad": "xquad.es", "cmrc2018": "data"}
     part = [item for item in found if item.metadata["language"] == language]
-    assert list(hub.read(source, tmp_path, subset)) == part
+    assert list(rows.read(source, tmp_path, subset)) == part
     file = tmp_path / place_of[name] / "validation-00000-of-00001.parquet"
-    assert list(hub.read(source, file)) == part
+    assert list(rows.read(source, file)) == part
     with pytest.raises(InputError, match="name one of them"):
-        list(hub.read(source, None))
+        list(rows.read(source, None))
 
 
 def test_a_file_of_xquad_that_does_not_tell_its_language(tmp_path) -> None:
     asked = {"id": "5", "context": "Ada.", "question": "Who?", "answers": {"text": ["Ada"]}}
     for suffix in ("json", "jsonl", "parquet"):
         file = write(tmp_path / f"some.{suffix}", [asked])
-        (found,) = hub.read(squad.XQUAD, file, "en")
+        (found,) = rows.read(squad.XQUAD, file, "en")
         assert isinstance(found, Example) and (found.id, found.group) == ("5-en", "xquad:5")
         with pytest.raises(InputError, match="does not tell its language; name it, such as en"):
-            list(hub.read(squad.XQUAD, file))
+            list(rows.read(squad.XQUAD, file))
 
 
 def test_a_large_json_list_is_read_object_by_object(tmp_path) -> None:
     content = [{"n": n, "text": "é" * (400_000 if n % 3 else 3)} for n in range(20)]
     file = write(tmp_path / "data.json", content)
-    read = [item for item in hub.json_rows(file) if not isinstance(item, Rejected)]
+    read = [item for item in rows.json_rows(file) if not isinstance(item, Rejected)]
     assert [row for _, row in read] == content
     file.write_text('\ufeff [ {"n": 1}, 3, {"n": 2} ]', encoding="utf-8")
-    first, second, third = hub.json_rows(file)
-    assert second == Rejected(f"{file}: row 2", "must be an object, is a int")
+    first, second, third = rows.json_rows(file)
+    assert second == Rejected(f"{file}: row 2", "must be an object, is a number")
     assert (first, third) == ((f"{file}: row 1", {"n": 1}), (f"{file}: row 3", {"n": 2}))
     for text, told in [('[{"n": 1}, {"n": ', "behind row 1"), ('[{"n": 1} {', "behind row 1")]:
         file.write_text(text, encoding="utf-8")
         with pytest.raises(InputError, match=told):
-            list(hub.json_rows(file))
+            list(rows.json_rows(file))
 
 
 def test_rows_stream_through_datasets(tmp_path) -> None:
     """The hub's part is played by a folder, which ``load_dataset`` takes by the same call."""
     write(tmp_path / "nqa" / "data" / "train-00000-of-00001.parquet", NARRATIVE)
     stand_in = Snapshot(str(tmp_path / "nqa"), {"train": Part("train")})
-    streamed = list(hub.read(replace(narrativeqa.SOURCE, rows=stand_in), None))
-    assert streamed == list(hub.read(narrativeqa.SOURCE, tmp_path / "nqa"))
+    streamed = list(rows.read(replace(narrativeqa.SOURCE, rows=stand_in), None))
+    assert streamed == list(rows.read(narrativeqa.SOURCE, tmp_path / "nqa"))
     write(tmp_path / "rag" / "MultiHopRAG.json", MULTIHOP)
     write(tmp_path / "rag" / "corpus.json", ARTICLES)
     configs = [{"config_name": n, "data_files": f"{n}.json"} for n in ("MultiHopRAG", "corpus")]
     card = f"---\nconfigs: {json.dumps(configs)}\n---\n"
     (tmp_path / "rag" / "README.md").write_text(card, encoding="utf-8")
     both = replace(multihoprag.ROWS, hub=str(tmp_path / "rag"))
-    streamed = list(hub.read(replace(multihoprag.SOURCE, rows=both), None))
-    local = list(hub.read(multihoprag.SOURCE, tmp_path / "rag"))
+    streamed = list(rows.read(replace(multihoprag.SOURCE, rows=both), None))
+    local = list(rows.read(multihoprag.SOURCE, tmp_path / "rag"))
     assert streamed == local
     asked = [item.question for item in local if isinstance(item, Example)]
     assert asked == [row["query"] for row in MULTIHOP]
@@ -210,11 +208,11 @@ def test_rows_stream_through_datasets(tmp_path) -> None:
 
 def test_a_hub_out_of_reach_is_told_in_one_line() -> None:
     code = (
-        "from qwenlong.data.sources import hub\n"
+        "from qwenlong.data import rows\n"
         "from qwenlong.data.sources import longbench, musique\n"
         "from qwenlong.types import InputError\n"
         "for source, subset in ((musique.SOURCE, 'train'), (longbench.SOURCE, 'hotpotqa')):\n"
-        "    try:\n        list(hub.read(source, None, subset))\n"
+        "    try:\n        list(rows.read(source, None, subset))\n"
         "    except InputError as error:\n        print(error)\n"
     )
     offline = {**os.environ, "HF_HUB_OFFLINE": "1"}
@@ -231,11 +229,11 @@ def test_a_hub_out_of_reach_is_told_in_one_line() -> None:
 
 def test_a_path_that_holds_nothing_is_told(tmp_path) -> None:
     with pytest.raises(InputError, match=r"no \.parquet, \.jsonl, \.json file is there"):
-        list(hub.read(mrcr.SOURCE, tmp_path))
+        list(rows.read(mrcr.SOURCE, tmp_path))
     with pytest.raises(InputError, match="there is no such file or folder"):
-        list(hub.read(mrcr.SOURCE, tmp_path / "gone"))
+        list(rows.read(mrcr.SOURCE, tmp_path / "gone"))
     (tmp_path / "test.tsv").write_text("Prompt\tAnswer\n")
     with pytest.raises(InputError, match=r"test\.tsv: must be a \.parquet, \.jsonl, \.json file"):
-        list(hub.read(frames.SOURCE, tmp_path / "test.tsv"))
+        list(rows.read(frames.SOURCE, tmp_path / "test.tsv"))
     with pytest.raises(InputError, match="name one of them"):
-        list(hub.read(hotpotqa.SOURCE, None))
+        list(rows.read(hotpotqa.SOURCE, None))

@@ -22,67 +22,16 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from qwenlong.data.rows import Rejected, Row, RowError, Rows, Source, csv_rows
+import yaml
+
+from qwenlong.data.rows import Row, RowError, Rows, Source, convert, csv_rows
 from qwenlong.data.sources.fields import as_text, text
 from qwenlong.types import Example, InputError
 
-_DATED = {
-    "Agreement Date": "What is the date of the agreement?",
-    "Effective Date": "On what date does the agreement become effective?",
-    "Expiration Date": "On what date does the initial term of the agreement expire?",
-}
-_NAMED = {"Governing Law": "The law of which state or country governs the agreement?"}
-_STATED = {
-    "Most Favored Nation": "Must one party be given any better terms that a third party gets?",
-    "Competitive Restriction Exception": (
-        "Are there exceptions to a restriction on competing, an exclusivity or a ban on soliciting"
-        " customers?"
-    ),
-    "Non-Compete": "Is a party restricted in competing with the other, or in some field or region?",
-    "Exclusivity": "Is a party bound to deal exclusively with the other?",
-    "No-Solicit Of Customers": "Is a party barred from soliciting the other's customers?",
-    "No-Solicit Of Employees": "Is a party barred from soliciting or hiring the other's employees?",
-    "Non-Disparagement": "Must a party not disparage the other?",
-    "Termination For Convenience": "Can a party terminate the agreement without cause?",
-    "Rofr/Rofo/Rofn": "Does a party have a right of first refusal, first offer or negotiation?",
-    "Change Of Control": (
-        "Does a change of control of one party let the other terminate, or need its consent or a"
-        " notice to it?"
-    ),
-    "Anti-Assignment": "Does an assignment of the agreement need consent or notice?",
-    "Revenue/Profit Sharing": "Must a party share revenue or profit with the other?",
-    "Price Restrictions": "Is a party restricted in raising or lowering prices?",
-    "Minimum Commitment": "Must a party buy a minimum amount, or order a minimum size?",
-    "Volume Restriction": "Does use beyond some threshold raise the fee or need consent?",
-    "Ip Ownership Assignment": "Does what one party creates become the other's property?",
-    "Joint Ip Ownership": "Is any intellectual property owned jointly by the parties?",
-    "License Grant": "Does a party grant the other a licence?",
-    "Non-Transferable License": "Is a granted licence limited in being transferred to others?",
-    "Affiliate License-Licensor": "Is a licence granted by affiliates of the licensor as well?",
-    "Affiliate License-Licensee": "Is a licence granted to affiliates of the licensee as well?",
-    "Unlimited/All-You-Can-Eat-License": "Is a licence of unlimited use granted?",
-    "Irrevocable Or Perpetual License": "Is a granted licence irrevocable or perpetual?",
-    "Source Code Escrow": "Must a party deposit its source code in escrow?",
-    "Post-Termination Services": "Has a party obligations after the agreement has ended?",
-    "Audit Rights": "May a party audit the other's books, records or places?",
-    "Uncapped Liability": "Is a party's liability unlimited, if only for some breaches?",
-    "Cap On Liability": "Is a party's liability limited, in amount or in time?",
-    "Liquidated Damages": "Are liquidated damages or a fee for termination agreed on?",
-    "Warranty Duration": "Is the duration of a warranty against defects stated?",
-    "Insurance": "Must a party keep insurance for the benefit of the other?",
-    "Covenant Not To Sue": (
-        "Is a party barred from contesting the other's intellectual property or from bringing"
-        " claims against it?"
-    ),
-    "Third Party Beneficiary": "Can a third party enforce rights under the agreement?",
-}
-_QUOTED = {
-    "Document Name": "What is its title?",
-    "Parties": "By which names and terms does it introduce its parties?",
-    "Renewal Term": "For how long is it renewed after its initial term?",
-    "Notice Period To Terminate Renewal": "What notice is needed to end its renewal?",
-}
-_QUESTIONS = _QUOTED | _DATED | _NAMED | _STATED
+_QUESTIONS: dict[str, dict[str, str]] = yaml.safe_load(
+    Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")
+)
+_ASKED = {clause: asked for part in _QUESTIONS.values() for clause, asked in part.items()}
 _FORMS = ("spans", "answer")
 _WORDS = re.compile(r"[^\W_]")
 _DATE = re.compile(r"\d{1,2}/\d{1,2}/\d{2}(?:\d\d)?")
@@ -96,37 +45,28 @@ def rows(path: Path, subset: str) -> Rows:
     )
     if len(tables) != 1 or folder == path:
         raise InputError(f"{path}: must be {SOURCE.layout}")
-    for item in csv_rows(tables[0]):
-        if isinstance(item, Rejected):
-            yield item
-            continue
-        where, row = item
-        try:
-            file = row.get("contract_file") or f"{_stem(text(row, 'Filename'))}.txt"
-            content = as_text((folder / file).read_text(encoding="utf-8"), file)
-        except OSError as error:
-            yield Rejected(where, f"{folder / file}: cannot be read: {error.strerror}")
-            continue
-        except UnicodeDecodeError as error:
-            yield Rejected(where, f"{folder / file}: not UTF-8 (byte {error.start + 1})")
-            continue
-        except KeyError:
-            yield Rejected(where, "Filename is missing, which cuad has")
-            continue
-        except RowError as error:
-            yield Rejected(where, str(error))
-            continue
-        name = _stem(file)
-        # Made once: the examples of a contract share its text.
-        contract = {
-            "contract": name,
-            "document": f"{name}\n{content}",
-            "folded": " ".join(content.split()),
-        }
-        for clause in _QUESTIONS:
+
+    def asked(where: str, row: Row) -> Iterator[tuple[str, Row]]:
+        contract = {**row, **_contract(folder, row)}
+        for clause in _ASKED:
             for form in _FORMS:
-                more = {"clause": clause, "form": form}
-                yield f"{where}, {clause}, {form}", {**row, **contract, **more}
+                yield f"{where}, {clause}, {form}", {**contract, "clause": clause, "form": form}
+
+    return convert(csv_rows(tables[0]), asked, "cuad")
+
+
+def _contract(folder: Path, row: Row) -> dict[str, str]:
+    """Name and text of a contract. Made once, so that its examples share the text."""
+    file = row.get("contract_file") or f"{_stem(text(row, 'Filename'))}.txt"
+    try:
+        content = as_text((folder / file).read_text(encoding="utf-8"), file)
+    except OSError as error:
+        raise RowError(f"{folder / file}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise RowError(f"{folder / file}: not UTF-8 (byte {error.start + 1})") from None
+    name = _stem(file)
+    document, folded = f"{name}\n{content}", " ".join(content.split())
+    return {"contract": name, "document": document, "folded": folded}
 
 
 def _stem(name: str) -> str:
@@ -181,7 +121,7 @@ def _spans(row: Row, clause: str) -> tuple[str, tuple[str, ...], str] | None:
         raise RowError(f"{clause} quotes a blank of an unfilled form: {spans[0][:60]!r}")
     answers = tuple(dict.fromkeys(spans))
     ending = "one passage" if len(answers) == 1 else f"{len(answers)} passages"
-    question = f"{_QUESTIONS[clause]} Quote {ending} of it that answer this, word for word."
+    question = f"{_ASKED[clause]} Quote {ending} of it that answer this, word for word."
     if len(answers) == 1:
         return question.replace("answer this", "answers this"), answers, "extractive"
     return question, answers, "list"
@@ -189,20 +129,20 @@ def _spans(row: Row, clause: str) -> tuple[str, tuple[str, ...], str] | None:
 
 def _answer(row: Row, clause: str) -> tuple[str, tuple[str, ...], str] | None:
     """Question, answer and kind; None where the set has no answer."""
-    if clause in _QUOTED:
+    if clause in _QUESTIONS["quoted"]:
         return None
-    answer = row[f"{clause}-Answer"].strip()
-    if clause in _STATED:
+    answer, question = row[f"{clause}-Answer"].strip(), _ASKED[clause]
+    if clause in _QUESTIONS["stated"]:
         if answer not in ("Yes", "No"):
             raise RowError(f"{clause}-Answer={answer!r} must be Yes or No")
-        return f"{_STATED[clause]} Answer yes or no.", (answer.lower(),), "yes_no"
+        return f"{question} Answer yes or no.", (answer.lower(),), "yes_no"
     if not answer:
         return None
-    if clause in _NAMED:
-        return _NAMED[clause], (answer,), "extractive"
+    if clause in _QUESTIONS["named"]:
+        return question, (answer,), "extractive"
     if not _DATE.fullmatch(answer):
         raise RowError(f"{clause}-Answer={answer!r} is no date")
-    return f"{_DATED[clause]} Give month, day and year.", (answer,), "date"
+    return f"{question} Give month, day and year.", (answer,), "date"
 
 
 SOURCE = Source(

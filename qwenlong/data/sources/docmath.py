@@ -16,13 +16,12 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from qwenlong.data.rows import Row, RowError, Source
+from qwenlong.data.rows import Row, RowError
 from qwenlong.data.sources.docqa_rl import TOLERANCE
 from qwenlong.data.sources.fields import answer_text, fingerprint, text
-from qwenlong.data.sources.hub import Part, Snapshot
+from qwenlong.data.sources.hub import Snapshot, on_hub, splits
 from qwenlong.types import Example
 
-HUB = "yale-nlp/DocMath-Eval"
 SUBSETS = tuple(
     f"{name}_{split}"
     for name in ("complong", "compshort", "simplong", "simpshort")
@@ -77,14 +76,10 @@ def _written(gold: str) -> str:
     return gold.removesuffix(".0")
 
 
-ROWS = Snapshot(HUB, {name: Part(split=name) for name in SUBSETS})
-SOURCE = Source(
-    name="docmath",
-    rows=ROWS,
-    examples=examples,
-    layout=f"a snapshot of huggingface.co/datasets/{HUB}, or one of its Parquet or JSON files",
+SOURCE = on_hub(
+    "docmath",
+    examples,
+    Snapshot("yale-nlp/DocMath-Eval", splits(*SUBSETS)),
     licence="MIT",
     citation="Zhao et al., DocMath-Eval, arXiv 2311.09805",
-    hub=HUB,
-    subsets=ROWS.subsets,
 )

@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from qwenlong.data.rows import Row, RowError, Source
+from qwenlong.data.rows import Row, RowError
 from qwenlong.data.sources.fields import (
     closed_answer,
     exact_kind,
@@ -29,10 +29,9 @@ from qwenlong.data.sources.fields import (
     split_options,
     text,
 )
-from qwenlong.data.sources.hub import Part, Snapshot
+from qwenlong.data.sources.hub import Snapshot, on_hub, splits
 from qwenlong.types import Example
 
-HUB = "Tongyi-Zhiwen/DocQA-RL-1.6K"
 TOLERANCE = 0.0015
 """Relative; QwenLong-L1's, and DocMath-Eval's own."""
 _PROMPT = re.compile(
@@ -99,14 +98,10 @@ def _kind(ability: str, question: str, gold: str) -> tuple[str, str, dict[str, A
     raise RowError(f"ability={ability!r}: must be doc-math, doc-mc or doc-qa")
 
 
-ROWS = Snapshot(HUB, {"train": Part("train"), "test": Part("test")})
-SOURCE = Source(
-    name="docqa_rl",
-    rows=ROWS,
-    examples=examples,
-    layout=f"a snapshot of huggingface.co/datasets/{HUB}, or one of its Parquet files",
+SOURCE = on_hub(
+    "docqa_rl",
+    examples,
+    Snapshot("Tongyi-Zhiwen/DocQA-RL-1.6K", splits("train", "test")),
     licence="Apache-2.0",
     citation="Wan et al., QwenLong-L1, arXiv 2505.17667",
-    hub=HUB,
-    subsets=ROWS.subsets,
 )

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from qwenlong.data.rows import Row, RowError, Source
+from qwenlong.data.rows import Row, RowError
 from qwenlong.data.sources.fields import (
     answer_text,
     exact_kind,
@@ -24,7 +24,7 @@ from qwenlong.data.sources.fields import (
     records,
     text,
 )
-from qwenlong.data.sources.hub import Part, Snapshot
+from qwenlong.data.sources.hub import Snapshot, on_hub, splits
 from qwenlong.types import Example
 
 HUB = "Tongyi-Zhiwen/frames"
@@ -53,14 +53,10 @@ def examples(row: Row) -> Iterator[Example]:
     )
 
 
-ROWS = Snapshot(HUB, {"test": Part("test")})
-SOURCE = Source(
-    name="frames",
-    rows=ROWS,
-    examples=examples,
-    layout=f"a snapshot of huggingface.co/datasets/{HUB}, or its JSONL or Parquet file",
+SOURCE = on_hub(
+    "frames",
+    examples,
+    Snapshot(HUB, splits("test")),
     licence="Apache-2.0 (google/frames-benchmark); page texts from Wikipedia (CC BY-SA)",
     citation="Krishna et al., FRAMES, arXiv 2409.12941",
-    hub=HUB,
-    subsets=ROWS.subsets,
 )

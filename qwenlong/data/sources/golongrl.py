@@ -24,7 +24,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from qwenlong.data.rows import Row, RowError, Source
+from qwenlong.data.rows import Row, RowError
 from qwenlong.data.sources.fields import (
     distinct,
     exact_kind,
@@ -34,10 +34,9 @@ from qwenlong.data.sources.fields import (
     split_options,
     text,
 )
-from qwenlong.data.sources.hub import Part, Snapshot
+from qwenlong.data.sources.hub import Snapshot, on_hub, splits
 from qwenlong.types import Example
 
-HUB = "Kwai-Klear/GoLongRL"
 _ABILITIES = {
     "precise long-range information retrieval": "em",
     "evidence-grounded comprehension and reasoning": "accuracy",
@@ -148,14 +147,10 @@ def _cells(gold: str) -> tuple[str, ...]:
     return found
 
 
-ROWS = Snapshot(HUB, {"train": Part("train")})
-SOURCE = Source(
-    name="golongrl",
-    rows=ROWS,
-    examples=examples,
-    layout=f"a snapshot of huggingface.co/datasets/{HUB}, or one of its Parquet files",
+SOURCE = on_hub(
+    "golongrl",
+    examples,
+    Snapshot("Kwai-Klear/GoLongRL", splits("train")),
     licence="licence not stated",
     citation="Lv et al., GoLongRL, arXiv 2605.19577",
-    hub=HUB,
-    subsets=ROWS.subsets,
 )

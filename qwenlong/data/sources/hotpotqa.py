@@ -23,7 +23,7 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from qwenlong.data.rows import Row, RowError, Source
+from qwenlong.data.rows import Row, RowError
 from qwenlong.data.sources.fields import (
     answer_text,
     exact_kind,
@@ -35,10 +35,8 @@ from qwenlong.data.sources.fields import (
     text,
     titled_pages,
 )
-from qwenlong.data.sources.hub import Part, Snapshot
+from qwenlong.data.sources.hub import Part, Snapshot, on_hub
 from qwenlong.types import Example
-
-HUB = "hotpotqa/hotpot_qa"
 
 
 def examples(row: Row) -> Iterator[Example]:
@@ -95,29 +93,18 @@ def _reasoning(row: Row, facts: list[tuple[str, Any]]) -> str:
     )
 
 
-ROWS = Snapshot(
-    HUB,
-    {
-        f"{config}/{split}": Part(split, config)
-        for config, split in (
-            ("distractor", "train"),
-            ("distractor", "validation"),
-            ("fullwiki", "train"),
-            ("fullwiki", "validation"),
-            ("fullwiki", "test"),
-        )
-    },
-)
-SOURCE = Source(
-    name="hotpotqa",
-    rows=ROWS,
-    examples=examples,
-    layout=(
-        f"a snapshot of huggingface.co/datasets/{HUB}, a file of it or of the original, or"
-        " docs/js/camera_ready_nd8_dev_sample100.json of github.com/nyu-mll/quality"
+SOURCE = on_hub(
+    "hotpotqa",
+    examples,
+    Snapshot(
+        "hotpotqa/hotpot_qa",
+        {
+            f"{config}/{split}": Part(split, config)
+            for config in ("distractor", "fullwiki")
+            for split in ("train", "validation", "test")
+            if (config, split) != ("distractor", "test")  # the set has none
+        },
     ),
     licence="CC BY-SA 4.0",
     citation="Yang et al., HotpotQA: Diverse, Explainable Multi-hop QA, arXiv 1809.09600",
-    hub=HUB,
-    subsets=ROWS.subsets,
 )

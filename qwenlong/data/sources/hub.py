@@ -8,35 +8,23 @@ here asks for it. A copy on disk is a snapshot folder (``hf download NAME --repo
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from qwenlong.data.rows import (
-    LONGEST_LINE,
-    Rejected,
-    Rows,
-    Source,
-    json_lines,
-    of_row,
-    opened,
-    parquet_rows,
-)
+from qwenlong.data.rows import Row, Rows, Source, json_lines, json_rows, parquet_rows
 from qwenlong.types import Example, InputError
 
-SUFFIXES = (".parquet", ".jsonl", ".json")
-_CHUNK = 2**20
+_SUFFIXES = (".parquet", ".jsonl", ".json")
 _SPLITS = {
     "validation": "validation|valid|val|dev",
     "test": "test|testing|eval|evaluation",
     "train": "train|training",
 }
-_BETWEEN = re.compile(r"[ \t\r\n,]*")
 _NOT_ROWS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 
 Opened = Callable[[str], Rows]
@@ -53,8 +41,8 @@ class Part:
     """Their pattern in the repository, where configuration and split do not say which."""
     archive: str = ""
     """The zip file of the repository that holds them; a copy on disk is unpacked."""
-    beside: bool = False
-    """It is no subset of its own, but what the rows of another are joined with."""
+    joined: bool = False
+    """It is no subset of its own: the rows of another subset are joined with it."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +58,7 @@ class Snapshot:
 
     @property
     def subsets(self) -> tuple[str, ...]:
-        return tuple(name for name, part in self.parts.items() if not part.beside)
+        return tuple(name for name, part in self.parts.items() if not part.joined)
 
     def __call__(self, path: Path | None, subset: str) -> Rows:
         """The rows of a subset.
@@ -87,8 +75,8 @@ class Snapshot:
     def _opened(self, path: Path | None, subset: str) -> Rows:
         if path is None:
             return self._streamed(subset or _only(self.subsets, self.hub))
-        beside = subset in self.parts and self.parts[subset].beside
-        files = self._files(path.parent if beside and path.is_file() else path, subset)
+        joined = subset in self.parts and self.parts[subset].joined
+        files = self._files(path.parent if joined and path.is_file() else path, subset)
         read_file = self.file or file_rows
         return (row for file in files for row in read_file(file))
 
@@ -122,7 +110,7 @@ class Snapshot:
             raise InputError(f"path={path}: there is no such file or folder; {_how(self)}")
         found = [file for file in sorted(path.rglob("*")) if _has_rows(file, path)]
         if not found:
-            named = ", ".join(SUFFIXES)
+            named = ", ".join(_SUFFIXES)
             raise InputError(f"path={path}: no {named} file is there; {_how(self)}")
         return found
 
@@ -135,77 +123,38 @@ class Snapshot:
             yield f"{self.hub} {subset}: row {number}", row
 
 
-def read(source: Source, path: Path | None, subset: str = "") -> Iterator[Example | Rejected]:
-    """Every example of a set, from a copy at ``path`` or, with None, from the hub.
+def on_hub(
+    name: str,
+    examples: Callable[[Row], Iterable[Example]],
+    snapshot: Snapshot,
+    licence: str,
+    citation: str,
+    rows: Callable[..., Rows] | None = None,
+) -> Source:
+    """A set that the hub has. ``rows`` is what reads it where the snapshot's rows do not do."""
+    return Source(
+        name=name,
+        examples=examples,
+        rows=rows or snapshot,
+        licence=licence,
+        citation=citation,
+        layout=f"a snapshot of huggingface.co/datasets/{snapshot.hub}, or a file of it",
+        hub=snapshot.hub,
+        subsets=snapshot.subsets,
+    )
 
-    Raises:
-        InputError: the set is not on the hub, or cannot be had from there or from the path.
-    """
-    if path is None and not source.hub:
-        raise InputError(f"path=null: source {source.name} needs {source.layout}")
-    rows: Any = source.rows
-    for item in rows(path, subset):
-        if isinstance(item, Rejected):
-            yield item
-        else:
-            yield from of_row(source, *item)
+
+def splits(*names: str) -> dict[str, Part]:
+    """Subsets that are splits of one configuration."""
+    return {name: Part(name) for name in names}
 
 
 def file_rows(path: Path) -> Rows:
     """The rows of one file, by its suffix; a JSON file may be a list or one object a line."""
-    if path.suffix == ".parquet":
-        return parquet_rows(path)
-    if path.suffix == ".jsonl":
-        return json_lines(path)
-    if path.suffix == ".json":
-        return json_rows(path)
-    raise InputError(f"path={path}: must be a {', '.join(SUFFIXES)} file or a folder of them")
-
-
-def json_rows(path: Path) -> Rows:
-    """The objects of a JSON file, one at a time: some are far larger than memory should be.
-
-    Raises:
-        InputError: there is no such file, or it is not JSON; after a fault in the middle of a list
-            nobody knows where the next object begins.
-    """
-    with opened(path) as raw:
-        start = raw.read(_CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip()
-    if start.startswith(b"["):
-        return _listed(path)
-    return json_lines(path)
-
-
-def _listed(path: Path) -> Rows:
-    decoder = json.JSONDecoder(strict=False)
-    number = 0
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            buffer = file.read(_CHUNK).lstrip()
-            at = 1  # behind the opening bracket
-            while True:
-                between = _BETWEEN.match(buffer, at)
-                at = between.end() if between else at
-                if buffer.startswith("]", at):
-                    return
-                try:
-                    value, end = decoder.raw_decode(buffer, at)
-                except (json.JSONDecodeError, RecursionError) as error:
-                    rest = buffer[at:]
-                    more = file.read(max(_CHUNK, len(rest))) if len(rest) < LONGEST_LINE else ""
-                    if not more:
-                        raise InputError(f"{path}: not JSON behind row {number}: {error}") from None
-                    buffer, at = rest + more, 0
-                    continue
-                at = end
-                number += 1
-                where = f"{path}: row {number}"
-                if isinstance(value, dict):
-                    yield where, value
-                else:
-                    yield Rejected(where, f"must be an object, is a {type(value).__name__}")
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not UTF-8 behind row {number}") from None
+    readers = {".parquet": parquet_rows, ".jsonl": json_lines, ".json": json_rows}
+    if path.suffix in readers:
+        return readers[path.suffix](path)
+    raise InputError(f"path={path}: must be a {', '.join(_SUFFIXES)} file or a folder of them")
 
 
 def _dataset(snapshot: Snapshot, part: Part) -> Any:
@@ -249,7 +198,7 @@ def _only(subsets: tuple[str, ...] | list[str], where: str) -> str:
 
 def _has_rows(file: Path, folder: Path) -> bool:
     hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-    return file.suffix in SUFFIXES and not hidden and file.name not in _NOT_ROWS
+    return file.suffix in _SUFFIXES and not hidden and file.name not in _NOT_ROWS
 
 
 def _belongs(name: str, part: Part) -> bool:

@@ -19,12 +19,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from qwenlong.data.rows import Row, RowError, Source
+from qwenlong.data.rows import Row, RowError
 from qwenlong.data.sources.fields import closed_answer, fingerprint, free_kind, text, texts
-from qwenlong.data.sources.hub import Part, Snapshot
+from qwenlong.data.sources.hub import Part, Snapshot, on_hub
 from qwenlong.types import Example
 
-HUB = "zai-org/LongBench"
 _KINDS = {
     "narrativeqa": "summary",
     "qasper": "",
@@ -91,20 +90,16 @@ def _passages(context: str) -> tuple[str, ...]:
     return tuple(part for part in (first, *cut) if part)
 
 
-ROWS = Snapshot(
-    HUB,
-    {
-        name: Part(files=f"data/{name}.jsonl", archive="data.zip")
-        for name in (*_KINDS, *_EVENLY_LONG)
-    },
-)
-SOURCE = Source(
-    name="longbench",
-    rows=ROWS,
-    examples=examples,
-    layout=f"the unpacked data.zip of huggingface.co/datasets/{HUB}, or a JSONL file of it",
+SOURCE = on_hub(
+    "longbench",
+    examples,
+    Snapshot(
+        "zai-org/LongBench",
+        {
+            name: Part(files=f"data/{name}.jsonl", archive="data.zip")
+            for name in (*_KINDS, *_EVENLY_LONG)
+        },
+    ),
     licence="MIT",
     citation="Bai et al., LongBench, arXiv 2308.14508",
-    hub=HUB,
-    subsets=ROWS.subsets,
 )

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from qwenlong.data.rows import Row, RowError, Source
+from qwenlong.data.rows import Row, RowError
 from qwenlong.data.sources.fields import fingerprint, text
-from qwenlong.data.sources.hub import Part, Snapshot
+from qwenlong.data.sources.hub import Part, Snapshot, on_hub
 from qwenlong.types import Example
 
-HUB = "zai-org/LongBench-v2"
 _LETTERS = "ABCD"
 
 
@@ -42,14 +41,10 @@ def examples(row: Row) -> Iterator[Example]:
     )
 
 
-ROWS = Snapshot(HUB, {"train": Part(files="data.json")})
-SOURCE = Source(
-    name="longbench_v2",
-    rows=ROWS,
-    examples=examples,
-    layout=f"a snapshot of huggingface.co/datasets/{HUB}, or its data.json",
+SOURCE = on_hub(
+    "longbench_v2",
+    examples,
+    Snapshot("zai-org/LongBench-v2", {"train": Part(files="data.json")}),
     licence="Apache-2.0",
     citation="Bai et al., LongBench v2, arXiv 2412.15204",
-    hub=HUB,
-    subsets=ROWS.subsets,
 )

@@ -17,12 +17,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from qwenlong.data.rows import Row, RowError, Source
+from qwenlong.data.rows import Row, RowError
 from qwenlong.data.sources.fields import fingerprint, from_json, records, text
-from qwenlong.data.sources.hub import Part, Snapshot
+from qwenlong.data.sources.hub import Part, Snapshot, on_hub
 from qwenlong.types import Example
 
-HUB = "openai/mrcr"
 _ROLES = {"user": "User", "assistant": "Assistant", "system": "System"}
 
 
@@ -58,16 +57,13 @@ def _written(message: Mapping[str, Any]) -> str:
     return f"{_ROLES[role]}: {text(message, 'content')}"
 
 
-ROWS = Snapshot(
-    HUB, {f"{n}needle": Part(files=f"{n}needle/{n}needle_*.parquet") for n in (2, 4, 8)}
-)
-SOURCE = Source(
-    name="mrcr",
-    rows=ROWS,
-    examples=examples,
-    layout=f"a snapshot of huggingface.co/datasets/{HUB}, or one of its Parquet files",
+SOURCE = on_hub(
+    "mrcr",
+    examples,
+    Snapshot(
+        "openai/mrcr",
+        {f"{n}needle": Part(files=f"{n}needle/{n}needle_*.parquet") for n in (2, 4, 8)},
+    ),
     licence="MIT",
     citation="OpenAI-MRCR (2025), after Vodrahalli et al., Michelangelo, arXiv 2409.12640",
-    hub=HUB,
-    subsets=ROWS.subsets,
 )

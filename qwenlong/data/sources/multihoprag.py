@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from qwenlong.data.rows import Rejected, Row, RowError, Rows, Source
+from qwenlong.data.rows import Rejected, Row, RowError, Rows, convert
 from qwenlong.data.sources.fields import (
     answer_text,
     closed_answer,
@@ -28,10 +28,9 @@ from qwenlong.data.sources.fields import (
     records,
     text,
 )
-from qwenlong.data.sources.hub import Opened, Part, Snapshot
+from qwenlong.data.sources.hub import Opened, Part, Snapshot, on_hub
 from qwenlong.types import Example
 
-HUB = "yixuantt/MultiHopRAG"
 ARTICLES = "articles"
 """The column in which a question's articles are joined to its row."""
 _NEAREST = 3
@@ -57,7 +56,7 @@ def examples(row: Row) -> Iterator[Example]:
         id=f"multihoprag-{fingerprint(query)}",
         source="multihoprag",
         question=query,
-        documents=tuple(_written(article) for article in articles),
+        documents=tuple(_article(article) for article in articles),
         answers=(said or gold,),
         kind="yes_no" if said else "extractive",
         reasoning=" ".join(_fact(each) for each in evidence),
@@ -71,7 +70,7 @@ def examples(row: Row) -> Iterator[Example]:
     )
 
 
-def _written(article: Article) -> str:
+def _article(article: Article) -> str:
     head = [str(article.get(key) or "") for key in ("source", "author", "category")]
     told = ", ".join(part for part in (*head, _day(article)) if part)
     return f"{text(article, 'title')}\n{told}\n\n{text(article, 'body')}"
@@ -97,29 +96,20 @@ def _joined(rows: Rows, opened: Opened) -> Rows:
     words = [frozenset(_WORD.findall(str(article.get("body")).casefold())) for article in corpus]
     counts = Counter(word for each in words for word in each)
     rare = frozenset(word for word, count in counts.items() if count <= max(1, _RARE * len(corpus)))
-    for item in rows:
-        if isinstance(item, Rejected):
-            yield item
-            continue
-        where, row = item
+
+    def join(where: str, row: Row) -> Iterator[tuple[str, Row]]:
         evidence = row.get("evidence_list") or []
         if not evidence:
             near = _nearest(str(row.get("query")), words, rare)
             yield where, {**row, ARTICLES: [corpus[place] for place in near]}
-            continue
-        try:
-            urls = distinct(text(each, "url") for each in records(evidence, "evidence_list"))
-        except KeyError:
-            yield Rejected(where, "evidence_list: url is missing, which multihoprag has")
-            continue
-        except RowError as error:
-            yield Rejected(where, f"evidence_list: {error}")
-            continue
+            return
+        urls = distinct(text(found, "url") for found in records(evidence, "evidence_list"))
         missing = [url for url in urls if url not in by_url]
         if missing:
-            yield Rejected(where, f"its article {missing[0]} is not in the corpus")
-        else:
-            yield where, {**row, ARTICLES: [by_url[url] for url in urls]}
+            raise RowError(f"its article {missing[0]} is not in the corpus")
+        yield where, {**row, ARTICLES: [by_url[url] for url in urls]}
+
+    yield from convert(rows, join, "multihoprag")
 
 
 def _nearest(query: str, words: Sequence[frozenset[str]], rare: frozenset[str]) -> list[int]:
@@ -131,20 +121,17 @@ def _nearest(query: str, words: Sequence[frozenset[str]], rare: frozenset[str]) 
 
 
 ROWS = Snapshot(
-    HUB,
+    "yixuantt/MultiHopRAG",
     {
         "MultiHopRAG": Part("train", "MultiHopRAG"),
-        "corpus": Part("train", "corpus", beside=True),
+        "corpus": Part("train", "corpus", joined=True),
     },
     join=_joined,
 )
-SOURCE = Source(
-    name="multihoprag",
-    rows=ROWS,
-    examples=examples,
-    layout=f"a snapshot of huggingface.co/datasets/{HUB}: MultiHopRAG.json beside corpus.json",
+SOURCE = on_hub(
+    "multihoprag",
+    examples,
+    ROWS,
     licence="ODC-BY",
     citation="Tang and Yang, MultiHop-RAG, arXiv 2401.15391",
-    hub=HUB,
-    subsets=ROWS.subsets,
 )

@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from qwenlong.data.rows import Row, RowError, Source
+from qwenlong.data.rows import Row, RowError
 from qwenlong.data.sources.fields import (
     answer_text,
     distinct,
@@ -27,10 +27,8 @@ from qwenlong.data.sources.fields import (
     text,
     texts,
 )
-from qwenlong.data.sources.hub import Part, Snapshot
+from qwenlong.data.sources.hub import Snapshot, on_hub, splits
 from qwenlong.types import Example
-
-HUB = "dgslibisey/MuSiQue"
 
 
 def examples(row: Row) -> Iterator[Example]:
@@ -85,14 +83,10 @@ def _reasoning(steps: Sequence[Mapping[str, Any]], titles: Mapping[Any, str]) ->
     return " ".join(told)
 
 
-ROWS = Snapshot(HUB, {name: Part(name) for name in ("train", "validation")})
-SOURCE = Source(
-    name="musique",
-    rows=ROWS,
-    examples=examples,
-    layout=f"a snapshot of huggingface.co/datasets/{HUB}, or a JSONL file of MuSiQue-Ans or -Full",
+SOURCE = on_hub(
+    "musique",
+    examples,
+    Snapshot("dgslibisey/MuSiQue", splits("train", "validation")),
     licence="CC BY 4.0 (StonyBrookNLP/musique)",
     citation="Trivedi et al., MuSiQue, arXiv 2108.00573",
-    hub=HUB,
-    subsets=ROWS.subsets,
 )

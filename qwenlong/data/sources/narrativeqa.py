@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from qwenlong.data.rows import Row, RowError, Source
+from qwenlong.data.rows import Row, RowError
 from qwenlong.data.sources.fields import (
     closed_answer,
     distinct,
@@ -22,10 +22,8 @@ from qwenlong.data.sources.fields import (
     records,
     text,
 )
-from qwenlong.data.sources.hub import Part, Snapshot
+from qwenlong.data.sources.hub import Snapshot, on_hub, splits
 from qwenlong.types import Example
-
-HUB = "deepmind/narrativeqa"
 
 
 def examples(row: Row) -> Iterator[Example]:
@@ -52,14 +50,10 @@ def examples(row: Row) -> Iterator[Example]:
     )
 
 
-ROWS = Snapshot(HUB, {name: Part(name) for name in ("train", "validation", "test")})
-SOURCE = Source(
-    name="narrativeqa",
-    rows=ROWS,
-    examples=examples,
-    layout=f"a snapshot of huggingface.co/datasets/{HUB}, or one of its Parquet files",
+SOURCE = on_hub(
+    "narrativeqa",
+    examples,
+    Snapshot("deepmind/narrativeqa", splits("train", "validation", "test")),
     licence="Apache-2.0",
     citation="Kočiský et al., NarrativeQA, arXiv 1712.07040",
-    hub=HUB,
-    subsets=ROWS.subsets,
 )

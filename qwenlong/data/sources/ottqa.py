@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from qwenlong.data.rows import Rejected, Row, RowError, Rows, Source, json_list
+from qwenlong.data.rows import (
+    Rejected,
+    Row,
+    RowError,
+    Rows,
+    Source,
+    convert,
+    json_file,
+    json_list,
+    named,
+)
 from qwenlong.data.sources import tables
 from qwenlong.data.sources.fields import filled_list, fingerprint, joined_groups, text
 from qwenlong.types import Example, InputError
@@ -30,20 +39,13 @@ def rows(path: Path, subset: str) -> Rows:
     """
     questions, folder, kind = _layout(path, subset)
     groups = joined_groups(dict(_shared(questions, folder, kind)))
-    for item in json_list(questions):
-        if isinstance(item, Rejected):
-            yield item
-            continue
-        where, row = item
-        try:
-            name = text(row, "table_id")
-            table, passages = _load(folder, kind, name)
-        except KeyError as error:
-            yield Rejected(where, f"{error.args[0]} is missing, which ottqa has")
-        except (InputError, RowError) as error:
-            yield Rejected(where, str(error))
-        else:
-            yield where, {**row, "table": table, "passages": passages, "group": groups[name]}
+
+    def joined(where: str, row: Row) -> Iterator[tuple[str, Row]]:
+        name = text(row, "table_id")
+        table, passages = _load(folder, kind, name)
+        yield where, {**row, "table": table, "passages": passages, "group": groups[name]}
+
+    yield from convert(json_list(questions), joined, "ottqa")
 
 
 def _layout(path: Path, subset: str) -> tuple[Path, Path, str]:
@@ -90,18 +92,9 @@ def _load(folder: Path, kind: str, name: str) -> tuple[Table, Passages]:
 
 
 def _object(file: Path) -> dict[str, Any]:
-    try:
-        whole = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{file}: there is no such file") from None
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror}") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{file}:{error.lineno}: not JSON: {error.msg}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: not UTF-8 (byte {error.start + 1})") from None
+    whole = json_file(file)
     if not isinstance(whole, dict):
-        raise InputError(f"{file}: must be a JSON object, is a {type(whole).__name__}")
+        raise InputError(f"{file}: must be a JSON object, is {named(whole)}")
     return whole
 
 

@@ -19,12 +19,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from qwenlong.data.rows import Row, RowError, Source
+from qwenlong.data.rows import Row, RowError
 from qwenlong.data.sources.fields import distinct, free_kind, records, text
-from qwenlong.data.sources.hub import Part, Snapshot
+from qwenlong.data.sources.hub import Part, Snapshot, on_hub
 from qwenlong.types import Example
 
-HUB = "allenai/qasper"
 Given = Mapping[str, Any]
 
 
@@ -117,21 +116,17 @@ def _written(given: Given) -> str:
     return ", ".join(spans) or str(given["free_form_answer"])
 
 
-ROWS = Snapshot(
-    HUB,
-    {
-        name: Part(name, files=f"qasper/{name}/*.parquet")
-        for name in ("train", "validation", "test")
-    },
-    revision="refs/convert/parquet",
-)
-SOURCE = Source(
-    name="qasper",
-    rows=ROWS,
-    examples=examples,
-    layout=f"revision refs/convert/parquet of huggingface.co/datasets/{HUB}, or a file of it",
+SOURCE = on_hub(
+    "qasper",
+    examples,
+    Snapshot(
+        "allenai/qasper",
+        {
+            name: Part(name, files=f"qasper/{name}/*.parquet")
+            for name in ("train", "validation", "test")
+        },
+        revision="refs/convert/parquet",
+    ),
     licence="CC BY 4.0",
     citation="Dasigi et al., Qasper, arXiv 2105.03011",
-    hub=HUB,
-    subsets=ROWS.subsets,
 )

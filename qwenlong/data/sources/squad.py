@@ -19,9 +19,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from qwenlong.data.rows import Rejected, Row, RowError, Rows, Source, json_list
+from qwenlong.data.rows import Rejected, Row, RowError, Rows, convert, json_list
 from qwenlong.data.sources.fields import as_text, filled_list, fingerprint, inner_object, text
-from qwenlong.data.sources.hub import Part, Snapshot, file_rows
+from qwenlong.data.sources.hub import Part, Snapshot, file_rows, on_hub
 from qwenlong.types import Example, InputError
 
 _LANGUAGES = ("en", "zh", "es", "ar")
@@ -81,22 +81,14 @@ def _file_rows(file: Path) -> Rows:
     if file.suffix != ".json":
         yield from file_rows(file)
         return
-    for item in json_list(file, at=_listed):
-        if isinstance(item, Rejected) or "context" in item[1]:
-            yield item
-            continue
-        where, article = item
-        try:
-            yield from _questions(where, article)
-        except (KeyError, TypeError, AttributeError) as error:
-            yield Rejected(where, f"not an article of SQuAD's form: {error!r}")
-
-
-def _listed(whole: Any) -> list[Any]:
-    return list(whole["data"] if isinstance(whole, dict) else whole)
+    yield from convert(json_list(file, "data"), _questions, "SQuAD")
 
 
 def _questions(where: str, article: Row) -> Iterator[tuple[str, Row] | Rejected]:
+    """The questions of an article; a row of the hub's is one already."""
+    if "context" in article:
+        yield where, article
+        return
     paragraphs = article["paragraphs"]
     first = str(next((each.get("id") for part in paragraphs for each in part["qas"]), ""))
     for number, paragraph in enumerate(paragraphs, start=1):
@@ -106,17 +98,10 @@ def _questions(where: str, article: Row) -> Iterator[tuple[str, Row] | Rejected]
             if not isinstance(answers, list):
                 yield Rejected(place, "answers must be a list, as SQuAD has it")
                 continue
-            yield (
-                place,
-                {
-                    "id": each.get("id"),
-                    "article": first,
-                    "title": article.get("title", ""),
-                    "context": paragraph["context"],
-                    "question": each.get("question"),
-                    "answers": {"text": [answer["text"] for answer in answers]},
-                },
-            )
+            row = {key: each.get(key) for key in ("id", "question")}
+            row |= {"article": first, "title": article.get("title", "")}
+            texts = [answer["text"] for answer in answers]
+            yield place, {**row, "context": paragraph["context"], "answers": {"text": texts}}
 
 
 def xquad_examples(row: Row) -> Iterator[Example]:
@@ -174,30 +159,20 @@ _XQUAD = Snapshot(
 _CMRC = Snapshot(
     "hfl/cmrc2018", {"train": Part("train"), "dev": Part("validation")}, file=_file_rows
 )
-XQUAD = Source(
-    name="xquad",
-    rows=xquad_rows,
-    examples=xquad_examples,
-    layout=(
-        "github.com/deepmind/xquad with its xquad.*.json, a snapshot of"
-        f" huggingface.co/datasets/{_XQUAD.hub}, or a file of either"
-    ),
+XQUAD = on_hub(
+    "xquad",
+    xquad_examples,
+    _XQUAD,
     licence="CC BY-SA 4.0",
     citation="Artetxe et al., On the Cross-lingual Transferability, arXiv 1910.11856",
-    hub=_XQUAD.hub,
-    subsets=_XQUAD.subsets,
+    rows=xquad_rows,
 )
-CMRC2018 = Source(
-    name="cmrc2018",
-    rows=cmrc_rows,
-    examples=cmrc_examples,
-    layout=(
-        "squad-style-data/ of github.com/ymcui/cmrc2018, a snapshot of"
-        f" huggingface.co/datasets/{_CMRC.hub}, or a file of either"
-    ),
+CMRC2018 = on_hub(
+    "cmrc2018",
+    cmrc_examples,
+    _CMRC,
     licence="CC BY-SA 4.0",
     citation="Cui et al., A Span-Extraction Dataset for Chinese, arXiv 1810.07366",
-    hub=_CMRC.hub,
-    subsets=_CMRC.subsets,
+    rows=cmrc_rows,
 )
 SOURCES = (XQUAD, CMRC2018)

@@ -9,11 +9,12 @@ that the answer says all that its verifier asks for.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from qwenlong.data.rows import Rejected, Row, RowError, Rows, Source, json_list
+from qwenlong.data.rows import Rejected, Row, RowError, Rows, Source, convert, json_list
 from qwenlong.data.sources import tables
 from qwenlong.data.sources.fields import (
     as_text,
@@ -46,19 +47,13 @@ def rows(path: Path, subset: str) -> Rows:
     Pages with a long paragraph in common, which are of one report, are of one group.
     """
     for file in subset_files(path, subset, "tatqa_dataset_{}.json", _SUBSETS):
-        groups = joined_groups(dict(_shared(file)))
-        for item in json_list(file):
-            if isinstance(item, Rejected):
-                yield item
-                continue
-            where, row = item
-            questions = row.get("questions")
-            if not isinstance(questions, list) or not questions:
-                yield Rejected(where, "questions must be a list of questions, as tatqa has it")
-                continue
-            for number, question in enumerate(questions, start=1):
-                each = {**row, "groups": groups, "questions": [question]}
-                yield f"{where}, question {number}", each
+        questions = partial(_questions, joined_groups(dict(_shared(file))))
+        yield from convert(json_list(file), questions, "tatqa")
+
+
+def _questions(groups: Mapping[str, str], where: str, row: Row) -> Iterator[tuple[str, Row]]:
+    for number, question in enumerate(filled_list(row, "questions"), start=1):
+        yield f"{where}, question {number}", {**row, "groups": groups, "questions": [question]}
 
 
 def _shared(file: Path) -> Iterator[tuple[str, list[str]]]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from qwenlong.data.rows import Row, RowError, Source
+from qwenlong.data.rows import Row, RowError
 from qwenlong.data.sources.fields import (
     answer_text,
     exact_kind,
@@ -26,10 +26,8 @@ from qwenlong.data.sources.fields import (
     text,
     titled_pages,
 )
-from qwenlong.data.sources.hub import Part, Snapshot
+from qwenlong.data.sources.hub import Snapshot, on_hub, splits
 from qwenlong.types import Example
-
-HUB = "framolfese/2WikiMultihopQA"
 
 
 def examples(row: Row) -> Iterator[Example]:
@@ -63,14 +61,10 @@ def _reasoning(row: Row) -> str:
     return " ".join(told)
 
 
-ROWS = Snapshot(HUB, {name: Part(name) for name in ("train", "validation", "test")})
-SOURCE = Source(
-    name="wikimultihop",
-    rows=ROWS,
-    examples=examples,
-    layout=f"a snapshot of huggingface.co/datasets/{HUB}, or a file of it or of the original",
+SOURCE = on_hub(
+    "wikimultihop",
+    examples,
+    Snapshot("framolfese/2WikiMultihopQA", splits("train", "validation", "test")),
     licence="Apache-2.0 (Alab-NII/2wikimultihop); texts from Wikipedia (CC BY-SA)",
     citation="Ho et al., 2WikiMultihopQA, arXiv 2011.01060",
-    hub=HUB,
-    subsets=ROWS.subsets,
 )
