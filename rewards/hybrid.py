@@ -280,5 +280,5 @@ def _unjudged(rewards: Rewards, example: Example, rule: Score, why: str) -> Scor
     if rewards.unjudged == "drop":
         return Score(math.nan, rule.verifier, {**marked, "why": f"unjudged, dropped: {why}"})
     rule_why = rule.breakdown["rule_why"]
-    told = f"{rule_why} (the rule alone, for the judge gave no verdict: {why})"
-    return Score(rule.value, rule.verifier, {**marked, "why": told})
+    alone = f"{rule_why} (the rule alone, for the judge gave no verdict: {why})"
+    return Score(rule.value, rule.verifier, {**marked, "why": alone})

@@ -1,11 +1,11 @@
 """Compatible mode: the rules that the QwenLong-L1 repository trained and published with.
 
-For comparing with published numbers, and for nothing else: these rules pay for wrong answers
-and refuse right ones (tests/rewards/test_official.py goes through them). They are reached by
-their own kinds only, ``official_docqa``, ``official_docmath`` and ``official_choice``.
+Use them only to compare with published numbers: they accept wrong answers and refuse right ones
+(tests/rewards/test_official.py has examples). Each is a kind of its own, ``official_docqa``,
+``official_docmath`` and ``official_choice``.
 
 Behaviour after Tongyi-Zhiwen/QwenLong-L1, verl/utils/reward_score/{docqa,docmath,long}.py,
-written anew. What differs on purpose:
+in our own words. These differences are on purpose:
 
 - The official number is handed to ``eval``; here a literal is parsed, which is all that could
   reach it, since only digits, points and a minus are left by then.
@@ -29,19 +29,19 @@ JUDGE_SYSTEM = (
     " in other words or another notation are the same if they have the same value or meaning."
     " First explain, then give your verdict as [[YES]] or [[NO]]."
 )
-"""In the sense of the official prompt, not in its words; ``official_judge`` takes any other."""
+"""Says what the official prompt says, in other words; ``official_judge`` takes any prompt."""
 
 
 def official_question(prompt: str) -> str:
-    """What the official judge takes for the question: all from the first ``</text>`` on.
+    """What the official judge takes as the question: everything after the first ``</text>``.
 
-    A document that contains ``</text>`` is thereby shown to the judge from there on.
+    Of a document that contains ``</text>``, the judge therefore sees the rest.
 
     Raises:
         ValueError: the prompt lacks ``</text>`` or the sentence about the format, as officially.
     """
-    asked = prompt[prompt.index(_TEXT_END) : prompt.index(_FORMAT)]
-    return asked.replace(_TEXT_END, "").strip()
+    question = prompt[prompt.index(_TEXT_END) : prompt.index(_FORMAT)]
+    return question.replace(_TEXT_END, "").strip()
 
 
 def official_judge(
@@ -51,9 +51,9 @@ def official_judge(
     complete: Callable[[list[dict[str, str]]], str],
     system: str = JUDGE_SYSTEM,
 ) -> float:
-    """1 if the reply has a "YES" anywhere; 0 for all else, and for an error of the endpoint.
+    """1 if the reply has a "YES" anywhere, else 0, also if the endpoint fails.
 
-    The official reward is the larger of this and of the rule, the judge being asked only where
+    The official reward is the larger of this and the rule's value. The judge is only asked where
     the rule gives less than 1.
     """
     question = official_question(prompt)

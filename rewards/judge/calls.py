@@ -1,9 +1,9 @@
 """A judge behind an OpenAI-compatible endpoint.
 
-Over httpx, for it is the smallest that has what is needed: one pool of connections for all
-threads, a limit for each phase of a call and a body that can be read piece by piece, so that a
-server that drips is cut off. urllib has no pool; the openai client retries by its own clock,
-which no seed reaches, and takes a second to import.
+It uses httpx, the smallest library with one pool of connections for all threads, a time limit for
+each phase of a call, and a body that can be read piece by piece, so that a slow server is cut off.
+urllib has no pool; the openai client waits between retries by a clock that no seed controls, and
+takes a second to import.
 """
 
 from __future__ import annotations
@@ -69,11 +69,11 @@ class HttpJudge:
         for messages, future in zip(conversations, futures, strict=True):
             calls.put((messages, future))
         for _ in range(min(self.config.concurrency, len(futures))):
-            # A daemon, so that Ctrl-C waits for no call.
+            # A daemon thread, so that Ctrl-C does not wait for a call.
             threading.Thread(target=self._work, args=(calls,), name="judge", daemon=True).start()
         try:
             for future in futures:
-                # Ctrl-C that comes just before a wait is heard only after it.
+                # Python handles a Ctrl-C that comes just before a wait only after the wait.
                 while not wait([future], _LOOK_UP_S).done:
                     pass
                 yield future.result()
@@ -92,7 +92,7 @@ class HttpJudge:
                 future.set_result(self._reply(messages))
             except JudgeError as error:
                 future.set_result(error)
-            except Exception as error:  # The policy decides, not the error.
+            except Exception as error:  # rewards.unjudged decides what happens, not the error
                 future.set_result(JudgeError(f"{type(error).__name__}: {error}"))
 
     def _reply(self, messages: Messages) -> Reply:
@@ -115,7 +115,7 @@ class HttpJudge:
         return _reply(raw)
 
     def _wait(self) -> None:
-        """A server that names a time means every caller, so all threads wait for it."""
+        """Waits as long as the server demanded: it means every caller, so all threads wait."""
         while not self._closed.is_set() and (left_s := self._not_before - self._clock()) > 0:
             self._sleep(left_s)
 
@@ -179,7 +179,7 @@ def _reply(raw: bytes) -> Reply:
 
 
 def _retry_after(header: str) -> float | None:
-    """Seconds, which the header has as a number or as a date."""
+    """Seconds to wait; the header has a number or a date."""
     try:
         seconds = float(header)
     except ValueError:

@@ -2,20 +2,20 @@
 
 The judge is any function from conversations to replies (``calls.py`` makes one of an HTTP
 endpoint). It sees the question, the gold answers and the final answer, nothing else of the
-response. Whatever keeps it from a verdict ends as *unjudged*, with the reason, never as a 0.
+response. A case without a verdict is *unjudged*, with the reason, never a 0.
 
-Cases are asked in rounds: all that have no verdict yet, in their order, as far as the budget goes.
-So which cases a budget reaches does not depend on whose reply came first.
+The judge is asked in rounds: each round sends all cases that have no verdict yet, in their order,
+as far as the budget goes. So the budget reaches the same cases whichever reply comes first.
 
-An answer that speaks to the judge is made to gain as little as can be:
+An answer may be written to persuade the judge. These rules leave it little to gain:
 
-- One far longer than every gold answer (``longest``) is wrong without asking.
-- It stands first in the prompt, on one line of JSON without a token of any chat template, and
-  the task comes after it.
+- An answer far longer than every gold answer (``longest``) is wrong without asking.
+- The answer stands first in the prompt, on one line of JSON without a token of any chat template,
+  and the task comes after it.
 - A verdict counts only as one exact line with a code that the answer cannot know.
-- Where the verdict is "right", the judge is asked again with a gold answer that is not this
-  question's (the control). A judge that accepts the answer for that one, too, was moved by the
-  answer and not by the gold. One that accepts a name among others passes this control.
+- After a "right" the judge is asked again, with a gold answer of another question (the control).
+  A judge that accepts the answer for that one as well was persuaded by the answer, not by the gold.
+  The control does not catch a judge that accepts the right name among several.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from qwenlong.rewards.judge.store import Budget, Store
 from qwenlong.types import StoppedError
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 60.0
-"""Before the second attempt; doubled before each further one, less up to half at random."""
+"""Seconds before the second attempt; doubled for each further one, less up to half at random."""
 SPENT = "the budget is spent (rewards.judge.max_calls, max_tokens)"
 _TIMES, _LONGER = 4, 300
 _SHOWN = 120
@@ -71,11 +71,11 @@ class JudgeError(Exception):
 
 
 Complete = Callable[[Sequence[Messages]], Iterable[Reply | JudgeError]]
-"""Answers conversations, in their order. An exception is a failed attempt of all that are left."""
+"""Replies to conversations, in their order. An exception fails all that have no reply yet."""
 
 
 @dataclass
-class _Asked:
+class _Pending:
     """A case that has no verdict yet."""
 
     key: str
@@ -104,7 +104,7 @@ class Judge:
         self._sleep = sleep
 
     def verdicts(self, cases: Sequence[Case]) -> list[Verdict]:
-        """The verdicts in the cases' order, each "right" of them controlled."""
+        """The verdicts in the order of the cases; every "right" has passed the control."""
         verdicts = [_too_long(case) for case in cases]
         short = [i for i, verdict in enumerate(verdicts) if verdict is None]
         plain = dict(zip(short, self.plain([cases[i] for i in short]), strict=True))
@@ -115,7 +115,7 @@ class Judge:
         return [verdict or plain[i] for i, verdict in enumerate(verdicts)]
 
     def plain(self, cases: Sequence[Case]) -> list[Verdict]:
-        """The verdicts without a control. Equal cases are asked for once."""
+        """The verdicts without a control. Equal cases are asked once."""
         keys = [self.key(case) for case in cases]
         distinct = dict(zip(keys, cases, strict=True))
         kept = {key: self.store.get(key) for key in distinct} if self.store else {}
@@ -134,24 +134,24 @@ class Judge:
 
     def _answered(self, cases: Mapping[str, Case]) -> dict[str, Verdict]:
         verdicts: dict[str, Verdict] = {}
-        waiting = [_Asked(key, case) for key, case in cases.items()]
+        waiting = [_Pending(key, case) for key, case in cases.items()]
         while waiting:
-            admitted = [asked for asked in waiting if self.budget.take(self._expected(asked))]
+            admitted = [pending for pending in waiting if self.budget.take(self._expected(pending))]
             if not admitted:
                 spent = {a.key: Verdict(None, f"{a.why}; {SPENT}".lstrip("; ")) for a in waiting}
                 return verdicts | spent
-            attempts = max(asked.attempts for asked in admitted)
+            attempts = max(pending.attempts for pending in admitted)
             if attempts:
                 self._sleep(backoff_s(self.seed, admitted[0].key, attempts))
             self.budget.keep()
-            replies = self._replies([self._prompt(asked) for asked in admitted])
-            for asked, reply in zip(admitted, replies, strict=True):
-                verdict = self._read(asked, reply)
+            replies = self._replies([self._prompt(pending) for pending in admitted])
+            for pending, reply in zip(admitted, replies, strict=True):
+                verdict = self._read(pending, reply)
                 if verdict:
-                    verdicts[asked.key] = verdict
-                    self._keep(asked.key, verdict)
+                    verdicts[pending.key] = verdict
+                    self._keep(pending.key, verdict)
             self.budget.keep()
-            waiting = [asked for asked in waiting if asked.key not in verdicts]
+            waiting = [pending for pending in waiting if pending.key not in verdicts]
         return verdicts
 
     def _replies(self, conversations: Sequence[Messages]) -> Iterator[Reply | JudgeError]:
@@ -161,22 +161,22 @@ class Judge:
             for reply in islice(self.complete(conversations), len(conversations)):
                 count += 1
                 yield reply
-        except StoppedError:  # of engines that cannot be had any more, nor can Ray
+        except StoppedError:  # the engines are gone for good
             raise
-        except Exception as error:  # Of HTTP, Ray or vLLM: the policy decides, not the error.
-            # Ray's errors have a traceback before what went wrong.
+        except Exception as error:  # of HTTP, Ray or vLLM; rewards.unjudged decides what happens
+            # The last line: Ray's errors begin with a traceback.
             failed = JudgeError(f"{type(error).__name__}: {str(error).strip().split(chr(10))[-1]}")
         for _ in range(len(conversations) - count):
             yield failed
 
-    def _read(self, asked: _Asked, reply: Reply | JudgeError) -> Verdict | None:
-        """The verdict, or that there is none at last; None if the case is to be asked again."""
-        code, expected = self._code(asked), self._expected(asked)
-        asked.attempts += 1
+    def _read(self, pending: _Pending, reply: Reply | JudgeError) -> Verdict | None:
+        """The verdict, which may be that there is none; None if the case must be asked again."""
+        code, expected = self._code(pending), self._expected(pending)
+        pending.attempts += 1
         if isinstance(reply, JudgeError):
-            asked.why = _shown(str(reply))
+            pending.why = _shown(str(reply))
             if reply.permanent:
-                return Verdict(None, asked.why)
+                return Verdict(None, pending.why)
         else:
             estimate = expected - self.config.reply_tokens + _estimated(reply.text)
             self.budget.settle(expected, estimate if reply.tokens is None else reply.tokens)
@@ -185,24 +185,24 @@ class Judge:
                 return Verdict(
                     value, f"{'right' if value else 'wrong'}: so says {self.config.model}"
                 )
-            asked.why = f"no verdict in the reply {_shown(reply.text)!r}"
-        if asked.attempts == self.config.attempts:
-            return Verdict(None, f"{asked.why}, after {asked.attempts} attempts")
+            pending.why = f"no verdict in the reply {_shown(reply.text)!r}"
+        if pending.attempts == self.config.attempts:
+            return Verdict(None, f"{pending.why}, after {pending.attempts} attempts")
         return None
 
     def _keep(self, key: str, verdict: Verdict) -> None:
         if self.store and verdict.value is not None:
             self.store.put(key, str(self.config.model), verdict.value, verdict.why)
 
-    def _prompt(self, asked: _Asked) -> Messages:
-        return prompt(asked.case, self._code(asked))
+    def _prompt(self, pending: _Pending) -> Messages:
+        return prompt(pending.case, self._code(pending))
 
-    def _code(self, asked: _Asked) -> str:
-        return _digest(f"{self.seed} {asked.key} {asked.attempts}")[:8]
+    def _code(self, pending: _Pending) -> str:
+        return _digest(f"{self.seed} {pending.key} {pending.attempts}")[:8]
 
-    def _expected(self, asked: _Asked) -> int:
+    def _expected(self, pending: _Pending) -> int:
         """Tokens that an attempt may take."""
-        read = sum(_estimated(message["content"]) for message in self._prompt(asked))
+        read = sum(_estimated(message["content"]) for message in self._prompt(pending))
         return read + self.config.reply_tokens
 
 

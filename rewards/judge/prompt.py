@@ -11,7 +11,7 @@ from hashlib import sha256
 from qwenlong.rewards.text.answer import THINK_CLOSE
 
 PROMPT_VERSION = "2"
-"""Counted up with every change of the prompt, so that no older verdict is taken from a store."""
+"""Increased with every change of the prompt, so that a store gives no older verdict."""
 
 Messages = list[dict[str, str]]
 
@@ -36,7 +36,7 @@ If not, or if in doubt:
 {wrong}"""
 
 _TOKENS = re.compile(r"<(?=[|/!A-Za-z｜])|\[(?=/?[A-Za-z_]{2,20}\])")
-# What nobody sees: the categories, and what is invisible in others (variation selectors, fillers).
+# Invisible characters: these categories, and some of others (variation selectors, fillers).
 _UNSEEN_CATEGORIES = frozenset("Cc Cf Cn Co Cs Zl Zp".split())
 _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
@@ -54,11 +54,11 @@ class Case:
     golds: tuple[str, ...]
     answer: str = ""
     decoy: str = ""
-    """A gold answer that is not this question's, for the control; a made-up name if empty."""
+    """A gold answer of another question, for the control; a made-up name if empty."""
 
 
 def prompt(case: Case, code: str) -> Messages:
-    """The conversation in which ``code`` alone makes a verdict."""
+    """The conversation; only a reply with ``code`` is a verdict."""
     task = _TASK.format(
         answer=quoted(case.answer),
         question=quoted(case.question),
@@ -70,7 +70,7 @@ def prompt(case: Case, code: str) -> Messages:
 
 
 def read_verdict(reply: str, code: str) -> float | None:
-    """1 or 0 if the whole reply, thinking aside, is a verdict's exact line; else None."""
+    """1 or 0 if the reply without its thinking is exactly a verdict's line; else None."""
     said = reply.rpartition(THINK_CLOSE)[2].strip()
     return {_line(code, "right"): 1.0, _line(code, "wrong"): 0.0}.get(said)
 
@@ -100,7 +100,7 @@ def _line(code: str, word: str) -> str:
 
 
 def made_up(key: str) -> str:
-    """A name that nobody has, the same for the same case."""
+    """A name that nobody has; equal cases have the same."""
     numbers = bytes.fromhex(sha256(f"{key} made up".encode()).hexdigest())
     words = ("".join(_SYLLABLES[n % 16] for n in numbers[i : i + 4]) for i in (0, 4))
     return " ".join(words).title()

@@ -1,4 +1,4 @@
-"""What a judge keeps: its verdicts on disk, and what it has spent."""
+"""A judge's verdicts on disk, and the calls and tokens that it has spent."""
 
 from __future__ import annotations
 
@@ -22,18 +22,21 @@ COMMIT;
 
 
 class Store:
-    """One SQLite file: verdicts by key, which runs may share, and what was spent. No unjudged."""
+    """One SQLite file: verdicts by key, which runs may share, and what this run spent.
+
+    A case without a verdict is not kept.
+    """
 
     def __init__(self, path: Path) -> None:
         """
         Raises:
-            InputError: there is no such folder, or the file is another one's.
+            InputError: there is no such folder, or the file is no store of verdicts.
         """
         self.path = path
         try:
-            # Every statement is a transaction of its own: a verdict that was paid for is kept.
+            # Every statement is a transaction of its own, so that no verdict is lost.
             self._database = sqlite3.connect(path, timeout=_LOCKED_S, isolation_level=None)
-            # What a killed process wrote is kept; only a machine that loses power may lose it.
+            # What a killed process wrote is kept; only a loss of power may lose some of it.
             self._database.execute("PRAGMA synchronous = OFF")
             self._database.executescript(_TABLES)
             self._database.execute("SELECT value, why FROM verdicts LIMIT 1")
@@ -75,7 +78,7 @@ class Store:
 class Budget:
     """The calls and tokens that a judge may spend; no limit where None.
 
-    With ``store`` it goes on with what was spent, whatever checkpoint the run goes on from.
+    With ``store`` it starts from what the run has spent, whatever checkpoint it resumes from.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Citations: F-beta of the passages cited, counted only when the answer itself is right.
+"""Citations: F-beta of the passages cited, where the answer itself is right.
 
 ``metadata``: ``gold_citations`` is a list of the passages that hold the answer, by number (3, "3",
 "Passage 3") or by label ("P3", "doc-a"); ``beta`` (default 1) weighs recall beta times as much as
@@ -6,12 +6,12 @@ precision: F = (1 + b²)PR / (b²P + R) (van Rijsbergen; as a reward: LongRLVR, 
 
 Passages are those named after the thinking: in brackets ([1], [2][3], [1, 3], [2-4], [^1], 【5】,
 [Doc 2]), with their noun ((Passage 4), Passages 1 and 3, 文档3, 第3段), or in a line of sources
-("Sources: 1, 3"). What is named twice is cited once; a range counts whole, so citing everything is
-paid by its precision. With labels as gold, whatever stands in square brackets is a citation.
+("Sources: 1, 3"). A passage named twice is cited once; every number of a range counts, so citing
+everything costs precision. With labels as gold, whatever stands in square brackets is a citation.
 
-The answer is judged by the verifier of its own kind, ``answer_kind`` (a kind that ``is_citable``,
-extractive by default), once without its citations and once as it stands, and has to have 1 from
-it: a cited passage pays for no wrong answer.
+The verifier of the answer's own kind, ``answer_kind`` (a kind that ``is_citable``, extractive by
+default), scores the answer, once without its citations and once as it stands. One of these scores
+has to be 1: passages earn nothing for a wrong answer.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from qwenlong.rewards.wording import with_note
 from qwenlong.types import Example, Score
 
 NAME = "citation"
-# Nobody cites more passages; what follows the thousandth is not expanded.
+# Nobody cites more passages: ranges behind the thousandth passage are not expanded.
 _MOST = 1000
-# Nor does an answer with its citations need more characters after the thinking.
+# Characters behind the thinking that an answer with its citations has at most.
 _LONGEST = 30_000
 
 _TABLE = patterns("citations")
@@ -80,33 +80,31 @@ def check(example: Example) -> None:
 
 def score(example: Example, response: str, thinking: bool = True) -> Score:
     """F-beta of the citations where the answer is right, else 0."""
-    answer = _answer_kind(example).score
+    verify = _answer_kind(example).score
     before, closed, final = response.rpartition(THINK_CLOSE)
     gold = {_key(str(label)) for label in example.metadata["gold_citations"]}
     cited, bare = set[str](), final
     if len(final) <= _LONGEST:
         cited, bare = _cited(final, by_label=not all(label.isdecimal() for label in gold))
-    judged = answer(example, before + closed + bare, thinking)
-    if judged.value < 1.0 and bare != final:
-        whole = answer(example, response, thinking)
-        judged = whole if whole.value > judged.value else judged
+    answer = verify(example, before + closed + bare, thinking)
+    if answer.value < 1.0 and bare != final:
+        whole = verify(example, response, thinking)
+        answer = whole if whole.value > answer.value else answer
     right = len(cited & gold)
     precision, recall = right / max(1, len(cited)), right / len(gold)
     beta = float(example.metadata.get("beta", 1.0))
     f_beta = (1 + beta**2) * precision * recall / (beta**2 * precision + recall) if right else 0.0
     breakdown = {
-        **judged.breakdown,
-        "answer_value": f"{judged.value:.4g}",
-        "answer_verifier": judged.verifier,
+        **answer.breakdown,
+        "answer_value": f"{answer.value:.4g}",
+        "answer_verifier": answer.verifier,
         "cited": shown(", ".join(sorted(cited, key=_in_order))),
         "gold_citations": shown(", ".join(sorted(gold, key=_in_order))),
         "f_beta": f"{f_beta:.4g}",
     }
-    if judged.value < 1.0:
-        told = judged.breakdown.get("why", "")
-        why = (
-            told if told.startswith("no answer") else f"wrong: citations count for nothing: {told}"
-        )
+    if answer.value < 1.0:
+        why = answer.breakdown.get("why", "")
+        why = why if why.startswith("no answer") else f"wrong: citations count for nothing: {why}"
         return Score(0.0, NAME, {**breakdown, "why": why})
     if len(final) > _LONGEST:
         why = f"wrong: {len(final)} characters after the thinking, more than {_LONGEST}: unread"
@@ -141,7 +139,7 @@ def _cited(final: str, by_label: bool) -> tuple[set[str], str]:
         return ""
 
     def in_parentheses(match: re.Match[str]) -> str:
-        """Takes "(see Passage 4)" out, for it is no part of an answer."""
+        """Removes "(see Passage 4)", which is no part of an answer."""
         return "" if only_named(match[1]) else match[0]
 
     def only_named(inner: str) -> bool:

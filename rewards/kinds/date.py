@@ -4,18 +4,18 @@ How dates are read is in ``numbers/dates``. What counts as right:
 
 - **Precision.** The gold answer's: for "March 2021" the fourth of March 2021 is right, for the
   fourth of March 2021 "March 2021" is not. A month may answer for its quarter.
-- **Order.** 2021-03-04 and names say themselves; 04.03.2021 has the day first. 3/4/2021 and
-  3-4-2021 do not: ``metadata["day_first"]`` (true or false) says, for gold answers and answers,
-  or a weekday beside it does. Where nothing says, an answer is right only if all its readings
-  agree with the gold answer and all of the gold answer's with it: 3/4/2021 for 3/4/2021, or for
-  2021, and not for 2021-03-04. A date beside it that has one reading says, too.
+- **Order.** 2021-03-04 and names of months are clear; 04.03.2021 has the day first. 3/4/2021 and
+  3-4-2021 are not: ``metadata["day_first"]`` (true or false) decides, for gold answers and answers,
+  or a weekday next to the date. Without them an answer is right only if all its readings agree
+  with the gold answer and all readings of the gold answer with it: 3/4/2021 for 3/4/2021 or for
+  2021, but not for 2021-03-04. Another date next to it with only one reading decides, too.
 - **Two-digit years** are 2000 to 2068 and 1969 to 1999, as POSIX has it. FY2019 is 2019. 令和3年
   and 民國110年 are 2021.
 - **Weekdays** must fall on the date. A time of day does not count. Several dates must all agree.
 - **Refused**: a question mark, unknown words in languages without Latin letters
   (``numbers/neutral``), days that do not exist, a negation, before and after, anniversaries and
-  "a week from", a choice of months, other numbers beside a date. "By", "until" and "since" a date
-  are that date.
+  "a week from", a choice of months, other numbers next to a date. "By", "until" and "since" a date
+  are read as that date.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from functools import lru_cache, partial
 from qwenlong.rewards.judge.view import GOLD_ANSWERS
 from qwenlong.rewards.kind import Kind, Wording, all_or_nothing
 from qwenlong.rewards.numbers.dates import Date, read
-from qwenlong.rewards.numbers.neutral import known_of
+from qwenlong.rewards.numbers.neutral import allowed_by
 from qwenlong.rewards.text.answer import asks, extract, shown
 from qwenlong.types import Example, Score
 
 NAME = "date"
 _LONGEST = 300
-"""No answer that is one date is longer, in characters."""
+"""Characters of the longest answer that can be one date."""
 _LONGEST_GOLD = 60
-"""A gold answer beyond it is a sentence with a date in it."""
+"""Characters of the longest gold answer; more is a sentence with a date in it."""
 
 
 def score(example: Example, response: str, thinking: bool = True) -> Score:
@@ -75,7 +75,7 @@ def _why_wrong(example: Example, answer: str) -> str:
     day_first = example.metadata.get("day_first")
     if asks(answer):
         return "it is a guess: it ends in a question mark"
-    reading = read(answer, day_first, known_of(example.question, example.answers))
+    reading = read(answer, day_first, allowed_by(example.question, example.answers))
     if reading.problem:
         return reading.problem
     wrong = ""

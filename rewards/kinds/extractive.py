@@ -12,11 +12,10 @@ from it only in
 - an emoji behind it, full stops and spaces in initials (US and U.S.), "&" for "and";
 - a second gold answer in brackets behind it: "UN (United Nations)" where both are gold.
 
-What is left must be the gold answer and nothing else: "not X", "X or Y", a list, "X, the capital
-of Y", "X (Z)" and "X?" are wrong. ``f1`` and ``contains`` in the breakdown are figures of their
-own: how many tokens of the answer and the gold are the same (the best of the gold answers, each
-Chinese, Japanese or Korean character a token), and whether the answer has a gold answer in it.
-Neither is ever paid.
+The rest must be the gold answer and nothing else: "not X", "X or Y", a list, "X, the capital of Y",
+"X (Z)" and "X?" are wrong. ``f1`` and ``contains`` in the breakdown are for information only, and
+never change the score: the token F1 with the closest gold answer (each Chinese, Japanese or Korean
+character is a token), and whether the answer contains a gold answer.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from qwenlong.rewards.text.normalise import language_of, normalise, tokens, unci
 from qwenlong.types import Example, Score
 
 NAME = "extractive"
-# Far longer than the gold is no answer, however it begins, and need not be read.
+# Characters by which an answer may be longer than the gold: more is no answer, however it begins.
 _LONGER = 1000
 
 
@@ -51,10 +50,7 @@ def check(example: Example) -> None:
 
 
 def score(example: Example, response: str, thinking: bool = True) -> Score:
-    """1 if the final answer is one of the gold answers, else 0; see the module for what is equal.
-
-    A response without a final answer scores 0. ``thinking``: see ``answer.extract``.
-    """
+    """1 if the final answer equals a gold answer, else 0; the module says what is equal."""
     extraction = extract(response, thinking)
     answer = extraction.answer or ""
     language = language_of(example.question)
@@ -109,7 +105,7 @@ def _has(said: list[str], gold: list[str]) -> bool:
     return bool(gold) and f" {' '.join(gold)} " in f" {' '.join(said)} "
 
 
-# Frames say no more than that what they hold is the answer.
+# Frames only say that what they hold is the answer.
 _FRAME = re.compile(f"^(?:{patterns('frames')['it_is']})", re.IGNORECASE)
 # Emoji and the like behind an answer; a gold answer may be one.
 _PICTURE = re.compile(r"(?<=\w)[\s.!]{1,3}[\u2600-\u27bf\U0001f300-\U0001faff\ufe0f]{1,9}$")
@@ -121,13 +117,13 @@ _SOURCE = re.compile(
     r" (?:document|passage|text|context|article|paragraph)s?(?: \d{1,3})?$",
     re.IGNORECASE,
 )
-# A number in brackets may be negative.
+# Not a number, which would be negative in brackets.
 _IN_BRACKETS = re.compile(r"[(\[](?![-\d$€£¥.])([^()\[\]]{1,400})[)\]]")
 _BRACKETED = re.compile(r"(.{1,400}?) ?\(([^()]{1,400})\)$")
 
 
 def _readings(answer: str, plain: str, language: str, question: str) -> Iterable[tuple[str, ...]]:
-    """Forms of the answer as it stands, then with less and less around it."""
+    """Forms of the answer: first as it stands, then with less and less around it."""
     yield tuple(_forms(answer, plain, language))
     bare = uncited(answer.strip())
     if source := _SOURCE.search(bare, max(0, len(bare) - 200)):

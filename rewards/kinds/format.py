@@ -1,6 +1,6 @@
-"""Format (kind ``format``): whether a response has the form that was asked for, whatever it says.
+"""Format: whether a response has the format that is asked for, whatever it says.
 
-``metadata`` asks for one or more of these; every one asked for must hold, else the value is 0:
+``metadata`` asks for one or more of these. Each must hold, or the value is 0:
 
 - ``thinking``: ``present`` (one block, closed by ``</think>``, not empty, nothing before it; the
   template may have opened it in the prompt) or ``absent`` (no tags, or the empty block that Qwen3
@@ -14,7 +14,7 @@
 - ``answer_line``: true: the answer is stated after a marker ("Therefore, the answer is …",
   ``\\boxed{…}``, "Answer: …"), not only in a last line.
 
-Something has to follow the thinking. Gold answers are not looked at.
+Something has to follow the thinking. Gold answers are not read.
 """
 
 from __future__ import annotations
@@ -44,54 +44,58 @@ _FENCED = re.compile(r"```[a-zA-Z]{0,9}[ \t]{0,9}\n(.*?)\n[ \t]{0,9}```", re.DOT
 
 
 def check(example: Example) -> None:
-    """Raises ``ValueError`` unless the metadata asks for a form, and that can be read."""
-    asked = {part: example.metadata[part] for part in PARTS if part in example.metadata}
-    if not asked:
+    """Raises ``ValueError`` unless the metadata asks for a format that can be read."""
+    required = _requirements(example)
+    if not required:
         raise ValueError(f"metadata: must ask for one of {', '.join(PARTS)}")
-    if asked.get("thinking", "present") not in ("present", "absent"):
-        raise ValueError(f"thinking={asked['thinking']!r}: must be present or absent")
+    if required.get("thinking", "present") not in ("present", "absent"):
+        raise ValueError(f"thinking={required['thinking']!r}: must be present or absent")
     for part in ("min_characters", "max_characters"):
-        value = asked.get(part, 1)
+        value = required.get(part, 1)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{part}={value!r}: must be a whole number above 0")
-    least, most = asked.get("min_characters", 1), asked.get("max_characters")
+    least, most = required.get("min_characters", 1), required.get("max_characters")
     if most is not None and most < least:
         raise ValueError(f"max_characters={most}: must be {least} or more")
-    if asked.get("answer_line", True) is not True:
-        raise ValueError(f"answer_line={asked['answer_line']!r}: must be true or left out")
-    if "json_schema" in asked:
-        check_schema(asked["json_schema"])
+    if required.get("answer_line", True) is not True:
+        raise ValueError(f"answer_line={required['answer_line']!r}: must be true or left out")
+    if "json_schema" in required:
+        check_schema(required["json_schema"])
 
 
 def score(example: Example, response: str, thinking: bool = True) -> Score:
-    """1 if every part of the form that is asked for holds, else 0."""
-    asked = {part: example.metadata[part] for part in PARTS if part in example.metadata}
-    must_close = asked["thinking"] == "present" if "thinking" in asked else thinking
+    """1 if every part of the format that is asked for holds, else 0."""
+    required = _requirements(example)
+    must_close = required["thinking"] == "present" if "thinking" in required else thinking
     final, unfinished = after_thinking(response, must_close)
     text = final.strip()
     failed: dict[str, str] = {}
     if unfinished:
         failed["thinking"] = unfinished.removeprefix("no answer: ")
-    elif "thinking" in asked:
+    elif "thinking" in required:
         before, closed, _ = response.rpartition(THINK_CLOSE)
-        failed["thinking"] = _thinking(before, bool(closed), asked["thinking"])
+        failed["thinking"] = _thinking(before, bool(closed), required["thinking"])
     if not text:
         failed["answer"] = "nothing follows the thinking"
     for part, holds in _HOLDS.items():
-        if part in asked:
-            failed[part] = holds(response, text, asked[part])
+        if part in required:
+            failed[part] = holds(response, text, required[part])
     parts = {part: f"fails: {why}" if why else "holds" for part, why in failed.items()}
-    wrong = [f"{part} {told}" for part, told in parts.items() if told != "holds"]
+    wrong = [f"{part} {verdict}" for part, verdict in parts.items() if verdict != "holds"]
     breakdown = {
         "extracted": shown(text),
         "rule": "all that follows the thinking",
-        "compared_with": ", ".join(f"{part}={shown(str(asked[part]))}" for part in asked),
+        "compared_with": ", ".join(f"{part}={shown(str(required[part]))}" for part in required),
         **parts,
     }
     if wrong:
         why = ("no answer: " if not text else "wrong: ") + "; ".join(wrong)
         return Score(0.0, NAME, {**breakdown, "why": why})
-    return Score(1.0, NAME, {**breakdown, "why": f"right: {', '.join(asked)}: each holds"})
+    return Score(1.0, NAME, {**breakdown, "why": f"right: {', '.join(required)}: each holds"})
+
+
+def _requirements(example: Example) -> dict[str, Any]:
+    return {part: example.metadata[part] for part in PARTS if part in example.metadata}
 
 
 def _thinking(before: str, closed: bool, wanted: str) -> str:
@@ -197,7 +201,10 @@ _HOLDS: dict[str, Callable[[str, str, Any], str]] = {
     "max_characters": _at_most,
     "answer_line": _answer_line,
 }
-"""Each part to a function from response, text after the thinking and what is asked to why not."""
+"""Each part to a function that says why it does not hold, or "".
+
+It takes the response, the text after the thinking, and what the metadata asks for.
+"""
 
 
 def _asks(example: Example) -> Wording:

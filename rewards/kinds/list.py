@@ -1,13 +1,13 @@
-"""Lists and sets (kind ``list``): the items claimed, against the gold items.
+"""Lists and sets: the items that an answer claims, compared with the gold items.
 
-``answers`` are the gold items, one an entry; an item that stands there twice is asked for twice.
+``answers`` are the gold items, one an entry; an item that stands there twice must be claimed twice.
 ``metadata``: ``metric`` is ``f1`` (the default), ``iou`` or ``exact``; ``ordered`` (default false)
 counts only items in the order of the gold ones (their longest common subsequence); ``aliases``
 maps a gold item to a list of other ways to write it.
 
-With m items right, c claimed and g asked for: f1 = 2m / (c + g), iou = m / (c + g - m), exact = 1
-where m = c = g. Every claimed item that is not asked for, a repeated one too, adds to c, so that a
-list of all candidates or one huge text gains nothing. How items are found: see ``text/items``.
+With m items right, c claimed and g gold: f1 = 2m / (c + g), iou = m / (c + g - m), exact = 1 where
+m = c = g. Every wrong or repeated item adds to c, so that a list of all candidates or one huge text
+gains nothing. ``text/items`` says how items are found.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ How numbers are read is in ``numbers/``, from ``quantities`` on. What counts as 
   countries differ, they are refused. Digits written just as the gold answer's are read like them.
 - **Percent.** A gold answer in percent (by its own sign or ``metadata["scale"] = "percent"``)
   accepts 12.5 %, 12.5, and 0.125 only where the answer calls it a fraction, decimal or ratio, or
-  writes 12.5 % beside it. For a gold answer without percent 12.5 % is 0.125. Where the question
+  writes 12.5 % next to it. For a gold answer without percent 12.5 % is 0.125. Where the question
   asks for a percentage the gold answer may already be one: from 10 up it is taken so, below 1
   for a fraction, and between for either; ``metadata["scale"]`` ``"percent"`` or ``"fraction"``
   settles it.
@@ -24,11 +24,11 @@ How numbers are read is in ``numbers/``, from ``quantities`` on. What counts as 
   with a space before the number is refused.
 - **Units.** A unit or currency may be left out, but not contradicted; $ is any dollar. 32,000 m
   is 32 km. The letter m is metres where the question or the gold answer says so, else a million;
-  a gold answer "12 m" that nothing beside it explains is refused by ``check``.
-- **Words beside it.** Denials, bounds, guesses ("1998?", "3!") and "after 1998" are refused; in
+  ``check`` refuses a gold answer "12 m" that nothing explains.
+- **Words next to it.** Denials, bounds, guesses ("1998?", "3!") and "after 1998" are refused; in
   Chinese, Japanese, Korean, Arabic and Hindi all words that are not known (``numbers/neutral``).
 - **Several numbers** must each be right; in parentheses or behind ≈, rounded is enough. Dates and
-  years beside the number, sums in parentheses, "Table 2", "rounded to two decimals" and what
+  years next to the number, sums in parentheses, "Table 2", "rounded to two decimals" and what
   stands before the last = do not count. A fraction counts in lowest terms, its denominator below
   1000: 2072/2 is a division left undone.
 """
@@ -45,14 +45,14 @@ from qwenlong.rewards.judge.view import final_answer, question_of
 from qwenlong.rewards.kind import JudgeView, Kind, Wording, all_or_nothing
 from qwenlong.rewards.numbers.golds import Gold, golds_of
 from qwenlong.rewards.numbers.quantities import Quantity, read
-from qwenlong.rewards.numbers.question import PERCENT, Asked, in_units, same_dimension, signed
+from qwenlong.rewards.numbers.question import PERCENT, Wanted, in_units, same_dimension, signed
 from qwenlong.rewards.numbers.units import CURRENCIES
 from qwenlong.rewards.text.answer import asks, extract
 from qwenlong.types import Example, Score
 
 NAME = "numeric"
 _LONGEST = 400
-"""No answer that is one number is longer, in characters."""
+"""Characters of the longest answer that can be one number."""
 _FACTORIAL = re.compile(r"\d ?[!！](?!=)")
 _COUNTED = frozenset("shares employees people persons units customers stores options".split())
 
@@ -88,31 +88,31 @@ def _why_wrong(example: Example, answer: str) -> str:
             wrong = wrong or reading.problem
             continue
         for gold in golds.each:
-            reason = _compared(gold, reading.claims, golds.asked)
+            reason = _compared(gold, reading.claims, golds.wanted)
             if not reason:
                 return ""
             wrong = wrong or reason
     return wrong
 
 
-def _compared(gold: Gold, claims: tuple[Quantity, ...], asked: Asked) -> str:
+def _compared(gold: Gold, claims: tuple[Quantity, ...], wanted: Wanted) -> str:
     """Why the claims do not come to the gold answer; empty where they do."""
-    if asked.down and gold.quantity.value < 0:  # it is a change, whatever the question says
-        asked = replace(asked, down=False, loss=False)
+    if wanted.down and gold.quantity.value < 0:  # it is a change, whatever the question says
+        wanted = replace(wanted, down=False, loss=False)
     units = gold.quantity.measures
-    claims = _with_fractions(tuple(in_units(signed(claim, asked), units) for claim in claims))
+    claims = _with_fractions(tuple(in_units(signed(claim, wanted), units) for claim in claims))
     main = claims[0]
     for claim in claims:
-        reason = _contradiction(gold.quantity, claim, asked)
+        reason = _contradiction(gold.quantity, claim, wanted)
         if not reason and (claim is main or not claim.aside or not _restates(claim, main)):
-            reason = _difference(gold, claim, asked)
+            reason = _difference(gold, claim, wanted)
         if reason:
             return reason
     return ""
 
 
 def _with_fractions(claims: tuple[Quantity, ...]) -> tuple[Quantity, ...]:
-    """0.125 beside 12.5% is a fraction."""
+    """0.125 next to 12.5% is a fraction."""
     if len(claims) == 1:
         return claims
     shares = [claim for claim in claims if claim.form == "percent"]
@@ -129,7 +129,7 @@ def _near(claim: Quantity, other: Quantity) -> bool:
 
 
 def _restates(aside: Quantity, main: Quantity) -> bool:
-    """It is the main claim, rounded to its own last place or written as a percentage."""
+    """Whether it is the main claim, rounded to its last place or written as a percentage."""
     value, step = aside.value, aside.step
     if main.form == "plain" and aside.form == "fraction":
         value, step = value * 100, step * 100
@@ -138,11 +138,11 @@ def _restates(aside: Quantity, main: Quantity) -> bool:
     return abs(value - main.value) <= step / 2
 
 
-def _difference(gold: Gold, claim: Quantity, asked: Asked) -> str:
+def _difference(gold: Gold, claim: Quantity, wanted: Wanted) -> str:
     """How a claim differs from the gold answer, in words; empty where it does not."""
     target = gold.quantity.value
     reason = f"{claim.literal!r} is another number than {gold.text!r}"
-    for value in _readings(gold.quantity, claim, asked):
+    for value in _readings(gold.quantity, claim, wanted):
         if value == target:
             return ""
         same_sign = (value.numerator > 0) == (target.numerator > 0)
@@ -157,27 +157,27 @@ def _difference(gold: Gold, claim: Quantity, asked: Asked) -> str:
     return reason
 
 
-def _readings(gold: Quantity, claim: Quantity, asked: Asked) -> tuple[Fraction, ...]:
+def _readings(gold: Quantity, claim: Quantity, wanted: Wanted) -> tuple[Fraction, ...]:
     """What the claim may be worth, in the terms of the gold answer."""
     value = claim.value
     if gold.form == "percent":
-        return (value * asked.share if claim.form == "plain" else value,)
+        return (value * wanted.share if claim.form == "plain" else value,)
     if claim.form == "percent":
-        if gold.form == "plain" and abs(gold.value) >= 1 and asked.percent:
+        if gold.form == "plain" and abs(gold.value) >= 1 and wanted.percent:
             # "5" for 5 % is common, 1.6383 for 163.83 % is not unknown.
             return (value / PERCENT,) if abs(gold.value) >= 10 else (value / PERCENT, value)
         return (value,) if gold.form != "scaled" else ()
-    if asked.scale is None or (claim.form == "scaled") == (gold.form == "scaled"):
+    if wanted.scale is None or (claim.form == "scaled") == (gold.form == "scaled"):
         return (value,)
     if gold.form == "scaled":
-        return (value, value * asked.scale)
-    return (value / asked.scale,)
+        return (value, value * wanted.scale)
+    return (value / wanted.scale,)
 
 
-def _contradiction(gold: Quantity, claim: Quantity, asked: Asked) -> str:
+def _contradiction(gold: Quantity, claim: Quantity, wanted: Wanted) -> str:
     """A unit, currency or noun other than the gold answer's, or thousands in a year."""
     measures = claim.measures
-    if asked.year and gold.step == 1:
+    if wanted.year and gold.step == 1:
         marked = any(mark in claim.literal for mark in ",.' ")
         if marked or measures - {"year"}:
             return f"{claim.literal!r} is no way to write a year"
@@ -192,9 +192,9 @@ def _contradiction(gold: Quantity, claim: Quantity, asked: Asked) -> str:
             return "it counts something else than the gold answer"
     elif measures and gold.form == "percent" and claim.form == "plain":
         return "it has a unit, and the gold answer is a percentage"
-    elif asked.count and measures and measures <= CURRENCIES:
+    elif wanted.things and measures and measures <= CURRENCIES:
         return "it is money, and the question asks how many"
-    elif asked.measures.isdisjoint(measures) and same_dimension(measures, asked.measures):
+    elif wanted.measures.isdisjoint(measures) and same_dimension(measures, wanted.measures):
         return "it has another unit or currency than the question asks for"
     return ""
 

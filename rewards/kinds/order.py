@@ -10,10 +10,10 @@
   the same for the gold order (Järvelin and Kekäläinen, 2002). A reversed order of 3 still has 0.79.
 - exact: 1 for the gold order.
 
-An answer with a missing, a repeated or an unknown item is no permutation and has 0 by all three,
-so that nothing is won by leaving out what is not known. "3 > 1 > 2", "3, 1, 2", "[3, 1, 2]",
-"C → A → B", "CAB", "first C, then A, then B" and lines are read; "2 < 1 < 3", which to some ends
-with the first, and ties are not. How items are found: see ``text/items``.
+An answer with a missing, a repeated or an unknown item is no permutation and scores 0 by all three,
+so that leaving out an unsure item gains nothing. "3 > 1 > 2", "3, 1, 2", "[3, 1, 2]", "C → A → B",
+"CAB", "first C, then A, then B" and lines are read; ties are not, nor "2 < 1 < 3", which some read
+backwards. ``text/items`` says how items are found.
 """
 
 from __future__ import annotations

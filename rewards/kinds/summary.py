@@ -9,11 +9,10 @@ those of stemmers. The subsequence is rapidfuzz's (bit-parallel, exact).
 everything after the thinking, from the answer's marker on where there is one ("Therefore, the
 answer is …", "Answer: …"), or what a box holds; a first line that only announces it is left out.
 
-Length is bounded, and so is what is read: a summary of more than ``_TIMES`` as many characters as
-the longest reference and ``_LONGER`` more has 0 unread, where F1 would be some 0.4 at most: that is
-what copying the document or repeating oneself without end comes to. Below that, both are paid for
-by precision: a reference said twice has 0.67. References whose tokens multiply to more than
-``_TABLE`` are refused by ``check``.
+A summary of more than ``_LONGER`` characters and ``_TIMES`` the longest reference scores 0 and is
+not read; its F1 would be 0.4 at most. This is what copying the document or endless repetition comes
+to. Shorter copies and repetitions cost precision: a reference said twice scores 0.67. ``check``
+refuses references whose tokens multiply to more than ``_TABLE``.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from qwenlong.types import Example, Score
 
 NAME = "summary"
 _TIMES, _LONGER = 4, 500
-# Cells of all subsequence tables together: some 20 ms.
+# Cells of all subsequence tables together, which take some 20 ms.
 _TABLE = 100_000_000
 _ANNOUNCES = re.compile(
     r"\A\s{0,9}(?:(?:(?:sure|certainly|of course)[,!.]?\s)?[^\n.!?。]{0,80}(?:summary"
@@ -91,7 +90,7 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
 def _rouge_l(
     said: tuple[str, ...], reference: tuple[str, ...], read: int
 ) -> tuple[float, float, float]:
-    """F1, precision and recall; of ``said`` the first ``read`` tokens are read, all are counted."""
+    """F1, precision and recall; only the first ``read`` tokens of ``said`` can be right."""
     if not said or not reference:
         return 0.0, 0.0, 0.0
     common = int(LCSseq.similarity(said[:read], reference))
@@ -99,7 +98,7 @@ def _rouge_l(
 
 
 def _summary(response: str, thinking: bool) -> tuple[str | None, str]:
-    """The text to judge and how it was found; None and why where there is none."""
+    """The summary and how it was found; or None, and why there is none."""
     final, unfinished = final_part(response, thinking)
     if unfinished:
         return None, unfinished

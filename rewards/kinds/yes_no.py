@@ -28,7 +28,7 @@ from qwenlong.types import Example, Score
 
 NAME = "yes_no"
 LIMIT = 2000
-"""Longer answers are not read, in characters."""
+"""Characters of the longest answer that is read."""
 
 _TABLE = table("yes_no")
 
@@ -165,7 +165,7 @@ def read(answer: str) -> tuple[str | None, str]:
 
 
 def _taken_back(label: str, form: str, rest: str) -> str:
-    """What right behind a label denies it."""
+    """What right behind a label denies it; or ""."""
     joined = _JOINED.match(rest)
     following = _NEXT.match(rest, joined.end() if joined else 0)
     if following and _LABELS[following[0]] in ({"unanswerable"} | _OPPOSITE[label]) - {label}:
@@ -188,7 +188,7 @@ def _taken_back(label: str, form: str, rest: str) -> str:
 
 
 def _doubted(label: str, text: str) -> str:
-    """What in a text beside a label claims another, or doubts it."""
+    """What in ``text``, which stands next to a label, claims another or doubts it; or ""."""
     for other in _ALONE.finditer(text):
         if _LABELS[other[1]] in _OPPOSITE[label]:
             return f"{other[1]!r} stands as a claim of its own"

@@ -1,4 +1,4 @@
-"""Folds the many ways of writing digits, signs and LaTeX into one, for reading numbers and dates.
+"""Rewrites digits, signs and LaTeX in one way, for reading numbers and dates.
 
 Callers cut what is too long first: Unicode normalisation is quadratic in combining marks.
 """
@@ -188,7 +188,7 @@ def _tenths(match: re.Match[str]) -> str:
 
 
 def says_none(text: str) -> bool:
-    """Whether it is "none", which beside a count is 0."""
+    """Whether it is "none", which is 0 where a count is asked for."""
     return bool(_NONE.fullmatch(text))
 
 

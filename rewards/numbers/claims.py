@@ -224,7 +224,7 @@ _MILLION, _TRILLION = Meaning("scale", Fraction(10**6)), Meaning("scale", Fracti
 
 
 def _letter(text: str, money: bool, options: Options) -> Meaning:
-    """What m, mm and t say: a scale beside money and in capitals, else a unit."""
+    """What m, mm and t say: a scale next to money and in capitals, else a unit."""
     if text.lower() == "t":
         return _TRILLION if money or text == "T" else MEANINGS["tonne"]
     if text.lower() == "mm":

@@ -1,4 +1,4 @@
-"""Reads the dates that a short text claims, full or partial, in the languages of ``months``.
+"""Reads the dates that a short text claims, full or partial, in several languages.
 
 Every pattern has bounded repetition, and callers cut what is too long.
 """
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from qwenlong.rewards.numbers.canonical import REFERENCE, canonical
 from qwenlong.rewards.numbers.months import ERAS, MONTHS, ORDINALS, QUARTERS, WEEKDAYS
-from qwenlong.rewards.numbers.neutral import Known, stray
+from qwenlong.rewards.numbers.neutral import Allowed, unknown_words
 from qwenlong.rewards.numbers.numerals import read_han
 from qwenlong.rewards.numbers.qualifiers import offers_choice, problem_of
 
@@ -22,7 +22,7 @@ PIVOT = 69
 
 
 class Date(NamedTuple):
-    """A date as far as it is said; 0 where it is not. Years before Christ are negative."""
+    """A date; what the text does not say is 0, and years before Christ are negative."""
 
     year: int = 0
     month: int = 0
@@ -51,7 +51,7 @@ _AMOUNTS = "(?:hundred|thousand|[mb]illion|percent|per cent|dollars|euros|employ
 _YEAR = rf"(?:\d{{4}}|'\d\d)(?![\d%a-z])(?! ?(?:{_BC})(?!\w))"
 _NAMED_QUARTER = _any_of(QUARTERS)
 _ALONE = r"(?<![\d.,/-])"
-"""No digit or joint stands before."""
+"""No digit and no joint of a date stands before."""
 _COMMA = "[,،]?"
 
 _KINDS = {
@@ -132,10 +132,13 @@ _APART = re.compile(
 )
 
 
-def read(text: str, day_first: bool | None = None, beside: Known | None = None) -> Reading:
-    """The dates that ``text`` claims, or the problem in words for which it claims none safely.
+def read(text: str, day_first: bool | None = None, allowed: Allowed | None = None) -> Reading:
+    """The dates that ``text`` claims, or in words why it claims none for sure.
 
-    ``beside``: what may stand beside them; None for gold answers, which may say what they like.
+    Args:
+        day_first: whether 3/4/2021 is the third of April; None where nobody knows.
+        allowed: words that may stand next to the dates; None for gold answers, which may say
+            anything.
     """
     text = canonical(text).casefold()
     if not text.isascii():
@@ -143,11 +146,11 @@ def read(text: str, day_first: bool | None = None, beside: Known | None = None) 
     claims: list[tuple[Date, ...]] = []
     rest, end = [], 0
     text = _TIME.sub(" ", text)
-    lone_month = None
+    month_alone = None
     for match in _DATE.finditer(text):
         readings = _readings(match, day_first)
         if readings is None:
-            lone_month = match
+            month_alone = match
             continue
         if not readings:
             return Reading(problem=f"{match[0].strip()!r} is no date")
@@ -155,24 +158,24 @@ def read(text: str, day_first: bool | None = None, beside: Known | None = None) 
         rest.append(text[end : match.start()])
         end = match.end()
     rest.append(REFERENCE.sub("", text[end:]))
-    if lone_month and not claims and _BESIDE_MONTH.sub("", text) == lone_month["mdy_m"]:
-        return Reading(((Date(month=MONTHS[lone_month["mdy_m"]]),),))
-    if lone_month and claims and offers_choice(text):
+    if month_alone and not claims and _BESIDE_MONTH.sub("", text) == month_alone["mdy_m"]:
+        return Reading(((Date(month=MONTHS[month_alone["mdy_m"]]),),))
+    if month_alone and claims and offers_choice(text):
         return Reading(problem="it offers a choice of months")
-    return _checked(claims, " ".join(rest), beside)
+    return _checked(claims, " ".join(rest), allowed)
 
 
-def _checked(claims: list[tuple[Date, ...]], rest: str, beside: Known | None) -> Reading:
+def _checked(claims: list[tuple[Date, ...]], rest: str, allowed: Allowed | None) -> Reading:
     if not claims:
         return Reading(problem="there is no date in it")
     problem = problem_of(rest)
     if problem or _APART.search(rest):
         return Reading(problem=problem or "it says before or after, not when")
-    words = stray(rest, beside, dated=True) if beside else ""
+    words = unknown_words(rest, allowed, dated=True) if allowed else ""
     if words:
-        return Reading(problem=f"{words!r} beside the date is no known word")
+        return Reading(problem=f"{words!r} next to the date is no known word")
     if any(map(str.isdigit, rest)):
-        return Reading(problem="there is another number beside the date")
+        return Reading(problem="there is another number next to the date")
     weekday = _WEEKDAY.search(rest)
     if weekday:
         claims = [_on(WEEKDAYS[weekday[0]], readings) for readings in claims]
@@ -203,7 +206,7 @@ def _on(weekday: int, readings: tuple[Date, ...]) -> tuple[Date, ...]:
 
 
 def _readings(match: re.Match[str], day_first: bool | None) -> tuple[Date, ...] | None:
-    """All valid readings of a match; none where it is no date, None for a lone month."""
+    """All valid readings of a match: () where it is no date, None for a month alone."""
     kind = str(match.lastgroup)
     parts = {
         name.removeprefix(f"{kind}_"): text

@@ -1,6 +1,6 @@
-"""Gold answers of number questions, as read: value, unit, and the difference that is still right.
+"""Reads gold answers that are numbers: value, unit, and the difference that is still right.
 
-The rules are stated in ``numeric``; what cannot be a gold answer is a ``ValueError``.
+``kinds/numeric`` states the rules. What cannot be a gold answer raises ``ValueError``.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from itertools import pairwise
 from typing import Any
 
 from qwenlong.rewards.numbers.canonical import canonical
-from qwenlong.rewards.numbers.neutral import known_of
+from qwenlong.rewards.numbers.neutral import allowed_by
 from qwenlong.rewards.numbers.numerals import styles_of
 from qwenlong.rewards.numbers.quantities import YEAR, Quantity, read
-from qwenlong.rewards.numbers.question import BASIS_POINT, Asked, asked_by, signed
+from qwenlong.rewards.numbers.question import BASIS_POINT, Wanted, signed, wanted_by
 from qwenlong.rewards.numbers.tokens import Options, tokens_of
 from qwenlong.rewards.numbers.units import CURRENCIES
 from qwenlong.rewards.text.answer import shown
 from qwenlong.types import Example
 
 _LONGEST, _MOST_WORDS, _MOST_GLYPHS = 60, 6, 3
-"""A gold answer beyond them, in characters, words or glyphs of no known word, is a sentence."""
+"""A gold answer with more characters, words or glyphs of unknown words is a sentence."""
 _DOUBLE = 15
 """Digits that a floating-point number can be trusted with."""
 _NOISE = Fraction(1, 10**_DOUBLE)
@@ -34,13 +34,13 @@ _BARE_M = re.compile(r"\d[ -]?m[ .]*$")
 
 @dataclass(frozen=True)
 class Gold:
-    """A gold answer as read, with the difference that is still right."""
+    """One gold answer, and how far an answer may be from it."""
 
     text: str
     quantity: Quantity
     tolerance: Fraction
     style: str
-    """The decimal sign that its writing proves; empty where it proves none."""
+    """The decimal sign that its separators prove; "" where they leave it open."""
     read_as: str
     """The decimal sign by which it was read."""
 
@@ -51,11 +51,11 @@ class Golds:
 
     each: tuple[Gold, ...]
     options: tuple[Options, ...]
-    asked: Asked
+    wanted: Wanted
 
 
 def golds_of(example: Example) -> Golds:
-    """The gold answers of an example, read once for all its responses."""
+    """The gold answers of an example, read once for all responses to it."""
     metadata: Mapping[str, Any] = example.metadata
     return _golds(
         tuple(example.answers),
@@ -74,50 +74,50 @@ def _golds(
         raise ValueError("answers=[]: must be one number or more")
     if decimal not in ("", ".", ","):
         raise ValueError(f"metadata decimal={decimal!r}: must be '.' or ','")
-    asked = asked_by(question)
-    golds = tuple(_gold(text, asked, scale, decimal, relative) for text in answers)
+    wanted = wanted_by(question)
+    golds = tuple(_gold(text, wanted, scale, decimal, relative) for text in answers)
     known = frozenset((gold.quantity.literal, gold.read_as) for gold in golds)
-    beside = known_of(question, answers)
-    options = (_options(gold, decimal, known, asked)._replace(beside=beside) for gold in golds)
-    return Golds(golds, tuple(dict.fromkeys(options)), asked)
+    allowed = allowed_by(question, answers)
+    options = (_options(gold, decimal, wanted) for gold in golds)
+    options = (each._replace(known=known, allowed=allowed) for each in options)
+    return Golds(golds, tuple(dict.fromkeys(options)), wanted)
 
 
-def _options(gold: Gold, decimal: str, known: frozenset[tuple[str, str]], asked: Asked) -> Options:
-    """How an answer is read that is compared with this gold answer."""
+def _options(gold: Gold, decimal: str, wanted: Wanted) -> Options:
+    """How to read an answer that is compared with this gold answer."""
     return Options(
-        style=decimal or gold.style or asked.style,
+        style=decimal or gold.style or wanted.style,
         decided=bool(decimal or gold.style),
-        metres=asked.metres or "m" in gold.quantity.measures,
-        year=asked.year and gold.quantity.form == "plain",
+        metres=wanted.metres or "m" in gold.quantity.measures,
+        year=wanted.year and gold.quantity.form == "plain",
         divisions=not gold.quantity.step,
-        none=asked.none,
-        known=known,
+        none_is_zero=wanted.count,
     )
 
 
-def _gold(text: str, asked: Asked, scale: str, decimal: str, relative: str) -> Gold:
-    options = Options(decimal or ".", bool(decimal), asked.metres)
+def _gold(text: str, wanted: Wanted, scale: str, decimal: str, relative: str) -> Gold:
+    options = Options(decimal or ".", bool(decimal), wanted.metres)
     claims, why = read(text, options) if len(text) <= _LONGEST else ((), "it is too long")
     if len(claims) != 1 or _says_more(text, claims[0]):
         why = why or "it is no single number"
         raise ValueError(f"answers=[{shown(text)!r}]: must be a number such as -1,234.5; {why}")
     claim = claims[0]
-    if _nobody_knows_m(text, claim, asked, scale):
+    if _m_is_ambiguous(text, claim, wanted, scale):
         raise ValueError(
             f"answers=[{shown(text)!r}]: must be a number such as -1,234.5; m may be metres"
             " or million, and neither the question nor metadata scale says which"
         )
-    if not scale and asked.share == BASIS_POINT and claim.form == "plain":
+    if not scale and wanted.share == BASIS_POINT and claim.form == "plain":
         scale = "bps"
-    quantity = signed(_rescaled(claim, text, scale), asked)
+    quantity = signed(_rescaled(claim, text, scale), wanted)
     style, read_as = _styles(claim, text, options)
     return Gold(text, quantity, _tolerance(quantity, relative), style, read_as)
 
 
-def _nobody_knows_m(text: str, claim: Quantity, asked: Asked, scale: str) -> bool:
-    """``12 m`` where nothing speaks of money, metres or millions; a capital M is a million."""
-    told = scale or asked.metres or asked.money or asked.scale or claim.measures & CURRENCIES
-    return not told and bool(_BARE_M.search(text))
+def _m_is_ambiguous(text: str, claim: Quantity, wanted: Wanted, scale: str) -> bool:
+    """Whether it is ``12 m`` and nothing says metres or millions; a capital M is a million."""
+    known = scale or wanted.metres or wanted.money or wanted.scale or claim.measures & CURRENCIES
+    return not known and bool(_BARE_M.search(text))
 
 
 def _says_more(text: str, claim: Quantity) -> bool:
@@ -140,7 +140,7 @@ def _styles(claim: Quantity, text: str, options: Options) -> tuple[str, str]:
     styles = styles_of(claim.literal.lower().partition("e")[0])
     if len(styles) == 1:
         return next(iter(styles)).replace("'", ""), options.style
-    # German words beside it may have decided against the English way.
+    # German words next to the number may have decided against the English way.
     decided = read(text, options._replace(decided=True)).claims
     return "", options.style if [c.value for c in decided] == [claim.value] else ","
 

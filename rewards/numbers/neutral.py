@@ -1,9 +1,9 @@
-"""What may stand beside a number or date in scripts for which no list of denials is ever full.
+"""Words that may stand next to a number or date, where no list of denials is ever complete.
 
-In Chinese, Japanese, Korean, Arabic and Hindi (and whatever else is written in no Latin or Greek
-letters) a word that is not known to be neutral is a reason to refuse: a copula, a counter, "about",
-what the question says and what the gold answers say are known, and nothing else. So 以降, 的翌日,
-이 아닙니다, ما عدا and के अलावा are refused without being named anywhere.
+In Chinese, Japanese, Korean, Arabic and Hindi (and all else that is not written in Latin or Greek
+letters) any unknown word is a reason to refuse an answer. Known are neutral words such as a copula,
+a counter or "about" (``tables/neutral_words.toml``), and what the question and the gold answers
+say. So 以降, 的翌日, 이 아닙니다, ما عدا and के अलावा are refused although no list names them.
 
 Texts here have gone through ``canonical``.
 """
@@ -37,8 +37,8 @@ _DIRECTED = re.compile(alternatives(_TABLE["directions"]["question"]))
 _DIRECTIONS = frozenset(_TABLE["directions"]["words"].split())
 
 
-class Known(NamedTuple):
-    """What a question and its gold answers say, so that an answer may say it, too."""
+class Allowed(NamedTuple):
+    """What a question and its gold answers say, which an answer may say, too."""
 
     text: str
     words: frozenset[str]
@@ -67,17 +67,17 @@ _SPACED_UNITS = frozenset(
 
 
 @lru_cache(maxsize=4096)
-def known_of(question: str, answers: tuple[str, ...]) -> Known:
-    """The words of a question, its denials apart, and of all its gold answers."""
-    asked = canonical(question[:4000]).casefold()
+def allowed_by(question: str, answers: tuple[str, ...]) -> Allowed:
+    """The words of a question, except its denials, and of all its gold answers."""
+    plain = canonical(question[:4000]).casefold()
     golds = canonical("\n".join(answer[:200] for answer in answers)).casefold()
-    text = f"{_DENIALS.sub(' ', asked)} {golds}"
+    text = f"{_DENIALS.sub(' ', plain)} {golds}"
     words = frozenset(_RUN.findall(text))
-    return Known(text, words | _DIRECTIONS if _DIRECTED.search(asked) else words, golds)
+    return Allowed(text, words | _DIRECTIONS if _DIRECTED.search(plain) else words, golds)
 
 
-def stray(rest: str, known: Known, dated: bool = False) -> str:
-    """The first words in ``rest``, which stands beside a number or date, that are not known."""
+def unknown_words(rest: str, known: Allowed, dated: bool = False) -> str:
+    """The first unknown words in ``rest``, which stands next to a number or date."""
     if rest.isascii():
         return ""
     neutral = _NEUTRAL_IN_DATES if dated else _NEUTRAL
@@ -92,7 +92,7 @@ def stray(rest: str, known: Known, dated: bool = False) -> str:
     return ""
 
 
-def _is_word(word: str, neutral: frozenset[str], known: Known) -> bool:
+def _is_word(word: str, neutral: frozenset[str], known: Allowed) -> bool:
     """A neutral word, a unit or a word of the question, perhaps with "and" or an article."""
     bare = [word.removeprefix(prefix) for prefix in _PREFIXES if word.startswith(prefix)]
     return any(
@@ -100,8 +100,11 @@ def _is_word(word: str, neutral: frozenset[str], known: Known) -> bool:
     )
 
 
-def _is_made_of(run: str, neutral: frozenset[str], known: Known) -> bool:
-    """Whether a run without spaces falls into known pieces; of the question's, two glyphs each."""
+def _is_made_of(run: str, neutral: frozenset[str], known: Allowed) -> bool:
+    """Whether a run without blanks can be cut into known pieces.
+
+    Pieces that only the question has must be two glyphs long or more.
+    """
     if len(run) > _LONGEST_RUN:
         return False
     ends = {0}

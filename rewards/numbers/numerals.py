@@ -81,7 +81,7 @@ _HAN_DIGITS = {
     **{digit: value for value, digit in enumerate("영일이삼사오육칠팔구")},
     **dict.fromkeys("两兩", 2),
     "공": 0,
-    "参": 3,  # only beside 拾佰仟万亿: see tokens
+    "参": 3,  # only next to 拾佰仟万亿: see tokens
 }
 _HAN_SMALL = {**HAN_UNITS, "십": 10, "백": 100, "천": 1000}
 _HAN_LARGE = {

@@ -1,8 +1,8 @@
 """Reads the numbers and quantities that a text claims: value, precision, scale, unit.
 
 ``read`` looks at a short text, such as a final answer, and returns every number that it claims.
-Years, dates, ordinals and labels (Q3, CO2) beside another number are no claims. What cannot be
-read safely is a ``problem`` in words: a negation, a bound, a sum instead of its result, digits
+Years, dates, ordinals and labels (Q3, CO2) next to another number are no claims. What cannot be
+read for sure is a ``problem`` in words: a negation, a bound, a sum instead of its result, digits
 that no convention allows. Arithmetic is exact.
 """
 
@@ -21,7 +21,7 @@ from qwenlong.rewards.numbers.canonical import (
     says_none,
 )
 from qwenlong.rewards.numbers.claims import Claim, claim_at
-from qwenlong.rewards.numbers.neutral import stray
+from qwenlong.rewards.numbers.neutral import unknown_words
 from qwenlong.rewards.numbers.qualifiers import (
     APPROXIMATE,
     SEGMENT,
@@ -51,12 +51,12 @@ class Quantity(NamedTuple):
     aside: bool = False
     """It restates another: in parentheses, or behind an "about" or ≈."""
     trend: str = ""
-    """What the words beside it speak of where it has no sign: a ``decrease``, ``loss`` or
-    ``increase``."""
+    """``decrease``, ``loss`` or ``increase`` where the words next to it say so and it has no
+    sign."""
 
 
 class Reading(NamedTuple):
-    """What a text claims. With a ``problem`` in words it claims nothing safely."""
+    """What a text claims; or, in words, the ``problem`` for which it claims nothing for sure."""
 
     claims: tuple[Quantity, ...] = ()
     problem: str = ""
@@ -67,7 +67,7 @@ _LONE = re.compile(
     r"[-\s\d.,'+−$€£¥₹%()/eE]{1,60}(?:(?:thousand|(?:m|b|tr)illion|percent|bps|[kmb]n?|[万亿萬億])\s*)?",
     re.IGNORECASE,
 )
-"""A number by itself; what it equals is claimed as well."""
+"""A number by itself: what it equals is claimed, too."""
 YEAR = re.compile(r"(?:1[5-9]|2[01])\d\d")
 _OPERATORS = frozenset("+ - − × * ÷ ^ / : x X plus minus times".split())
 _COUNTERS = "个個つ件名人家种種项項条次"
@@ -79,7 +79,7 @@ _TRENDS = ("decrease", "loss", "increase")
 def read(text: str, options: Options = PLAIN) -> Reading:
     """What ``text`` claims; see the module."""
     whole = in_digits(one_word(canonical(text)))
-    if options.beside and options.none and says_none(whole):
+    if options.allowed and options.none_is_zero and says_none(whole):
         whole = "0"
     text = drop_asides(whole)
     *earlier, last = SEGMENT.split(text)
@@ -115,7 +115,7 @@ def _read_segment(text: str, options: Options, follows: bool) -> Reading:
             continue
         if token.means == "scale" and len(token.text) > 2:
             if not i or tokens[i - 1].means != "in":
-                return Reading(problem=f"{token.text!r} stands beside no number")
+                return Reading(problem=f"{token.text!r} stands next to no number")
             stated = token.meaning
         i += 1
     if not claims:
@@ -123,9 +123,9 @@ def _read_segment(text: str, options: Options, follows: bool) -> Reading:
     if len(claims) == 1 and claims[0].last - claims[0].first == len(tokens):
         return Reading(_finished(claims, tokens, stated))
     problem = _choice(claims, tokens)
-    if options.beside and not text.isascii():
-        words = stray(_rest(text, claims, tokens), options.beside)
-        problem = problem or (words and f"{words!r} beside the number is no known word")
+    if options.allowed and not text.isascii():
+        words = unknown_words(_rest(text, claims, tokens), options.allowed)
+        problem = problem or (words and f"{words!r} next to the number is no known word")
     claims = _without_context(claims, tokens, options)
     problem = problem or _between(claims, tokens, text) or problem_of(text)
     years = () if problem else [claim.literal for claim in claims if len(claim.literal) == 4]
@@ -137,7 +137,7 @@ def _read_segment(text: str, options: Options, follows: bool) -> Reading:
 
 
 def _rest(text: str, claims: list[Claim], tokens: list[Token]) -> str:
-    """What stands beside the claims."""
+    """The text without the claims."""
     rest, end = [], 0
     for claim in claims:
         rest.append(text[end : tokens[claim.first].start])
@@ -157,13 +157,13 @@ def _is_no_numeral(tokens: list[Token], i: int) -> bool:
 
 
 def _without_context(claims: list[Claim], tokens: list[Token], options: Options) -> list[Claim]:
-    """Without dates, years and the pronoun "one" beside other numbers; never without all."""
+    """Drops dates, years and the pronoun "one" next to other numbers, but never all claims."""
     if len(claims) == 1:
         return claims
     if options.year:  # 2019, with $5 million
         years = [claim for claim in claims if claim.form == "plain" and not claim.measures]
         return years if years and all(YEAR.fullmatch(claim.literal) for claim in years) else claims
-    # Beside an amount of money, a percentage or decimals a year is told from a count.
+    # Next to an amount of money, a percentage or decimals, a whole number may only be a year.
     amounts = any(claim.form != "plain" or claim.measures - {"year"} for claim in claims)
     amounts = amounts or any(not claim.literal.isalnum() for claim in claims)
     kept: list[Claim] = []
@@ -217,7 +217,7 @@ def _is_date(claim: Claim, tokens: list[Token], after_date: bool, amounts: bool)
 
 
 def _choice(claims: list[Claim], tokens: list[Token]) -> str:
-    """What speaks against a number and a date with an "or" between them, or two units."""
+    """Why it is a choice: numbers with an "or" between them, or units; "" where it is none."""
     for claim, following in pairwise(claims):
         between = tokens[claim.last : following.first]
         if claim.value != following.value and any(offers_choice(each.text) for each in between):
@@ -229,7 +229,7 @@ def _choice(claims: list[Claim], tokens: list[Token]) -> str:
 
 
 def _between(claims: list[Claim], tokens: list[Token], text: str) -> str:
-    """What speaks against several numbers: an operator between them, or an "or"."""
+    """Why several numbers are no claim: an operator or an "or" between them; "" if they are."""
     for claim, following in pairwise(claims):
         between = [token.text for token in tokens[claim.last : following.first]]
         if between and between[0] in _OPERATORS and len(between) < 3:
@@ -271,7 +271,7 @@ def _is_aside(claim: Claim, tokens: list[Token]) -> bool:
 
 
 def _nearby(claim: Claim, tokens: list[Token]) -> set[str]:
-    """What the six words before a claim and the few behind it say, up to a pause."""
+    """The meanings of six words before a claim and of a few behind it, up to a pause."""
     found: set[str] = set()
     for distance, token in enumerate(reversed(tokens[max(claim.first - 6, 0) : claim.first])):
         if token.is_number or token.text in _PAUSES or (not distance and token.means == "to"):

@@ -1,4 +1,4 @@
-"""What the question says about how its answer is written: scale, percent, sign, unit, language."""
+"""Reads from a question how its answer is written: scale, percent, sign, unit, language."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _HOW_MANY = re.compile(r"\bhow many\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Asked:
+class Wanted:
     """What a question wants."""
 
     scale: Fraction | None = None
@@ -42,17 +42,17 @@ class Asked:
     percent: bool = False
     """It asks for a percentage, if by another name: a growth rate, a margin."""
     share: Fraction = PERCENT
-    """What one of a percentage without its sign is worth: 1/10000 in basis points."""
-    none: bool = False
-    """It asks for a count, so that "none" is 0."""
+    """What 1 is worth in a percentage without its sign: 1/10000 in basis points."""
+    count: bool = False
+    """It asks how many, so that "none" is 0."""
     money: bool = False
     """It speaks of money, so that 5m is five million."""
-    count: bool = False
-    """It asks how many, and not of money."""
+    things: bool = False
+    """It asks how many things there are, and not for money."""
     down: bool = False
-    """It asks how much something fell, so that "a decrease of 5" is 5."""
+    """It asks how far something fell, so that "a decrease of 5" is 5."""
     loss: bool = False
-    """It speaks of losses, so that an answer that does, too, says nothing by it."""
+    """It speaks of losses, so that the word "loss" in an answer makes no number negative."""
     year: bool = False
     metres: bool = False
     measures: frozenset[str] = frozenset()
@@ -61,7 +61,7 @@ class Asked:
 
 
 @lru_cache(maxsize=4096)
-def asked_by(question: str) -> Asked:
+def wanted_by(question: str) -> Wanted:
     question = question[:_LONGEST]
     scale = _SAYS["scale"].search(question)
     points = bool(_SAYS["basis_points"].search(question))
@@ -71,13 +71,13 @@ def asked_by(question: str) -> Asked:
         meaning = MEANINGS.get(word)
         if meaning and meaning.kind == "measure" and word != "second":
             measures |= meaning.measures
-    return Asked(
+    return Wanted(
         scale=_factor(scale[1] or scale[2]) if scale else None,
         percent=not scale and (points or bool(_SAYS["percent"].search(question))),
         share=BASIS_POINT if points else PERCENT,
-        none=bool(_SAYS["count"].search(question)),
+        count=bool(_SAYS["count"].search(question)),
         money=bool(_SAYS["money"].search(question) or _SAYS["about_money"].search(question)),
-        count=bool(_HOW_MANY.search(question)) and not _SAYS["money"].search(question),
+        things=bool(_HOW_MANY.search(question)) and not _SAYS["money"].search(question),
         down=bool(_DOWN.search(question)) and not _SAYS["either_way"].search(question),
         loss=bool(_LOSS.search(question)),
         year=bool(_SAYS["year"].search(question)),
@@ -93,16 +93,19 @@ def _factor(words: str) -> Fraction | None:
     return claims[0].value if claims else None
 
 
-def signed(quantity: Quantity, asked: Asked) -> Quantity:
-    """With the sign that "a decrease of" gives it, or "an increase of" to a decrease."""
-    wanted = ("increase",) if asked.down else ("decrease",) if asked.loss else ("decrease", "loss")
-    if quantity.trend in wanted and quantity.value > 0:
+def signed(quantity: Quantity, wanted: Wanted) -> Quantity:
+    """``quantity`` with the sign of "a decrease of", or of "an increase of" a decrease."""
+    if wanted.down:
+        trends: tuple[str, ...] = ("increase",)
+    else:
+        trends = ("decrease",) if wanted.loss else ("decrease", "loss")
+    if quantity.trend in trends and quantity.value > 0:
         return quantity._replace(value=-quantity.value)
     return quantity
 
 
 def in_units(quantity: Quantity, units: frozenset[str]) -> Quantity:
-    """32,000 m in kilometres, where both units are metric ones of one dimension."""
+    """32,000 m as 32 km: ``quantity`` in ``units``, where both are metric and of one dimension."""
     if len(units) != 1 or len(quantity.measures) != 1 or units == quantity.measures:
         return quantity
     (unit,), (own,) = units, quantity.measures
@@ -114,6 +117,6 @@ def in_units(quantity: Quantity, units: frozenset[str]) -> Quantity:
 
 
 def same_dimension(units: frozenset[str], others: frozenset[str]) -> bool:
-    """Whether the first are some, and each of them measures what one of the others does."""
+    """Whether there are units, and each measures what one of the others measures."""
     dimensions = {DIMENSION.get(other) for other in others} if units else ()
     return bool(units) and all(DIMENSION.get(unit) in dimensions for unit in units)

@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from qwenlong.rewards.numbers.neutral import Known
+from qwenlong.rewards.numbers.neutral import Allowed
 from qwenlong.rewards.numbers.numerals import (
     HAN_ONLY,
     HAN_POINT,
@@ -41,24 +41,24 @@ _TOKEN = re.compile(
 
 
 class Options(NamedTuple):
-    """How a text is to be read where its writing alone does not decide."""
+    """How to read a text where its writing alone does not decide."""
 
     style: str = "."
     """The decimal sign of ``1,234`` and ``1.234``; empty where it is not known."""
     decided: bool = False
-    """``style`` holds whatever the language of the words beside the number."""
+    """``style`` holds whatever the language of the words next to the number."""
     metres: bool = False
     """``5m`` is five metres, not five million."""
     year: bool = False
-    """A year is wanted, and money and percentages beside it are no claims."""
+    """The question asks for a year; money and percentages next to it are no claims."""
     divisions: bool = True
     """Fractions that are divisions left undone, such as 2072/2, are numbers, too."""
     known: frozenset[tuple[str, str]] = frozenset()
-    """Digits and the style in which they are read whatever else says."""
-    none: bool = False
-    """It is asked how many, so that "none" is 0."""
-    beside: Known | None = None
-    """What may stand beside the number; None for gold answers, which may say what they like."""
+    """Digits as the gold answers have them, and the style in which these were read."""
+    none_is_zero: bool = False
+    """The question is how many, so that "none" is 0."""
+    allowed: Allowed | None = None
+    """Words that may stand next to the number; None for gold answers, which may say anything."""
 
 
 class Token(NamedTuple):

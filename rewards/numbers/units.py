@@ -18,7 +18,7 @@ CJK = "\u1100-\u11ff\u3040-\u30ff\u3130-\u318f\u3400-\u9fff\uac00-\ud7af"
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a word does to the number beside it."""
+    """What a word does to the number next to it."""
 
     kind: str
     """``scale``, ``percent``, ``measure``, ``power``, ``per``, ``minus``, ``decrease``,

@@ -1,7 +1,7 @@
-"""Finds the final answer in a response; everything else in it is no claim.
+"""Finds the final answer in a response; everything else in it claims nothing.
 
-What counts is what follows the last ``</think>``, and of that what stands in ``<answer>`` tags
-where there are such. In it, these rules in this order:
+Only what follows the last ``</think>`` counts, and of that only what stands in ``<answer>`` tags
+where it has some. There these rules apply, in this order:
 
 1. "Therefore, the answer is …": the rest of the line after the last of them.
 2. ``\\boxed{…}``: the one that closes last.
@@ -9,12 +9,12 @@ where there are such. In it, these rules in this order:
    (``tables/answer.toml``): the rest of that line, or the line below it where it has none.
 4. The last line.
 
-A line without a marker before it is an answer only where it is short (``LINE_LIMIT``), plain (no
-list item, table, heading, quote or code) and stands by itself or after a sentence, so that a list
-of candidates is no answer.
+A line without a marker is an answer only if it is short (``LINE_LIMIT``), plain (no list item,
+table, heading, quote or code) and stands by itself or after a sentence, so that a list of
+candidates is no answer.
 
-No marker counts that more than ``EXPLANATION_LIMIT`` characters follow, and no answer that is one
-of several candidates or is taken back below (``candidates``).
+A marker with more than ``EXPLANATION_LIMIT`` characters behind it does not count, nor an answer
+that is one of several candidates or is taken back below (``candidates``).
 
 Every pattern has bounded repetition, so a response is read in linear time.
 """
@@ -46,7 +46,7 @@ LEAD_IN = (
     rf"(?:(?:{_TABLE['source']})[^,，:：]{{1,100}}[,，]\s?)?"
     rf"(?:(?:{_TABLE['therefore']})[,،，、]?\s?)?"
 )
-"""May stand before an answer and says nothing of it: a source, and "therefore"."""
+"""May stand before an answer and says nothing about it: a source, and "therefore"."""
 _CORRECTS = rf"(?:(?:{TAKES_BACK})[,،，、]?\s?)?"
 _CALLED: list[tuple[str, str]] = table("answer")["called"]
 _ANSWER_WORD = re.compile(_TABLE["answer_words"], re.IGNORECASE)
@@ -63,16 +63,16 @@ _STATED = re.compile(
     re.IGNORECASE,
 )
 _COPULA = re.compile(rf"(?:{_TABLE['copulas']})[.。।]?\s{{0,9}}$")
-# The names of the answer may stand in any line: of those that have one, the last are looked at.
+# The names of the answer may stand in any line; only the last lines that have one are read.
 _LINES = 64
 _MARKER = 80
 
 LINE_LIMIT = 200
-"""The longest line that is read as an answer without a marker in it, in characters."""
+"""Characters of the longest line that is read as an answer without a marker in it."""
 EXPLANATION_LIMIT = 3000
-"""What may follow an answer, in characters; more is a document, whose first line is no answer."""
+"""Characters that may follow an answer; more is a document, whose first line is no answer."""
 _NO_PLAIN_LINE = re.compile(r"[-*•+>|#] |[•|]|#{1,6} |```|~~~|[-=_*]{3,}$|\\[\[\]]$|\$\$$")
-# All there is: one line in a fence, or one bullet.
+# The whole response: one line in a fence, or one bullet.
 _ALONE = re.compile(
     r"```[a-z]{0,9}\n(?P<fenced>[^\n`]+)\n```|[-*•]\s(?P<item>(?![-\d$€£¥(.])[^\n]+)"
 )
@@ -84,7 +84,7 @@ _SENTENCE_END = tuple(".!?:;。！？：；…।؟")
 
 @dataclass(frozen=True)
 class Extraction:
-    """The final answer and the rule that found it; without one, ``answer`` is None."""
+    """The final answer, or None where there is none, and the rule that found it."""
 
     answer: str | None
     how: str
@@ -131,8 +131,8 @@ def find(text: str) -> Extraction:
             continue
         if how == LAST_LINE:
             other = rival(text) if "\n" in text.strip() else ""
-            told = f"no answer: {shown(other)!r} stands beside the last line, in a line of its own"
-            return Extraction(None, told) if other else Extraction(answer, how)
+            why = f"no answer: {shown(other)!r} is another answer, in a line above the last one"
+            return Extraction(None, why) if other else Extraction(answer, how)
         at = taken_back_at(text, EXPLANATION_LIMIT)
         if at > 0 and not rule(text[at:]):
             return Extraction(None, f"no answer: it is taken back: {shown(text[at:])!r}")
@@ -149,7 +149,7 @@ def _therefore(text: str) -> str:
 
 
 def _stated(text: str) -> str:
-    """What the last line says that begins by naming the answer; see the module."""
+    """The answer in the last line that begins with a name of the answer; see the module."""
     starts: deque[int] = deque(maxlen=_LINES)
     end = -1
     for word in _ANSWER_WORD.finditer(text):
@@ -169,7 +169,7 @@ def _stated(text: str) -> str:
 
 
 def without_copula(text: str) -> str:
-    """``text`` without the verb that ends a sentence such as 答えはXです in its language."""
+    """``text`` without the verb at its end in sentences such as 答えはXです."""
     if text.isascii():
         return text
     at = max(0, len(text) - 20)
@@ -177,7 +177,7 @@ def without_copula(text: str) -> str:
 
 
 def asks(text: str) -> bool:
-    """Whether ``text`` is a question: a guess, where it is given for an answer."""
+    """Whether ``text`` is a question. As an answer, a question is a guess."""
     return text[-20:].rstrip(" .…*_`\"'”’»」』)]}").endswith(("?", "？", "؟"))
 
 
@@ -191,7 +191,7 @@ def announces(line: str) -> str:
 
 
 def _line_below(text: str) -> str:
-    """The first line of ``text`` where it is plain, and what follows is no list with it."""
+    """The first line of ``text`` if it is plain and does not begin a list."""
     line, _, after = text.lstrip().partition("\n")
     line = line.strip()
     if not _is_plain(line) or _NUMBERED.match(line):
@@ -207,7 +207,7 @@ def _last_line(text: str) -> str:
     line = line.strip()
     if not _is_plain(line):
         return ""
-    # The lines above it in its paragraph; a long paragraph of lines is looked at no further.
+    # The lines above it in its paragraph; of a long paragraph only the last ones are read.
     for above in reversed(before[-_PARAGRAPH:].split("\n")):
         if not above.strip():
             break
@@ -224,7 +224,7 @@ def _is_plain(line: str) -> bool:
 
 
 def _introduces(line: str) -> bool:
-    """Whether another line may follow without being the next of a list."""
+    """Whether the next line need not be the next item of a list."""
     bold = len(line) > 4 and line.startswith("**") and line.endswith("**")
     return bold or line.startswith("#") or line.rstrip("*_ ").endswith(_SENTENCE_END)
 

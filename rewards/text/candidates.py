@@ -1,10 +1,12 @@
-"""Whether a response names other answers beside the one that the rules of ``answer`` find.
+"""Finds other answers in a response than the one that the rules of ``answer`` find.
 
-- Before a last line without a marker: a short line of its own above it that says something else
-  ("41.", "(A)", "It is 41.", "Maybe Percy Shelley.") is a candidate, and of several none counts.
-  Longer lines are an argument, headings and phrases such as "Let me see." say nothing, and three
-  labelled lines or more ("A. …") repeat the options of a question.
-- Behind a marker: a line that begins by taking back ("Actually, …", "Wait", "Or …").
+- Above a last line without a marker: a short line that says something else ("41.", "(A)", "It is
+  41.", "Maybe Percy Shelley.") is another candidate, and where there are several none counts.
+  Longer lines are an argument; headings and phrases such as "Let me see." say nothing; three or
+  more labelled lines ("A. …") repeat the options of a question.
+- Below an answer with a marker: a line that takes it back ("Actually, …", "Wait", "Or …").
+
+The words are in ``tables/candidates.toml``.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from qwenlong.rewards.text.normalise import normalise
 
 _TABLE = patterns("candidates")
 TAKES_BACK, _HEDGE = _TABLE["takes_back"], _TABLE["hedges"]
+"""Begin a correction of an answer given before, and an answer that is not sure."""
 _RETRACTION = re.compile(
     rf"^[ \t*_>#-]{{0,8}}(?:{TAKES_BACK}|{_HEDGE})(?:(?<=[\u3040-\u9fff])|(?![^\W_]))",
     re.IGNORECASE | re.MULTILINE,
@@ -39,13 +42,16 @@ _OPTIONS = 3
 
 
 def taken_back_at(text: str, most: int) -> int:
-    """Where the last line begins that takes something back, in the last ``most`` characters."""
+    """Where the last line that takes something back begins, in the last ``most`` characters.
+
+    -1 where there is none.
+    """
     start = max(0, len(text) - most)
     return max((match.start() + start for match in _RETRACTION.finditer(text[start:])), default=-1)
 
 
 def rival(text: str) -> str:
-    """A line above the last line of ``text`` that is a candidate beside it, or ""."""
+    """A line above the last line of ``text`` that is another candidate, or ""."""
     lines = [line.strip() for line in text[-_READ:].rstrip().split("\n") if line.strip()]
     last, above = lines[-1], lines[-_ABOVE - 1 : -1]
     if sum(1 for line in above if _LABELLED.match(line)) >= _OPTIONS:

@@ -1,6 +1,6 @@
-"""Takes off a sentence around an answer where it says only what the question says.
+"""Takes an answer out of a sentence that only repeats the question.
 
-Nothing else may stand in it, so that no sentence denies, doubts or turns round what is asked:
+Nothing else may stand in the sentence, so that none denies, doubts or turns round the question:
 
 - "The author of the novel is X", where the words before "is" are the question's or small words;
 - "The novel was written by **X**": likewise, with X as the only thing in bold and the last;
@@ -43,7 +43,7 @@ _LIST = re.compile(
 
 
 def unframed(answer: str, question: str) -> str:
-    """What a sentence that repeats the question says of it; "" where it is no such sentence."""
+    """The answer in a sentence that repeats the question; "" where it is no such sentence."""
     if not question:
         return ""
     if "**" in answer:
@@ -60,7 +60,7 @@ def unframed(answer: str, question: str) -> str:
 
 
 def listed(answer: str, question: str) -> str:
-    """What follows the words before a list that only repeat the question; "" without such."""
+    """The list behind words that only repeat the question; "" where there are none."""
     framed = _LIST.fullmatch(answer)
     return framed["rest"] if framed and _repeats(framed["head"], question) else ""
 
@@ -69,9 +69,9 @@ def _repeats(head: str, question: str, others: frozenset[str] = frozenset()) -> 
     if len(head) > _LONGEST or _DENIES.search(head.casefold()):
         return False
     words = _WORD.findall(head.casefold())
-    asked = _words(question)
+    known = _words(question)
     return bool(words) and all(
-        word in _SMALL or word in others or word in asked or word.removesuffix("s") in asked
+        word in _SMALL or word in others or word in known or word.removesuffix("s") in known
         for word in words
     )
 

@@ -1,9 +1,9 @@
 """Finds an answer whose items may stand in lines of their own, for the kinds list and order.
 
-Such lines are those below a marker with nothing behind it ("Answer:"), or else those that close
-the response: bullets or numbered lines, a fenced JSON array, or bare lines that are all there is
-or follow a colon. They are folded into one line, in which ``ITEM_BREAK`` parts the items, and the
-rules of ``answer`` read the rest as ever. "The following are wrong:" gives no items.
+These lines follow a marker with nothing behind it ("Answer:"), or else they end the response:
+bullets or numbered lines, a fenced JSON array, or bare lines that are the whole response or follow
+a colon. They are joined into one line with ``ITEM_BREAK`` between the items, so that the rules of
+``answer`` can read the response. "The following are wrong:" gives no items.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _COLONS = (":", "：")
 
 
 def extract_items(response: str, thinking: bool, longest: int) -> Extraction:
-    """``answer.extract``; items in lines are looked for in the last ``longest`` characters."""
+    """As ``answer.extract``, with the items in lines of the last ``longest`` characters joined."""
     final, unfinished = final_part(response, thinking)
     if unfinished:
         return Extraction(None, unfinished)
@@ -64,7 +64,7 @@ def extract_items(response: str, thinking: bool, longest: int) -> Extraction:
 
 
 def _folded(text: str) -> tuple[str, str]:
-    """``text`` with its last list in one line, and the items of one that closes it."""
+    """``text`` with its last list in one line, and the items of a list that ends the text."""
     text = text.rstrip()
     above, _, last = text.rpartition("\n")
     if _COURTESY.match(last):
@@ -87,7 +87,7 @@ def _folded(text: str) -> tuple[str, str]:
 
 
 def _closing(lines: list[str]) -> tuple[int, bool]:
-    """Where the list begins that closes ``lines``, and whether its lines are bare."""
+    """Where the list that ends ``lines`` begins, and whether its lines have no bullets."""
     start = len(lines)
     while start and (not lines[start - 1].strip() or _LINE_MARK.match(lines[start - 1])):
         start -= 1

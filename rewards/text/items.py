@@ -3,9 +3,9 @@
 Items are split at line breaks, bullets, semicolons, commas and "and" in any language of
 ``tables/lists.toml``; a piece that with its neighbours makes a known item ("Property, plant and
 equipment") is that item.
-A comma between two digits splits only where every piece is then known, so that 1,550 is no 550.
-"or" never splits: it claims neither. A JSON array's items are as they stand. An item is known by
-equality after normalisation, never by containment.
+A comma between two digits splits only if every piece is then known, so that 1,550 is not 550. "or"
+never splits: it claims neither. The items of a JSON array are taken as they stand. A known item is
+one that equals a form after normalisation; containment is not enough.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from qwenlong.rewards.text.frames import listed
 from qwenlong.rewards.text.item_lines import DENIES, ITEM_BREAK, MARKDOWN, NUMBERING
 from qwenlong.rewards.text.normalise import normalise, uncited
 
-# An answer this much longer than the known items, or with this many more items, is not read.
+# An answer is not read if it is this much longer than the known items, or has this many more.
 _LONGER, _TIMES = 1000, 8
 _MORE_ITEMS, _TIMES_ITEMS = 64, 2
 _CACHED = 200
 
 _TABLE, _SHARED = patterns("lists"), patterns("denials")
 _CJK_AND = _TABLE["and_unspaced"]
-# At the start of an item it may be its first character, as in 和平.
+# Not at the start of an item, where it may be the first character, as in 和平.
 _AND = (
     rf"\s(?:{_TABLE['and']})\s|\sو(?=\w)|(?<=[가-힣])[와과]\s"
     rf"|(?<=[^\s,，、;；和与與及跟と및])(?:{_CJK_AND})(?=\S)"
@@ -57,7 +57,7 @@ _DENIED = re.compile(
     re.IGNORECASE,
 )
 # "Paris: the headquarters" claims Paris, as "**Paris**: …" does.
-_TOLD = re.compile(r"([^:：\n\"{]{1,100}?)[:：]\s(?=\S)")
+_EXPLAINED = re.compile(r"([^:：\n\"{]{1,100}?)[:：]\s(?=\S)")
 _DOUBTED = re.compile(
     rf"\b(?:{_SHARED['not']}|{_SHARED['wrong']}|{_TABLE['doubted']})\b|n['’]t\b"
     rf"|{_SHARED['is_not']}|{_TABLE['doubted_unspaced']}",
@@ -92,7 +92,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Claims:
-    """What an answer lists: numbers of known items in order, and the pieces that are none."""
+    """What an answer lists: the numbers of known items, in order, and the unknown pieces."""
 
     found: tuple[int, ...]
     unknown: tuple[str, ...]
@@ -139,7 +139,7 @@ _short_key = lru_cache(maxsize=8192)(_key)
 def claims_of(answer: str, known: Known, question: str = "") -> Claims | None:
     """The items that ``answer`` lists; None where it is too long or has too many to be read.
 
-    Words before them that only repeat ``question`` and a verb behind them count for nothing.
+    Words before the items that only repeat ``question``, and a verb behind them, are ignored.
     """
     claims = _claims(answer, known)
     if claims is None or not claims.unknown:
@@ -160,7 +160,7 @@ def _claims(answer: str, known: Known) -> Claims | None:
     items = _json_items(_only_value(answer))
     if items is not None:
         too_many = len(items) > known.most
-        return None if too_many else _sorted_out(items, known)
+        return None if too_many else _looked_up(items, known)
     answer = _TRAILING.sub("", _without_brackets(answer, known))
     claims = _split(answer, _SPLIT_WORDS, known)
     if claims is None or not claims.unknown:
@@ -173,7 +173,7 @@ def _claims(answer: str, known: Known) -> Claims | None:
 
 
 def _split(answer: str, splitter: re.Pattern[str], known: Known) -> Claims | None:
-    """Pieces between separators, joined again where several of them are one known item."""
+    """Reads the pieces between separators; several of them may be one known item."""
     spans, at = [], 0
     for cut in splitter.finditer(answer):
         if cut.start() > at:
@@ -205,7 +205,7 @@ def _split(answer: str, splitter: re.Pattern[str], known: Known) -> Claims | Non
     return Claims(tuple(found), tuple(unknown))
 
 
-def _sorted_out(items: list[str], known: Known) -> Claims:
+def _looked_up(items: list[str], known: Known) -> Claims:
     numbers = [_number(_forms(item), known) for item in items]
     unknown = tuple(item for item, number in zip(items, numbers, strict=True) if number is None)
     return Claims(tuple(number for number in numbers if number is not None), unknown)
@@ -225,7 +225,7 @@ def _lengths(forms: list[str], known: Known) -> tuple[int, ...]:
 
 
 def _forms(item: str) -> list[str]:
-    """What an item may be: as it stands, without markdown, without the mark or "and" before it."""
+    """Forms of an item: as it stands, without markdown, without a bullet or "and" before it."""
     texts = [item]
     plain = uncited(item.strip(MARKDOWN))
     if plain != item:
@@ -233,9 +233,9 @@ def _forms(item: str) -> list[str]:
     mark = _DECORATION.match(plain)
     if mark and mark.end():
         texts.append(plain[mark.end() :].strip(MARKDOWN))
-    told = _TOLD.match(texts[-1])
-    if told and not _DOUBTED.search(texts[-1], told.end()):
-        texts.append(told[1].strip(MARKDOWN))
+    explained = _EXPLAINED.match(texts[-1])
+    if explained and not _DOUBTED.search(texts[-1], explained.end()):
+        texts.append(explained[1].strip(MARKDOWN))
     return [item_key(text) for text in texts]
 
 

@@ -1,4 +1,4 @@
-"""Markup around an answer: markdown, LaTeX and tags are taken off, and boxes are opened."""
+"""Takes markdown, LaTeX and tags off an answer, and opens boxes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 ANSWER_TAG, ANSWER_END = "<answer>", "</answer>"
 _BOX_PARTS = re.compile(r"(?P<box>\\{1,2}boxed[ ]?\{)|\\.|[{}]", re.DOTALL)
 _LATEX_TEXT = re.compile(r"\\(?:text\w{0,2}|math(?:rm|bf|sf|it)|emph)\{([^{}\\]{0,500})\}")
-# Boxes are looked for in as many characters at the end.
+# Characters at the end of a text in which boxes are looked for.
 _BOXES = 100_000
 _ESCAPED = re.compile(r"\\([$%&#_])")
 _WRAPPERS = (
@@ -55,7 +55,7 @@ def _unwrap(answer: str) -> str:
     answer = answer.strip()
     if not answer or not (answer[0] in _OPENS or answer[-1] in _CLOSES):
         return answer
-    # A wrapper within a wrapper is as deep as models write; more would not be linear.
+    # Models nest wrappers two deep at most, and more rounds would not be linear in time.
     for _ in range(4):
         before = answer
         answer = _strip_runs(answer)

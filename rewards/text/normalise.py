@@ -4,15 +4,15 @@ What is folded, whatever the language: Unicode compatibility forms (NFKC, Unicod
 15) with the exceptions below, case, white space, typographic quotes and dashes, invisible marks,
 decimal digits of every script, thousands separators in whole groups (``8,515``).
 
-By language, beyond that:
+Beyond that, by language:
 
 - English: one leading article. Spanish and German articles depend on the question's language,
   for "Die Hard" and "La La Land" are English answers, too: see ``forms``.
-- Chinese, Japanese: the spaces beside a character, the kinds of comma, quote and middle dot, and
+- Chinese, Japanese: the spaces next to a character, the kinds of comma, quote and middle dot, and
   whole numbers written in numerals (十五, 壹佰, 二〇〇八), in sections of four digits, so that
   五百万 is 500万. Where a numeral may be part of a word (三国, 统一) or means "a few" (三四) it
   stays. Traditional and simplified characters are not made one beyond that.
-- Korean: the spaces beside a syllable block.
+- Korean: the spaces next to a syllable block.
 - Arabic: vowel signs, tatweel, and the forms of alef. The article ال is part of its word: many
   words begin with the same two letters (المانيا). ى and ي, ة and ه distinguish words and stay.
 - Hindi: the digits and the danda.

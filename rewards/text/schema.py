@@ -1,4 +1,4 @@
-"""JSON values held to a JSON schema (draft 2020-12) in bounded time and memory.
+"""Checks JSON values against a JSON schema (draft 2020-12) in bounded time and memory.
 
 References to other documents and ``patternProperties`` are refused. A ``pattern`` is searched for
 by re2, in linear time, where Python's ``re`` tries one way after another and takes years for
@@ -56,8 +56,8 @@ def check_schema(schema: Any) -> None:
         _Validator.check_schema(schema, format_checker=jsonschema.FormatChecker(formats=()))
         json.dumps(schema)
     except (jsonschema.SchemaError, TypeError) as error:
-        told = getattr(error, "message", str(error))
-        raise ValueError(f"json_schema: must be a schema of draft 2020-12; {told}") from None
+        why = getattr(error, "message", str(error))
+        raise ValueError(f"json_schema: must be a schema of draft 2020-12; {why}") from None
     if next(_values(schema, "patternProperties"), None) is not None:
         raise ValueError("json_schema: patternProperties cannot be used here")
     for pattern in _values(schema, "pattern"):
@@ -107,9 +107,9 @@ def _compiled(pattern: str) -> Any:
     try:
         return re2.compile(_bytes(spelt), options)
     except re2.error as error:
-        told = " ".join(shown(error.args[0].decode("utf-8", "replace")).split())
+        why = " ".join(shown(error.args[0].decode("utf-8", "replace")).split())
         raise ValueError(
-            f"pattern={shown(pattern)!r}: {told}; must be one for re2, "
+            f"pattern={shown(pattern)!r}: {why}; must be one for re2, "
             "which has no back references and no lookaround"
         ) from None
 
