@@ -115,7 +115,9 @@ def test_an_over_long_document_is_cut_and_its_chain_is_not(over_long: str, rules
 
 def test_only_kinds_whose_answers_need_no_words_of_the_question_are_hidden(rules: Rules) -> None:
     spec = SourceConfig("tatqa", str(folder("tatqa")), hide=True, examples=100)
-    with pytest.raises(InputError, match=r"kind=\w+: hide=true takes choice, extractive, .* only \(on_err"):
+    with pytest.raises(
+        InputError, match=r"kind=\w+: hide=true takes choice, extractive, .* only \(on_err"
+    ):
         prompts(spec, rules)
     tally = Tally("tatqa")
     made = list(prompts_of(spec, TRAIN, replace(rules, on_error="skip"), tally))

@@ -99,7 +99,9 @@ def test_another_verifier_may_judge_the_answer() -> None:
 
 
 def test_the_answers_kind_and_gold_are_checked() -> None:
-    with pytest.raises(ValueError, match=r"answer_kind='summary'.*must be one of choice, date, extractive"):
+    with pytest.raises(
+        ValueError, match=r"answer_kind='summary'.*must be one of choice, date, extractive"
+    ):
         check(example("Paris", answer_kind="summary"))
     with pytest.raises(ValueError, match="must be a number"):
         check(example("Paris", answer_kind="numeric"))

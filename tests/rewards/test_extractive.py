@@ -210,7 +210,9 @@ CLAIM = "Therefore, the answer is Paris."
 
 def test_registry_dispatches_by_kind() -> None:
     assert registry.score(example("Paris"), f"</think>{CLAIM}").value == 1.0
-    with pytest.raises(InputError, match=r"kind='extractve' .*: must be one of choice, .*extractive"):
+    with pytest.raises(
+        InputError, match=r"kind='extractve' .*: must be one of choice, .*extractive"
+    ):
         registry.score(example("Paris", kind="extractve"), CLAIM)
 
 
