@@ -102,10 +102,8 @@ def show_set(folder: Path, out: Path | None = None) -> Path:
         InputError: there is no such set, or it is not as it was written.
     """
     manifest = built.manifest_of(folder)
-    for split, told in manifest["splits"].items():
-        path = folder / f"{split}.parquet"
-        if not path.is_file() or built.digest(path) != told["sha256"]:
-            raise InputError(f"{path}: is not the file that {built.MANIFEST} tells of; build again")
+    for split in manifest["splits"]:
+        built.file_of(folder, manifest, split)
     counts: dict[tuple[str, str], Counts] = {}
     for split, row in _rows_of(folder, manifest):
         counts.setdefault((split, row["source"]), Counts()).add(row)

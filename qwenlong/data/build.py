@@ -1,7 +1,8 @@
-"""Builds a set once: every split a Parquet file, and a manifest of how it came about.
+"""Builds a set once: a Parquet file for every split, and a manifest that says how it was made.
 
-The same configuration, files and seed give the same bytes. A folder that already holds what is
-asked for is left as it is. Everything is written beside and renamed at the end.
+The same configuration, files and seed give the same bytes. A folder that already holds the set is
+left as it is. Everything is written to a temporary folder, which is renamed at the end, so that a
+build that fails leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -18,41 +19,42 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pyarrow import parquet
+
 from qwenlong.config import BuildConfig, SourceConfig
 from qwenlong.data import built, registry
 from qwenlong.data.pipeline import Seen, prompts_of
 from qwenlong.data.rules import Rules, Tally
 from qwenlong.data.splits import sides
-from qwenlong.types import InputError, Prompt, Split
+from qwenlong.types import InputError, Split
 
 PACKAGES = ("qwenlong", "pyarrow", "tokenizers", "transformers")
 Report = Callable[[Split, int, int], object]
-"""Told the split, the number of the source under way, and how many of its examples stand."""
+"""Called with the split, the number of the source that is read, and its examples so far."""
 
 
 def build(config: BuildConfig, rules: Rules, out: Path, report: Report) -> dict[str, Any]:
     """Writes the set to ``out``, and returns its manifest.
 
     Raises:
-        InputError: a source cannot be read or has too few examples, or ``out`` is taken. Nothing
-            is left behind then.
+        InputError: a source cannot be read or has too few examples, or ``out`` is taken.
     """
     if out.resolve() == Path.cwd():
         raise InputError(f"--out {out}: is the working directory; name a new folder")
     recipe = recipe_of(config, rules)
     if (out / built.MANIFEST).is_file():
-        there = built.manifest_of(out)
-        if there["recipe"] == recipe and whole(out, there):
-            return there
+        manifest = built.manifest_of(out)
+        if manifest["recipe"] == recipe and _is_intact(out, manifest):
+            return manifest
         raise InputError(f"--out {out}: holds another set; name a new folder, or remove it")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out}: is not empty; name a new folder")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as beside:
-            partial = Path(beside) / out.name
+        with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
+            partial = Path(temporary) / out.name
             partial.mkdir()
-            manifest = _written(config, rules, partial, report) | {"recipe": recipe}
+            manifest = _write(config, rules, partial, report) | {"recipe": recipe}
             text = json.dumps(manifest, ensure_ascii=False, indent=1) + "\n"
             (partial / built.MANIFEST).write_text(text, encoding="utf-8")
             os.replace(partial, out)
@@ -62,18 +64,18 @@ def build(config: BuildConfig, rules: Rules, out: Path, report: Report) -> dict[
 
 
 def recipe_of(config: BuildConfig, rules: Rules) -> dict[str, Any]:
-    """All that decides the set's bytes: configuration, tokenizer, input files, versions.
+    """All that decides the set's bytes: configuration, tokenizer, versions, and input files.
 
-    Input files are known by their content.
+    A file is known by its content; so is the module of a function that is a source.
     """
     tokenizer = rules.renderer.tokenizer
     text = tokenizer.backend_tokenizer.to_str() + str(tokenizer.chat_template)
     inputs: dict[str, str] = {}
     for i, spec in enumerate(config.sources):
-        for path in (spec.path, spec.corpus):
-            if path is not None:
-                with registry.under(f"sources.{i}"):
-                    inputs[path] = _print_of(Path(path))
+        with registry.under(f"sources.{i}"):
+            for path in (spec.path, spec.corpus, registry.module_of(spec)):
+                if path is not None:
+                    inputs[path] = _digest_of_all(Path(path))
     return {
         "config": asdict(config),
         "tokenizer": hashlib.sha256(text.encode()).hexdigest(),
@@ -82,13 +84,11 @@ def recipe_of(config: BuildConfig, rules: Rules) -> dict[str, Any]:
     }
 
 
-def whole(folder: Path, manifest: Mapping[str, Any]) -> bool:
-    """Whether every file is there as it was written."""
-    files = {f"{name}.parquet": split["sha256"] for name, split in manifest["splits"].items()}
-    return all(
-        (folder / name).is_file() and built.digest(folder / name) == digest
-        for name, digest in files.items()
-    )
+def _is_intact(folder: Path, manifest: Mapping[str, Any]) -> bool:
+    try:
+        return all(built.file_of(folder, manifest, split) for split in manifest["splits"])
+    except InputError:
+        return False
 
 
 def quotas(config: BuildConfig, share: float) -> list[int | None]:
@@ -102,7 +102,7 @@ def quotas(config: BuildConfig, share: float) -> list[int | None]:
     return [end - start for start, end in pairwise(ends)]
 
 
-def _written(config: BuildConfig, rules: Rules, folder: Path, report: Report) -> dict[str, Any]:
+def _write(config: BuildConfig, rules: Rules, folder: Path, report: Report) -> dict[str, Any]:
     shares: dict[Split, float] = {"train": 1 - config.held_out}
     if config.held_out:
         shares["held_out"] = config.held_out
@@ -114,19 +114,18 @@ def _written(config: BuildConfig, rules: Rules, folder: Path, report: Report) ->
     tallies: dict[Split, list[Tally]] = {}
     for (split, share), own in zip(shares.items(), sided, strict=False):
         path = folder / f"{split}.parquet"
-        summary, writer = Summary(), built.Writer(path)
+        writer = built.Writer(path)
         tallies[split] = [Tally(spec.source) for spec in config.sources]
         seen: Seen = {}
         for i, (spec, quota) in enumerate(zip(config.sources, quotas(config, share), strict=True)):
-            tally, key, asked = tallies[split][i], f"sources.{i}", replace(spec, examples=quota)
+            tally, key, wanted = tallies[split][i], f"sources.{i}", replace(spec, examples=quota)
             with registry.under(key):
-                for prompt in prompts_of(asked, own[key], rules, tally, seen):
+                for prompt in prompts_of(wanted, own[key], rules, tally, seen):
                     writer.add(prompt.example, len(prompt.ids))
-                    summary.add(prompt)
                     report(split, i, tally.taken)
-            _enough(spec, i, quota, tally, split)
+            _check_enough(spec, i, quota, tally, split)
         writer.close()
-        splits[split] = {**summary.told(), "sha256": built.digest(path)}
+        splits[split] = {**_summary(path), "sha256": built.digest(path)}
     of_sources = [
         _source(spec, {split: tallies[split][i] for split in shares})
         for i, spec in enumerate(config.sources)
@@ -134,7 +133,9 @@ def _written(config: BuildConfig, rules: Rules, folder: Path, report: Report) ->
     return {"format": built.FORMAT, "splits": splits, "sources": of_sources}
 
 
-def _enough(spec: SourceConfig, number: int, quota: int | None, tally: Tally, split: Split) -> None:
+def _check_enough(
+    spec: SourceConfig, number: int, quota: int | None, tally: Tally, split: Split
+) -> None:
     if not tally.taken and quota != 0:
         raise InputError(
             f"sources.{number}.source={spec.source}: gives no example for {split}{_why(tally)}"
@@ -147,8 +148,8 @@ def _enough(spec: SourceConfig, number: int, quota: int | None, tally: Tally, sp
 
 
 def _why(tally: Tally) -> str:
-    told = [f"{n} {reason}" for reason, n in (tally.left_out + tally.cut).most_common(3)]
-    return f" ({'; '.join(told)})" if told else ""
+    reasons = [f"{n} {reason}" for reason, n in (tally.left_out + tally.cut).most_common(3)]
+    return f" ({'; '.join(reasons)})" if reasons else ""
 
 
 def _source(spec: SourceConfig, tallies: Mapping[Split, Tally]) -> dict[str, Any]:
@@ -170,40 +171,26 @@ def _source(spec: SourceConfig, tallies: Mapping[Split, Tally]) -> dict[str, Any
     }
 
 
-def _print_of(path: Path) -> str:
-    """A fingerprint of a file, or of all files of a folder."""
+def _digest_of_all(path: Path) -> str:
+    """A digest of a file, or of all files of a folder with their names."""
     files: Sequence[Path] = [path] if path.is_file() else sorted(path.rglob("*"))
-    told = hashlib.sha256()
+    digest = hashlib.sha256()
     for file in files:
         if file.is_file():
-            told.update(f"{file.relative_to(path)} {built.digest(file)}\n".encode())
-    return told.hexdigest()
+            digest.update(f"{file.relative_to(path)} {built.digest(file)}\n".encode())
+    return digest.hexdigest()
 
 
-class Summary:
-    """Counts over a split's prompts."""
-
-    def __init__(self) -> None:
-        self.lengths: Counter[int] = Counter()
-        """Prompts by the power of two, in tokens, that they do not exceed."""
-        self.kinds: Counter[str] = Counter()
-        self.sources: Counter[str] = Counter()
-        self.tokens = self.longest = 0
-
-    def add(self, prompt: Prompt) -> None:
-        length = len(prompt.ids)
-        self.lengths[1 << (length - 1).bit_length()] += 1
-        self.kinds[prompt.example.kind] += 1
-        self.sources[prompt.example.source] += 1
-        self.tokens += length
-        self.longest = max(self.longest, length)
-
-    def told(self) -> dict[str, Any]:
-        return {
-            "examples": self.kinds.total(),
-            "tokens": self.tokens,
-            "longest": self.longest,
-            "lengths": {str(length): n for length, n in sorted(self.lengths.items())},
-            "kinds": dict(sorted(self.kinds.items())),
-            "sources": dict(sorted(self.sources.items())),
-        }
+def _summary(path: Path) -> dict[str, Any]:
+    """Counts over the rows of a split; lengths by the power of two that they do not exceed."""
+    table = parquet.read_table(path, columns=["tokens", "kind", "source"])
+    tokens, kinds, sources = (column.to_pylist() for column in table.columns)
+    lengths = Counter(1 << (length - 1).bit_length() for length in tokens)
+    return {
+        "examples": len(tokens),
+        "tokens": sum(tokens),
+        "longest": max(tokens, default=0),
+        "lengths": {str(length): n for length, n in sorted(lengths.items())},
+        "kinds": dict(sorted(Counter(kinds).items())),
+        "sources": dict(sorted(Counter(sources).items())),
+    }

@@ -1,7 +1,7 @@
-"""A built set on disk: one Parquet file a split, and ``manifest.json`` that says how it came about.
+"""A built set on disk: a Parquet file for every split, and ``manifest.json``: how it was made.
 
-A row is an example with the length of its prompt in tokens. Metadata is one JSON text, for every
-kind of answer has its own; of it, a ``difficulty`` that is a number is a column, too.
+A row is an example with the length of its prompt in tokens. Metadata is one JSON text, because
+every kind of answer has its own; a ``difficulty`` that is a number is a column, too.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Writer:
 def read(
     spec: SourceConfig, split: Split, count_tokens: CountTokens, seed: int
 ) -> Iterator[Example | Rejected]:
-    """The examples of a built set, in its order; ``count_tokens`` and ``seed`` are of no use here.
+    """The examples of a built set, in its order; ``count_tokens`` and ``seed`` are not needed.
 
     Raises:
         InputError: there is no such set, or it is not as it was written.
@@ -85,10 +85,7 @@ def read(
     manifest = manifest_of(folder)
     if split not in manifest["splits"]:
         raise InputError(f"path={folder}: has no {split} split; build it with held_out above 0")
-    path = folder / f"{split}.parquet"
-    if digest(path) != manifest["splits"][split]["sha256"]:
-        raise InputError(f"{path}: is not the file that {MANIFEST} tells of; build it again")
-    for item in rows(path):
+    for item in rows(file_of(folder, manifest, split)):
         if isinstance(item, Rejected):
             yield item
         else:
@@ -111,7 +108,7 @@ def rows(path: Path) -> Rows:
 
 
 def _number(difficulty: Any) -> float | None:
-    """Sets that call it "hard" have it in the metadata alone."""
+    """As a number; a text such as "hard" stays in the metadata alone."""
     if isinstance(difficulty, bool) or not isinstance(difficulty, int | float):
         return None
     return float(difficulty) if math.isfinite(difficulty) else None
@@ -147,13 +144,13 @@ def manifest_of(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder / MANIFEST}: not JSON: {error}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise InputError(f"{folder / MANIFEST}: not of format {FORMAT}; build it again")
-    if not _is_whole(manifest):
+    if not _is_complete(manifest):
         raise InputError(f"{folder / MANIFEST}: is not as it was written; build it again")
     return manifest
 
 
-def _is_whole(manifest: Mapping[str, Any]) -> bool:
-    """Whether all is there that is read of a manifest."""
+def _is_complete(manifest: Mapping[str, Any]) -> bool:
+    """Whether a manifest has everything that is read of it."""
     splits, sources = manifest.get("splits"), manifest.get("sources")
     counted = {"examples", "tokens", "longest", "lengths", "kinds", "sources", "sha256"}
     return (
@@ -163,6 +160,18 @@ def _is_whole(manifest: Mapping[str, Any]) -> bool:
         and all(isinstance(each, dict) and {"source", "splits"} <= each.keys() for each in sources)
         and isinstance(manifest.get("recipe"), dict)
     )
+
+
+def file_of(folder: Path, manifest: Mapping[str, Any], split: str) -> Path:
+    """The file of a split.
+
+    Raises:
+        InputError: it is not there, or not as it was written.
+    """
+    path = folder / f"{split}.parquet"
+    if digest(path) != manifest["splits"][split]["sha256"]:
+        raise InputError(f"{path}: is not the file that {MANIFEST} describes; build the set again")
+    return path
 
 
 def digest(path: Path) -> str:

@@ -25,6 +25,7 @@ from qwenlong.data.overlap import Repeats
 from qwenlong.data.rows import Rejected
 from qwenlong.data.rules import Rules, Tally
 from qwenlong.data.splits import Side, sides
+from qwenlong.data.synthesis.corpora import corpus_of
 from qwenlong.data.synthesis.keychain import why_not_hidden
 from qwenlong.types import CountTokens, Example, InputError, Prompt
 
@@ -167,7 +168,7 @@ def _shaped(
 def _running_text(spec: SourceConfig, side: Side, rules: Rules, tally: Tally) -> Iterator[str]:
     """The texts of the corpus that the side may have; files that cannot be read are counted."""
     note = tally.notes.append
-    corpus, rejected = registry.corpus_of(Path(spec.corpus or ""), side.split, note)
+    corpus, rejected = corpus_of(Path(spec.corpus or ""), side.split, note)
     for item in rejected:
         _reject(item, side, rules, tally)
     return (text.text for text in corpus.texts)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from qwenlong.config import SourceConfig
+from qwenlong.config.callables import is_reference
 from qwenlong.data import registry
 from qwenlong.data.hashes import hash_of, key_of
 from qwenlong.data.length.distractors import group_of
@@ -113,7 +114,8 @@ class _Rows:
 
 
 def _identity(spec: SourceConfig, split: Split) -> _Identity:
-    return spec.source, spec.path, spec.subset, split if spec.source == "built" else "train"
+    by_split = spec.source == "built" or is_reference(spec.source)  # others read the same rows
+    return spec.source, spec.path, spec.subset, split if by_split else "train"
 
 
 def _inputs(spec: SourceConfig) -> tuple[str | None, ...]:

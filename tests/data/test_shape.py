@@ -13,13 +13,13 @@ import pytest
 from qwenlong.config import BuildConfig, SourceConfig
 from qwenlong.config.checks import check_build
 from qwenlong.config.reading import load_config
-from qwenlong.data import registry
 from qwenlong.data.length.shape import shape_of, unlabelled
 from qwenlong.data.pipeline import prompts_of
 from qwenlong.data.prompts import Renderer, documents_text
 from qwenlong.data.rules import Rules, Tally
 from qwenlong.data.splits import Side
 from qwenlong.data.synthesis import TASKS
+from qwenlong.data.synthesis.corpora import corpus_of
 from qwenlong.data.synthesis.corpus import Corpus, of_running_text
 from qwenlong.types import Example, InputError, Prompt
 from tests.data.conftest import BOOK
@@ -56,7 +56,7 @@ def shaped(
     examples: Sequence[Example], spec: SourceConfig, rules: Rules
 ) -> tuple[list[Prompt], Tally]:
     tally = Tally(spec.source)
-    corpus = registry.corpus_of(Path(spec.corpus))[0].texts if spec.corpus else ()
+    corpus = corpus_of(Path(spec.corpus))[0].texts if spec.corpus else ()
     texts = [text.text for text in corpus]
     shape = shape_of(spec, lambda: iter(examples), rules, tally, lambda: texts)
     return [prompt for example in examples if (prompt := shape(example))], tally

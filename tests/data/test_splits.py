@@ -15,7 +15,6 @@ from transformers import PreTrainedTokenizerBase
 from qwenlong.commands.data import examples_at
 from qwenlong.config import BuildConfig, DataConfig, SourceConfig
 from qwenlong.config.reading import load_config
-from qwenlong.data import registry
 from qwenlong.data.build import build
 from qwenlong.data.overlap import contamination
 from qwenlong.data.pipeline import load
@@ -24,6 +23,7 @@ from qwenlong.data.rows import read
 from qwenlong.data.rules import Rules
 from qwenlong.data.sources import convfinqa, finqa
 from qwenlong.data.splits import Side, sides
+from qwenlong.data.synthesis.corpora import corpus_of
 from qwenlong.data.synthesis.corpus import MOST_CHARACTERS
 from qwenlong.types import Example, InputError
 from tests.data.published import folder
@@ -244,13 +244,12 @@ def test_a_running_text_is_parted_by_place(tmp_path: Path) -> None:
     path = tmp_path / "book.txt"
     path.write_text("\n\n".join(f"Paragraph {n}." for n in range(50)))
     texts = [
-        [text.text for text in registry.corpus_of(path, split)[0].texts]
-        for split in ("train", "held_out")
+        [text.text for text in corpus_of(path, split)[0].texts] for split in ("train", "held_out")
     ]
     assert texts == [[f"Paragraph {n}." for n in part] for part in (range(40), range(40, 50))]
     path.write_text("One paragraph alone.")
     with pytest.raises(InputError, match=r"book\.txt: a single short text"):
-        registry.corpus_of(path, "train")
+        corpus_of(path, "train")
 
 
 def test_a_corpus_of_which_a_sample_is_used_says_so(tmp_path: Path) -> None:
@@ -258,5 +257,5 @@ def test_a_corpus_of_which_a_sample_is_used_says_so(tmp_path: Path) -> None:
     paragraph = f"{'The fleet came in by night with its crew. ' * 40}\n\n"
     path.write_text(paragraph * (MOST_CHARACTERS // len(paragraph) + 200))
     notes: list[str] = []
-    registry.corpus_of(path, "train", notes.append)
+    corpus_of(path, "train", notes.append)
     assert len(notes) == 1 and "a sample of 33,5" in notes[0]

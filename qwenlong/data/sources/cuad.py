@@ -19,17 +19,16 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-
-import yaml
 
 from qwenlong.data.rows import Row, RowError, Rows, Source, convert, csv_rows
 from qwenlong.data.sources.fields import as_text, text
 from qwenlong.types import Example, InputError
 
-_QUESTIONS: dict[str, dict[str, str]] = yaml.safe_load(
-    Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")
+_QUESTIONS: dict[str, dict[str, str]] = tomllib.loads(
+    Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
 )
 _ASKED = {clause: asked for part in _QUESTIONS.values() for clause, asked in part.items()}
 _FORMS = ("spans", "answer")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
-
-import yaml
 
 from qwenlong.data.synthesis.corpus import Corpus
 from qwenlong.data.synthesis.filler import Filler, filler_of
@@ -23,7 +22,7 @@ _TABLES = Path(__file__).parent / "tables"
 
 @dataclass(frozen=True)
 class Words:
-    """The words and sentences of a task in one language, by name (``tables/<task>.yaml``)."""
+    """The words and sentences of a task in one language, by name (``tables/<task>.toml``)."""
 
     language: str
     table: Mapping[str, Any]
@@ -58,7 +57,7 @@ def words_of(task: str, language: str) -> Words:
 
 @cache
 def _table(task: str) -> dict[str, dict[str, Any]]:
-    return yaml.safe_load((_TABLES / f"{task}.yaml").read_text(encoding="utf-8"))
+    return tomllib.loads((_TABLES / f"{task}.toml").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
