@@ -1,4 +1,4 @@
-"""The command line: train, plan, resume, replay, export, report, score, data."""
+"""The command line: arguments, help texts, exit codes. The work is in ``qwenlong.commands``."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Long-context reasoning RL in phases of growing context.",
+    help="Trains long-context reasoning by RL, in phases of growing context.",
 )
+
+Experiment = Annotated[Path, typer.Argument(help="An experiment file (YAML).")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Keys to change: key=value …")]
 
 
 def _no_folder(out: Path | None) -> Path | None:
@@ -29,19 +32,21 @@ def _no_folder(out: Path | None) -> Path | None:
     return out
 
 
+# Each command imports its work when it runs: torch takes seconds, and a wrong key needs none of it.
+
+
 @app.command()
 def train(
-    experiment: Annotated[Path, typer.Argument(help="An experiment file (YAML).")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, any number.")] = None,
+    experiment: Experiment,
+    overrides: Overrides = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved stages and stop.")
     ] = False,
 ) -> None:
-    """Trains a policy from an experiment file and leaves a report."""
+    """Train a policy from an experiment file and write a report."""
     from qwenlong.config.reading import load_config
 
     config = load_config(experiment, overrides or [])
-    # torch takes seconds to import; a wrong key should not wait for it.
     if dry_run:
         from qwenlong.commands.dry_run import describe
 
@@ -49,26 +54,39 @@ def train(
         return
     from qwenlong.commands.train import train_new
 
-    with _going_on(Path(config.run_dir)):
+    with _resumable(Path(config.run_dir)):
         train_new(config, Console())
+
+
+@app.command("config")
+def show_config(
+    key: Annotated[
+        str | None,
+        typer.Argument(help="A key or a section, such as learner.objective; all if not given."),
+    ] = None,
+) -> None:
+    """Print the keys of an experiment with meaning, default and allowed values."""
+    from qwenlong.commands.config import show_keys
+
+    show_keys(key, Console())
 
 
 @app.command()
 def plan(
-    experiment: Annotated[Path, typer.Argument(help="An experiment file (YAML).")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, any number.")] = None,
+    experiment: Experiment,
+    overrides: Overrides = None,
     hardware: Annotated[
-        str | None, typer.Option(help="Such as A100-80G, or cpu; all that are known if not given.")
+        str | None,
+        typer.Option(help="Hardware such as A100-80G or cpu; all known ones if not given."),
     ] = None,
 ) -> None:
-    """Says what a run needs, stage by stage: memory by part, steps, hours, what does not fit.
+    """Print what a run needs by stage: memory, steps, hours, and what does not fit.
 
     Needs no GPU, no data and no weights. The exit code is 1 if something does not fit.
     """
-    from qwenlong.config.reading import load_config
-    from qwenlong.plan.show import show_plan
+    from qwenlong.commands.plan import plan_run
 
-    if not show_plan(load_config(experiment, overrides or []), hardware, Console()):
+    if not plan_run(experiment, overrides or [], hardware, Console()):
         raise typer.Exit(1)
 
 
@@ -76,26 +94,28 @@ def plan(
 def resume(
     run_dir: Annotated[Path, typer.Argument(help="The directory of a stopped run.")],
 ) -> None:
-    """Goes on with a stopped run from its last checkpoint."""
+    """Continue a stopped run from its last checkpoint."""
     from qwenlong.commands.resume import resume_run
 
-    with _going_on(run_dir):
+    with _resumable(run_dir):
         resume_run(run_dir, Console())
 
 
 @app.command()
 def export(
     checkpoint: Annotated[
-        Path, typer.Argument(help="A folder of a run's checkpoints/; or a run: its last one.")
+        Path, typer.Argument(help="A folder of a run's checkpoints/, or a run (its last one).")
     ],
-    out: Annotated[Path, typer.Option(help="The folder that the policy is written to.")],
+    out: Annotated[Path, typer.Option(help="The folder to write the policy to.")],
     best: Annotated[
         bool,
-        typer.Option("--best", help="Of a run, the most accurate at the longest context."),
+        typer.Option(
+            "--best", help="Take the run's most accurate checkpoint at the longest context."
+        ),
     ] = False,
 ) -> None:
-    """Writes the policy of a checkpoint with its tokenizer and RoPE, as policy/ of a run is."""
-    from qwenlong.runs import export as exporting
+    """Write a checkpoint's policy with tokenizer and RoPE, in the form of a run's policy/."""
+    from qwenlong.commands import export as exporting
 
     taken = exporting.export(checkpoint, out, best, lambda text: print(text, file=sys.stderr))
     print(f"{out}: step {taken.step} of {taken.stage}")
@@ -104,33 +124,33 @@ def export(
 @app.command()
 def replay(
     run_dir: Annotated[Path, typer.Argument(help="The directory of a run.")],
-    step: Annotated[int, typer.Option(help="A step of RL, from 1.")],
+    step: Annotated[int, typer.Option(help="An RL step, counted from 1.")],
     stage: Annotated[
-        str | None, typer.Option(help="The phase it is of, where there are several.")
+        str | None, typer.Option(help="The phase of the step, if the run has several.")
     ] = None,
 ) -> None:
-    """Makes a step's rollouts again and compares them with those kept; writes nothing into the run.
+    """Sample a step's rollouts again and compare them with the logged ones.
 
-    The exit code is 1 if they differ.
+    Writes nothing into the run. The exit code is 1 if they differ.
     """
     from qwenlong.commands.replay import replay_step
 
     try:
         same = replay_step(run_dir, stage, step, Console())
     except StoppedError as error:
-        sys.exit(f"qwenlong: stopped: {_own(error)}; the run is as it was")
+        sys.exit(f"qwenlong: stopped: {_cause(error)}; the run has not changed")
     if not same:
         raise typer.Exit(1)
 
 
 @app.command()
 def report(
-    run_dirs: Annotated[list[Path], typer.Argument(help="One run, or several side by side.")],
+    run_dirs: Annotated[list[Path], typer.Argument(help="One run, or several to compare.")],
     out: Annotated[
-        Path | None, typer.Option(callback=_no_folder, help="The file to write it to.")
+        Path | None, typer.Option(callback=_no_folder, help="The file to write.")
     ] = None,
 ) -> None:
-    """Writes report.html, in the run's directory or, of several, in the current one."""
+    """Write report.html into the run's directory; for several runs, into the current one."""
     from qwenlong.report.report import write_report
 
     own = run_dirs[0] if len(run_dirs) == 1 else Path()
@@ -140,30 +160,30 @@ def report(
 @app.command()
 def score(
     file: Annotated[
-        Path, typer.Argument(help="Lines of kind, question, answers, response (JSONL).")
+        Path, typer.Argument(help="JSON lines with kind, question, answers and response.")
     ],
     kind: Annotated[
         str | None,
         typer.Option(
-            help="Of all lines, whatever they say; or module:callable, where module may be a file"
-            " in the working directory."
+            help="Score all lines as this kind of answer, or by module:callable, where module may"
+            " be a file in the working directory."
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="The file to write the lines to; else stdout."),
+        typer.Option(help="The file to write the lines to; stdout if not given."),
     ] = None,
     summary: Annotated[
         bool, typer.Option("--summary", help="Print accuracy by kind and source.")
     ] = False,
     thinking: Annotated[
         bool,
-        typer.Option("--thinking", help="Only responses that close their thinking count."),
+        typer.Option("--thinking", help="Count only responses that close their thinking."),
     ] = False,
 ) -> None:
-    """Scores a file of model answers: the same lines, each with its score and why.
+    """Score a file of model answers: writes the same lines, each with its score and the reason.
 
-    A malformed line is reported with its number and left out, and the exit code is 1 then.
+    A malformed line is reported with its number and left out; the exit code is then 1.
     """
     from qwenlong.commands.score import score_file
 
@@ -172,17 +192,17 @@ def score(
         raise typer.Exit(1)
 
 
-data_app = typer.Typer(no_args_is_help=True, help="Sets of examples: build, show, check.")
+data_app = typer.Typer(no_args_is_help=True, help="Build, show and check sets of examples.")
 app.add_typer(data_app, name="data")
 
 
 @data_app.command("build")
 def data_build(
     spec: Annotated[Path, typer.Argument(help="What to build (YAML).")],
-    out: Annotated[Path, typer.Option(help="The folder that the set is written to.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, any number.")] = None,
+    out: Annotated[Path, typer.Option(help="The folder to write the set to.")],
+    overrides: Overrides = None,
 ) -> None:
-    """Builds a set: Parquet files and a manifest. One that is there already is left as it is."""
+    """Build a set: Parquet files and a manifest. A set that is already there is not changed."""
     from qwenlong.commands.data import build_set
 
     build_set(spec, out, overrides or [], Console())
@@ -193,10 +213,10 @@ def data_show(
     folder: Annotated[Path, typer.Argument(help="The folder of a built set.")],
     out: Annotated[
         Path | None,
-        typer.Option(callback=_no_folder, help="The file to write it to; else in the folder."),
+        typer.Option(callback=_no_folder, help="The file to write; in the folder if not given."),
     ] = None,
 ) -> None:
-    """Writes show.html: a page of the set's counts, lengths and kinds, with examples to read."""
+    """Write show.html: the set's counts, lengths and kinds of answer, with examples to read."""
     from qwenlong.commands.data import show_set
 
     print(show_set(folder, out))
@@ -204,59 +224,60 @@ def data_show(
 
 @data_app.command("check")
 def data_check(
-    first: Annotated[Path, typer.Argument(help="A built set or JSONL file: the training's.")],
-    second: Annotated[Path, typer.Argument(help="Another: the evaluation's.")],
+    first: Annotated[Path, typer.Argument(help="The training set: built, or a JSONL file.")],
+    second: Annotated[Path, typer.Argument(help="The evaluation set.")],
 ) -> None:
-    """Looks for what of the second set stands in the first; the exit code is 1 if anything does."""
+    """Look for examples of the second set in the first; the exit code is 1 if there are any."""
     from qwenlong.commands.data import check_sets
 
     if not check_sets(first, second, Console()).clean:
         raise typer.Exit(1)
 
 
-def _own(error: BaseException) -> object:
-    """Of an actor's, Ray's wrapper would tell where it was raised, too."""
-    return getattr(error, "cause", error)
-
-
 def main() -> None:
+    """Runs the command line. Exit codes: 2 for wrong input, 1 for a run that had to stop."""
     signals.listen()
     try:
         app()
     except Exception as raised:
-        error = _own(raised)
+        error = _cause(raised)
         if isinstance(error, InputError):
-            _end(2, str(error))
-        if why := _stopped(error):
-            _end(1, f"stopped: {why}")
+            _exit(2, str(error))
+        if why := _why_stopped(error):
+            _exit(1, f"stopped: {why}")
         raise
 
 
 @contextmanager
-def _going_on(run_dir: Path) -> Iterator[None]:
-    """Says of a run that ends before its end how it goes on."""
+def _resumable(run_dir: Path) -> Iterator[None]:
+    """Ends with one line for a run that stops, which says how to continue it."""
     try:
         yield
     except (Exception, KeyboardInterrupt, SystemExit) as raised:
-        error = _own(raised)
-        begun = (run_dir / "config.yaml").is_file()
-        how = f"; `qwenlong resume {run_dir}` goes on" if begun else ""
+        error = _cause(raised)
+        started = (run_dir / "config.yaml").is_file()
+        how = f"; continue with `qwenlong resume {run_dir}`" if started else ""
         if isinstance(error, KeyboardInterrupt):
-            _end(130, f"stopped by Ctrl-C{how}")
+            _exit(130, f"stopped by Ctrl-C{how}")
         if isinstance(error, SystemExit) and signals.terminated():  # Ray may exit by another code
-            _end(signals.TERMINATED, f"ended by a signal{how}")
-        if why := _stopped(error):
-            _end(1, f"stopped: {why}{how}")
+            _exit(signals.TERMINATED, f"ended by a signal{how}")
+        if why := _why_stopped(error):
+            _exit(1, f"stopped: {why}{how}")
         raise
 
 
-def _stopped(error: object) -> str:
-    """Why, if it is not a mistake of the library's."""
+def _cause(error: BaseException) -> object:
+    """The error that an actor raised; Ray's wrapper around it would add a traceback."""
+    return getattr(error, "cause", error)
+
+
+def _why_stopped(error: object) -> str:
+    """The reason in one line; empty for a mistake in this library."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{error.strerror} ({error.filename})" if error.filename else str(error.strerror)
     return str(error) if isinstance(error, StoppedError) else ""
 
 
-def _end(code: int, told: str) -> NoReturn:
-    print(f"qwenlong: {told}", file=sys.stderr)
+def _exit(code: int, message: str) -> NoReturn:
+    print(f"qwenlong: {message}", file=sys.stderr)
     sys.exit(code)

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "held_out"]
 CountTokens = Callable[[str], int]
-MISSING: Any = "???"
-"""OmegaConf's mark of a key without default; named here so that rooms need no OmegaConf."""
 
 
 class InputError(ValueError):

@@ -24,8 +24,6 @@ FLOORS = (
     ("types",),
 )
 """Highest first. A room may import every room of the floors below its own, and none beside it."""
-EXCEPTIONS = {("config", "learner"), ("config", "rewards")}
-"""Arrows that point up or sideways, each with its reason."""
 
 HEAVY = ("torch", "ray", "vllm")
 NEVER = {"curricula": HEAVY, "plan": HEAVY, "rewards": HEAVY}
@@ -105,7 +103,6 @@ def test_rooms_import_only_from_floors_below() -> None:
         if room_of(name) != room_of(target)
         and "qwenlong" not in (room_of(name), room_of(target))
         and floor[room_of(target)] <= floor[room_of(name)]
-        and (room_of(name), room_of(target)) not in EXCEPTIONS
     }
     assert not wrong
 

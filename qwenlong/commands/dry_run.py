@@ -1,4 +1,4 @@
-"""What ``--dry-run`` prints: the resolved stages, and what each needs at most."""
+"""``qwenlong train --dry-run``: the resolved stages, and what each needs at most."""
 
 from __future__ import annotations
 
@@ -9,31 +9,39 @@ from rich.console import Console
 from rich.table import Table
 
 from qwenlong.config import TINY, Config, RlStage, SftStage
-from qwenlong.config.stage_checks import check_rope
-from qwenlong.data import registry
+from qwenlong.config.checks import check_rope
 from qwenlong.model.pretrained import native_rope
+from qwenlong.train.names import check_names
 from qwenlong.train.progress import teller
 
 
 def describe(config: Config, console: Console) -> None:
-    """Prints the resolved stages and what each needs at most; reads neither data nor weights."""
+    """Prints the resolved stages and what each needs at most; reads neither data nor weights.
+
+    Raises:
+        InputError: a source or a rule that there is not; a stage whose rows are too long.
+    """
+    check_names(config)
     window = config.policy.window
     if window is None and config.policy.path != TINY:
         window = native_rope(config.policy.path, None).window
     if window is not None:
         check_rope(config, window)
-    rows = [_needs(stage) for stage in config.stages.values()]
+    columns = [_column(stage) for stage in config.stages.values()]
     table = Table(title=f"{config.policy.path}, native window {window} tokens", box=SIMPLE)
     table.add_column("stage")
     for name in config.stages:
         table.add_column(name, justify="right")
-    for need in dict.fromkeys(need for row in rows for need in row):
-        table.add_row(need, *(row.get(need, "") for row in rows))
+    for title in dict.fromkeys(title for column in columns for title in column):
+        table.add_row(title, *(column.get(title, "") for column in columns))
     console.print(table)
     learner = config.learner
     masked = "" if learner.entropy_high is None else ", AEPO"
-    learns = f"{learner.objective}, advantages by {learner.advantage}{masked}"
-    console.print(f"{learns}; run_dir {config.run_dir}", highlight=False)
+    console.print(
+        f"objective {learner.objective}, advantages by {learner.advantage}{masked};"
+        f" run_dir {config.run_dir}",
+        highlight=False,
+    )
     console.print(
         f"a learner of {learner.data_ranks} x {learner.sequence_ranks} processes;"
         f" {config.rollout.actors} rollout actors of {config.rollout.tensor_parallel_size} ranks;"
@@ -46,17 +54,15 @@ def describe(config: Config, console: Console) -> None:
         by = f"{reward.combine} of {rule} and {judge.model}" if reward.combine != "rule" else rule
         teller(console)(f"rewards of {reward.source}: {by}")
     for key in ("sft", "train", "held_out"):
-        for i, source in enumerate(getattr(config.data, key)):
-            with registry.under(f"data.{key}.{i}"):
-                registry.known(source)
-            missing = [path for path in (source.path, source.corpus) if path]
-            missing = [path for path in missing if not Path(path).exists()]
-            there = f"  (not there: {', '.join(missing)})" if missing else ""
-            teller(console)(f"data.{key}: {source.source}{there}")
+        for source in getattr(config.data, key):
+            paths = [path for path in (source.path, source.corpus) if path]
+            missing = [path for path in paths if not Path(path).exists()]
+            note = f"  (not there: {', '.join(missing)})" if missing else ""
+            teller(console)(f"data.{key}: {source.source}{note}")
 
 
-def _needs(stage: SftStage | RlStage) -> dict[str, str]:
-    """What a stage is, and the most that a step of it can take; lengths in tokens."""
+def _column(stage: SftStage | RlStage) -> dict[str, str]:
+    """A stage's cells by the titles of their rows; lengths in tokens."""
     if isinstance(stage, SftStage):
         return {
             "kind": "SFT",
@@ -97,12 +103,13 @@ def _learns_from(stage: SftStage) -> str:
 
 
 def _draws(stage: RlStage) -> str:
-    """Where a phase's prompts come from, as far as it is not each once an epoch."""
+    """How a phase draws its prompts, where this is not simply each once an epoch."""
     sampler = stage.sampler
     parts = [
         "up to its context" if stage.lengths == "up_to" else "its own lengths",
         ", ".join(f"{source} {share:g}" for source, share in stage.mix.items()),
         f"equally by {', '.join(sampler.balance)}" if sampler.balance else "",
+        f"by {sampler.draw}" if sampler.draw else "",
         f"{sampler.replay:.0%} of earlier phases" if sampler.replay else "",
         f"solved ones rest {sampler.rest_solved} steps" if sampler.rest_solved else "",
         f"hopeless ones rest {sampler.rest_hopeless} steps" if sampler.rest_hopeless else "",

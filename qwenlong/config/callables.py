@@ -111,13 +111,17 @@ def is_reference(value: str) -> bool:
 def anchored(reference: str, folder: Path) -> str:
     """The reference with its file's path made absolute, so that a saved configuration stands alone.
 
-    A file is relative to ``folder``, the experiment's. A module that can be found nowhere else may
-    be a file there, too.
+    Args:
+        folder: the experiment's, to which a file is relative. A module without dots that is not
+            installed may be a file of the working directory, or of this folder.
     """
     module, _, attributes = reference.rpartition(":")
-    file = folder / (module if module.endswith(".py") else f"{module.replace('.', '/')}.py")
-    if module.endswith(".py") or (file.is_file() and not _is_known(module)):
-        return f"{file.resolve()}:{attributes}"
+    if module.endswith(".py"):
+        return f"{(folder / module).resolve()}:{attributes}"
+    for place in (Path.cwd(), folder):
+        file = (place / f"{module}.py").resolve()
+        if file.is_file() and _origin(module) in (None, file):
+            return f"{file}:{attributes}"
     return reference
 
 
@@ -135,12 +139,13 @@ def _imported(module: str) -> ModuleType:
     return found
 
 
-def _is_known(module: str) -> bool:
-    _search(os.getcwd())
+def _origin(module: str) -> Path | None:
+    """The file that an import would take, if any."""
     try:
-        return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):
-        return module in sys.modules
+        spec = importlib.util.find_spec(module)
+    except ValueError:  # a module that was made, not imported
+        return Path()
+    return Path(spec.origin or "") if spec else None
 
 
 def _search(folder: str) -> None:

@@ -1,79 +1,144 @@
-"""Where examples come from, of a run and of a built set."""
+"""Section ``data``, and the file of ``qwenlong data build``."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
-from qwenlong.types import MISSING
+from qwenlong.config.callables import SOURCE
+from qwenlong.config.keys import REQUIRED, key
+
+
+def _over_long() -> Any:
+    return key(
+        "drop",
+        "What to do with an example whose prompt is too long: drop it, cut out the middle of its"
+        " documents, or cut around the documents that hold the answer.",
+        one_of=("drop", "middle", "keep_gold"),
+    )
+
+
+def _on_error() -> Any:
+    return key(
+        "stop",
+        "What to do with a row that cannot be read: stop, or skip it and report how many.",
+        one_of=("stop", "skip"),
+    )
 
 
 @dataclass(frozen=True)
 class SourceConfig:
-    source: str = MISSING
-    """A published set, a synthetic task, jsonl, chat, built, facts or recital (docs/data.md)."""
-    path: str | None = None
-    """File or folder, relative to the experiment file; null: from the hub, where it is there."""
-    subset: str | None = None
-    """Of a published set that has some."""
-    corpus: str | None = None
-    """Texts that a synthetic task is hidden in, or that distractors=text runs on."""
-    language: str = "en"
-    """Of a synthetic task."""
-    examples: int | None = None
-    """How many a synthetic source makes, or the most that are taken."""
-    weight: float | None = None
-    """Share of a built set, beside the weights of its other sources."""
-    min_tokens: int = 0
-    """Synthetic sources: the shortest document. All others: prompts that are shorter stay out."""
-    max_tokens: int | None = None
-    """The longest; 256 for facts and recital if null."""
-    lengthen: int | None = None
-    """Tokens that every prompt is brought to by distractors, to within 2 %; as it is if null."""
-    distractors: str = "hard"
-    """What lengthens: hard (like the question), random, or text (running text of corpus)."""
-    depth: float | None = None
-    """Where the gold documents stand, 0 first to 1 last; drawn anew for each if null."""
-    hide: bool = False
-    """Hides each question at the end of a chain of keys, among chains to other questions
-    (LoongRL, arXiv 2510.19363)."""
+    """Where examples come from."""
+
+    source: str = key(
+        REQUIRED,
+        "A published set, a synthetic task, or one's own files (jsonl, chat, built, documents).",
+        names="a source of docs/data.md",
+        function=SOURCE,
+    )
+    path: str | None = key(
+        None,
+        "File or folder, relative to the experiment file; null takes a published set from the hub.",
+        beside=True,
+    )
+    subset: str | None = key(None, "Part of a published set that has several.")
+    corpus: str | None = key(
+        None,
+        "Texts in which a synthetic task is hidden, or from which distractors: text are taken.",
+        beside=True,
+    )
+    language: str = key("en", "Language of a synthetic task.")
+    examples: int | None = key(
+        None,
+        "How many examples a synthetic source makes; the most that are taken of another.",
+        at_least=1,
+    )
+    weight: float | None = key(
+        None, "Share of a built set, relative to the weights of its other sources.", above=0
+    )
+    min_tokens: int = key(
+        0,
+        "Shortest document of a synthetic source; of all others, shorter prompts are left out.",
+        at_least=0,
+    )
+    max_tokens: int | None = key(
+        None,
+        "The longest, likewise; null is 256 for facts and recital, and no limit for others.",
+        at_least=1,
+    )
+    lengthen: int | None = key(
+        None,
+        "Tokens to which distractors lengthen every prompt, within 2 %; null adds none.",
+        at_least=1,
+    )
+    distractors: str = key(
+        "hard",
+        "What lengthens a prompt: documents similar to the question, random documents, or running"
+        " text of the corpus.",
+        one_of=("hard", "random", "text"),
+    )
+    depth: float | None = key(
+        None,
+        "Place of the gold documents from 0 (first) to 1 (last); null draws it for each example.",
+        at_least=0,
+        at_most=1,
+    )
+    hide: bool = key(
+        False,
+        "Hide each question at the end of a chain of keys, among chains that lead to other"
+        " questions (LoongRL, arXiv 2510.19363).",
+    )
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    sft: list[SourceConfig] = field(default_factory=list)
-    """Examples for the SFT stages, with a worked solution, or none: then without thinking."""
-    train: list[SourceConfig] = field(default_factory=list)
-    """Examples for the RL phases; each phase draws the lengths that are its own."""
-    held_out: list[SourceConfig] = field(default_factory=list)
-    """Examples for evaluation. A set that is also trained on is parted by its documents."""
-    over_long: str = "drop"
-    """What becomes of a document beyond the last context: drop, middle (cut out the middle) or
-    keep_gold (cut around the gold documents)."""
-    on_error: str = "stop"
-    """What becomes of a file's row that gives no example: stop, or skip (counted and said)."""
-    thinking: bool = True
-    """Whether the policy thinks before it answers (Qwen3's modes). Rewards then count only what
-    closes its thinking; SFT learns examples without reasoning in the other mode."""
-    deduplicate: bool = False
-    """Leaves out examples that repeat an earlier one of their list, near enough."""
+    """The examples of a run."""
+
+    sft: list[SourceConfig] = key(
+        [],
+        "Examples for the SFT stages; without a worked solution they are learned without thinking.",
+    )
+    train: list[SourceConfig] = key(
+        [], "Examples for the RL phases; each phase draws those of its own lengths."
+    )
+    held_out: list[SourceConfig] = key(
+        [],
+        "Examples for evaluation; a set that is also trained on is split by documents.",
+    )
+    over_long: str = _over_long()
+    on_error: str = _on_error()
+    thinking: bool = key(
+        True,
+        "Whether the policy thinks before it answers (Qwen3's modes). If so, only responses that"
+        " close their thinking are rewarded, and SFT learns examples without reasoning in the other"
+        " mode.",
+    )
+    deduplicate: bool = key(
+        False, "Leave out examples that are nearly the same as an earlier one of their list."
+    )
 
 
 @dataclass(frozen=True)
 class BuildConfig:
-    """What ``qwenlong data build`` takes: a set of examples, made once."""
+    """The file of ``qwenlong data build``, which makes a set of examples once for many runs."""
 
-    tokenizer: str = MISSING
-    """A policy's folder or name: lengths are in its tokens, its chat template included."""
-    sources: list[SourceConfig] = field(default_factory=list)
-    examples: int | None = None
-    """Of all sources together, by their weights; all that there are if null."""
-    held_out: float = 0.0
-    """Share that is kept apart for evaluation, by documents."""
-    context: int | None = None
-    """Longest prompt in tokens; longer ones meet over_long. No limit if null."""
-    over_long: str = "drop"
-    on_error: str = "stop"
-    deduplicate: bool = True
-    thinking: bool = True
-    """Which of the template's modes lengths are counted in."""
-    seed: int = 0
+    tokenizer: str = key(
+        REQUIRED, "A policy's folder or name: lengths are in its tokens, chat template included."
+    )
+    sources: list[SourceConfig] = key([], "What the set is made of.")
+    examples: int | None = key(
+        None,
+        "Examples of all sources together, divided by their weights; null takes all.",
+        at_least=1,
+    )
+    held_out: float = key(
+        0.0, "Share of the examples kept for evaluation, split by documents.", at_least=0, below=1
+    )
+    context: int | None = key(
+        None, "Longest prompt in tokens; over_long says what to do with longer ones.", at_least=1
+    )
+    over_long: str = _over_long()
+    on_error: str = _on_error()
+    deduplicate: bool = key(True, "Leave out examples that are nearly the same as an earlier one.")
+    thinking: bool = key(True, "Whether lengths are counted in the template's thinking mode.")
+    seed: int = key(0, "Seed of everything that is drawn.")

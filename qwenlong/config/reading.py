@@ -1,22 +1,25 @@
-"""Reads an experiment file, applies what a person overrides, and refuses what cannot work."""
+"""Reads an experiment file, applies overrides, and refuses what cannot work."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
-from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from qwenlong.config import BuildConfig, Config, RlStage, SftStage, SourceConfig
+from qwenlong.config import BuildConfig, Config
+from qwenlong.config.callables import anchored, is_reference
 from qwenlong.config.checks import check, check_build
+from qwenlong.config.keys import REQUIRED, rules_of
+from qwenlong.config.stages import STAGES
 from qwenlong.types import InputError
 
-STAGES = {"sft": SftStage, "rl": RlStage}
 BASE = "base"
 """Key of an experiment file that names another one, whose keys it changes."""
 
@@ -24,51 +27,41 @@ BASE = "base"
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Reads an experiment file (or a run's saved ``config.yaml``) and applies ``key=value``.
 
-    A file may name another one of its folder as its ``base`` and say only what differs; a stage
-    that is null there is left out.
+    A file may name another one of its folder as its ``base`` and set only what differs; a stage
+    that is null there is left out. Paths of files are relative to the experiment file, those of
+    policies to the working directory; all become absolute, so that a saved config stands alone.
 
     Raises:
         InputError: with the key, its value and what would be right.
     """
     path = Path(path)
-    raw = _over_its_base(_read(path), path)
-    config = _structured(_overridden(raw, path, overrides))
-    config = replace(config, run_dir=config.run_dir or str(Path("runs") / path.stem))
-    config = _anchored(config, path.parent)
+    raw = _overridden(_over_its_base(_read(path), path), path, overrides)
+    config = _experiment(raw, path.parent)
+    policy, judge = config.policy, config.rewards.judge
+    policy = replace(policy, path=_absolute_if_folder(policy.path))
+    if judge.is_engine:
+        judge = replace(judge, model=_absolute_if_folder(str(judge.model)))
+    config = replace(
+        config,
+        policy=policy,
+        rewards=replace(config.rewards, judge=judge),
+        run_dir=config.run_dir or str(Path("runs") / path.stem),
+    )
     check(config)
     return config
 
 
-def _overridden(raw: DictConfig, path: Path, overrides: Sequence[str]) -> DictConfig:
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals or not key:
-            raise InputError(f"{override!r}: an override has the form key=value")
-        known = list(raw.get("stages") or ())
-        try:
-            OmegaConf.update(raw, key, yaml.safe_load(text), merge=False, force_add=True)
-        except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
-            raise InputError(f"{override}: cannot be applied: {_one_line(error)}") from None
-        _check_left_out(raw, known)
-    try:
-        OmegaConf.resolve(raw)
-    except OmegaConfBaseException as error:
-        raise InputError(f"{path}: {_one_line(error)}") from None
-    return raw
-
-
 def load_build(path: str | Path, overrides: Sequence[str] = ()) -> BuildConfig:
-    """Reads what ``qwenlong data build`` takes.
+    """Reads the file of ``qwenlong data build``.
 
     Raises:
         InputError: with the key, its value and what would be right.
     """
     path = Path(path)
-    raw = _overridden(_read(path), path, overrides)
-    config: BuildConfig = _typed(BuildConfig, raw, "")
-    if Path(config.tokenizer).is_dir():
-        config = replace(config, tokenizer=str(Path(config.tokenizer).resolve()))
-    config = replace(config, sources=[_found(source, path.parent) for source in config.sources])
+    config: BuildConfig = _typed(
+        BuildConfig, _overridden(_read(path), path, overrides), "", path.parent
+    )
+    config = replace(config, tokenizer=_absolute_if_folder(config.tokenizer))
     check_build(config)
     return config
 
@@ -92,130 +85,143 @@ def _read(path: Path) -> DictConfig:
 
 
 def _over_its_base(raw: DictConfig, path: Path, above: tuple[Path, ...] = ()) -> DictConfig:
-    """``raw`` over the experiment that it names as its base: mappings merge, the rest replaces."""
+    """``raw`` over the experiment that it names as its base: mappings merge, all else replaces."""
     base = raw.pop(BASE, None)
     if base is None:
         _check_left_out(raw, ())
         return raw
-    there = (path.parent / str(base)).resolve()
-    if there in above or there == path.resolve():
+    file = (path.parent / str(base)).resolve()
+    if file in above or file == path.resolve():
         raise InputError(f"{path}: {BASE}={base}: an experiment cannot be its own base")
-    if there.parent != path.parent.resolve():
-        raise InputError(f"{path}: {BASE}={base}: must lie in the same folder, as paths go by it")
-    under = _over_its_base(_read(there), there, (*above, path.resolve()))
+    if file.parent != path.parent.resolve():
+        raise InputError(
+            f"{path}: {BASE}={base}: must be in the same folder, because paths are relative to it"
+        )
+    under = _over_its_base(_read(file), file, (*above, path.resolve()))
     _check_left_out(raw, under.get("stages") or ())
     merged = OmegaConf.merge(under, raw)
     assert isinstance(merged, DictConfig)
     return merged
 
 
+def _overridden(raw: DictConfig, path: Path, overrides: Sequence[str]) -> DictConfig:
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise InputError(f"{override!r}: an override has the form key=value")
+        known = list(raw.get("stages") or ())
+        try:
+            OmegaConf.update(raw, key, yaml.safe_load(text), merge=False, force_add=True)
+        except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
+            raise InputError(f"{override}: cannot be applied: {_one_line(error)}") from None
+        _check_left_out(raw, known)
+    try:
+        OmegaConf.resolve(raw)
+    except OmegaConfBaseException as error:
+        raise InputError(f"{path}: {_one_line(error)}") from None
+    return raw
+
+
 def _check_left_out(raw: DictConfig, known: Collection[str]) -> None:
-    """A stage that is null is one that would be there without it."""
+    """Only a stage that would be there otherwise can be null."""
     stages = raw.get("stages")
     for name in map(str, stages if isinstance(stages, DictConfig) else ()):
         if stages[name] is None and name not in known:
-            there = ", ".join(map(str, known)) or "none"
-            raise InputError(f"stages.{name}=null: there is no such stage to leave out ({there})")
+            others = ", ".join(map(str, known)) or "none"
+            raise InputError(f"stages.{name}=null: there is no such stage to leave out ({others})")
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
-def _structured(raw: DictConfig) -> Config:
+def _experiment(raw: DictConfig, folder: Path) -> Config:
     stages = raw.pop("stages", None)
     if not isinstance(stages, DictConfig):
         raise InputError(f"stages={stages}: must be a mapping from names to at least one stage")
-    config = _typed(Config, raw, "")
+    config = _typed(Config, raw, "", folder)
     resolved: dict[str, Any] = {}
     before: dict[str, DictConfig] = {}
     for name, stage in ((str(name), stage) for name, stage in stages.items()):
-        if stage is None:  # of the base, and not wanted here
+        if stage is None:  # the base has it, and this experiment leaves it out
             continue
         kind = str(stage.get("kind")) if isinstance(stage, DictConfig) else "None"
         if kind not in STAGES:
             others = ", ".join(str(other) for other in stages if other != name) or "none"
             raise InputError(
-                f"stages.{name}.kind={kind}: must be one of {', '.join(STAGES)}, where the stage is"
-                f" meant to be one; the others are {others}"
+                f"stages.{name}.kind={kind}: must be one of {', '.join(STAGES)}, if this is meant"
+                f" to be a stage; the others are {others}"
             )
         inherited = OmegaConf.merge(before.get(kind, OmegaConf.create()), stage)
         assert isinstance(inherited, DictConfig)
         if "mix" in stage:  # shares belong together
             inherited.mix = stage.mix
         before[kind] = inherited
-        resolved[name] = _typed(STAGES[kind], inherited, f"stages.{name}")
+        resolved[name] = _typed(STAGES[kind], inherited, f"stages.{name}", folder)
     return replace(config, stages=resolved)
 
 
-def _typed(schema: Any, raw: Any, prefix: str) -> Any:
+def _typed(schema: Any, raw: Any, prefix: str, folder: Path) -> Any:
     """``raw`` as the dataclass ``schema``, level by level, so that an error names the whole key."""
     if not isinstance(raw, DictConfig):
         raise InputError(f"{prefix}={raw}: must be a mapping of keys")
     hints: dict[str, Any] = get_type_hints(schema)
     values: dict[str, Any] = {}
-    for key in map(str, raw):
-        full = f"{prefix}.{key}" if prefix else key
-        if key not in hints:
-            near = " or ".join(get_close_matches(key, hints))
+    for name in map(str, raw):
+        full = _joined(prefix, name)
+        if name not in hints:
+            near = " or ".join(get_close_matches(name, hints))
             right = f"did you mean {near}?" if near else f"known are {', '.join(hints)}"
-            raise InputError(f"{full}={raw[key]}: there is no such key; {right}")
-        hint = hints[key]
+            raise InputError(f"{full}={raw[name]}: there is no such key; {right}")
+        hint = hints[name]
         inner = next(iter(get_args(hint)), None)
         if is_dataclass(hint):
-            values[key] = _typed(hint, raw[key], full)
+            values[name] = _typed(hint, raw[name], full, folder)
         elif get_origin(hint) is list and is_dataclass(inner):
-            if not isinstance(raw[key], ListConfig):
-                raise InputError(f"{full}={raw[key]}: must be a list")
-            values[key] = [_typed(inner, item, f"{full}.{i}") for i, item in enumerate(raw[key])]
+            items = _list(raw[name], full)
+            values[name] = [_typed(inner, x, f"{full}.{i}", folder) for i, x in enumerate(items)]
         else:
-            values[key] = _value(schema, key, raw, full)
+            values[name] = _value(schema, name, raw, full, folder)
     for each in fields(schema):
-        if each.default == MISSING and each.name not in values:
-            raise InputError(f"{prefix}.{each.name}: is missing, and has no default")
+        if each.default == REQUIRED and each.name not in values:
+            raise InputError(f"{_joined(prefix, each.name)}: is missing, and has no default")
     return schema(**values)
 
 
-def _value(schema: Any, key: str, raw: DictConfig, full: str) -> Any:
-    """One value, checked and converted by OmegaConf."""
-    if get_origin(get_type_hints(schema)[key]) is list and not isinstance(raw[key], ListConfig):
-        raise InputError(f"{full}={raw[key]}: must be a list, such as [{raw[key]}]")
+def _value(schema: Any, name: str, raw: DictConfig, full: str, folder: Path) -> Any:
+    """One value: converted by OmegaConf, made absolute, held to the rules of its key."""
+    if get_origin(get_type_hints(schema)[name]) is list:
+        _list(raw[name], full)
     try:
-        merged: Any = OmegaConf.merge(OmegaConf.structured(schema), {key: raw[key]})
-        value: Any = OmegaConf.to_container(merged, resolve=True)
-        return value[key]
+        merged: Any = OmegaConf.merge(_structured(schema), {name: raw[name]})
+        value: Any = OmegaConf.to_container(merged, resolve=True)[name]
     except OmegaConfBaseException as error:
-        value = OmegaConf.to_container(raw)
-        raise InputError(f"{full}={value[key]}: {str(error).splitlines()[0]}") from None
+        given: Any = OmegaConf.to_container(raw)
+        raise InputError(f"{full}={given[name]}: {str(error).splitlines()[0]}") from None
+    rules = rules_of(schema, name)
+    if value and rules.beside:
+        value = str((folder / value).resolve())
+    if value and rules.function and is_reference(value):
+        value = anchored(value, folder)
+    rules.check(full, value)
+    return value
 
 
-def _found(source: SourceConfig, folder: Path) -> SourceConfig:
-    """``source`` with its paths, which are relative to ``folder``, made absolute."""
-
-    def found(path: str | None) -> str | None:
-        return str((folder / path).resolve()) if path else None
-
-    return replace(source, path=found(source.path), corpus=found(source.corpus))
+def _list(value: Any, full: str) -> ListConfig:
+    if not isinstance(value, ListConfig):
+        raise InputError(f"{full}={value}: must be a list, such as [{value}]")
+    return value
 
 
-def _anchored(config: Config, folder: Path) -> Config:
-    """Makes relative paths absolute, so that a saved config stands alone.
+@cache
+def _structured(schema: Any) -> Any:
+    return OmegaConf.structured(schema)
 
-    Those of files are relative to the experiment file, a policy's to the working directory.
-    """
 
-    data = replace(
-        config.data,
-        sft=[_found(source, folder) for source in config.data.sft],
-        train=[_found(source, folder) for source in config.data.train],
-        held_out=[_found(source, folder) for source in config.data.held_out],
-    )
-    policy, judge = config.policy, config.rewards.judge
-    if Path(policy.path).is_dir():
-        policy = replace(policy, path=str(Path(policy.path).resolve()))
-    if judge.url is None and judge.model and Path(judge.model).is_dir():
-        judge = replace(judge, model=str(Path(judge.model).resolve()))
-    if judge.cache:
-        judge = replace(judge, cache=str((folder / judge.cache).resolve()))
-    rewards = replace(config.rewards, judge=judge)
-    return replace(config, data=data, policy=policy, rewards=rewards)
+def _joined(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name
+
+
+def _absolute_if_folder(policy: str) -> str:
+    """A policy is a folder, or a name on the hub."""
+    return str(Path(policy).resolve()) if Path(policy).is_dir() else policy
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

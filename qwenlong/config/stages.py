@@ -1,91 +1,154 @@
-"""The two kinds of stage."""
+"""Section ``stages``: SFT stages and RL phases."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass
 
-from qwenlong.types import MISSING
+from qwenlong.config.callables import SAMPLER
+from qwenlong.config.keys import REQUIRED, key
 
 TARGET_STEPS = 5
 """Steps whose mean reward is compared with a phase's ``target``."""
+UNTRAINED = "untrained"
+"""What the policy is called before its first stage; no stage may have this name."""
 
 
 @dataclass(frozen=True)
 class SftStage:
     """Supervised fine-tuning with TRL's SFTTrainer, before, between or after phases.
 
-    Unset keys are those of the SFT stage before.
+    A key that is not set has the value of the SFT stage before.
     """
 
-    kind: str = "sft"
-    context: int = MISSING
-    """Longest row, prompt and response together, in tokens."""
-    yarn_factor: float = 1.0
-    """RoPE stretch over the native window; 1 is the native RoPE."""
-    sources: list[str] = field(default_factory=list)
-    """Sources of data.sft to learn from; all if empty."""
-    own_rollouts: int = 0
-    """Right rollouts of the phases before to learn from, at most this many a prompt, beside
-    ``sources`` if these are named, else alone; 0: none."""
-    epochs: float = 1.0
-    batch: int = 64
-    """Rows an optimizer update."""
-    micro_batch: int | None = None
-    """Rows at once, their gradients added up to a batch; the whole batch if null."""
-    learning_rate: float = 5e-6
-    warmup: float = 0.05
-    """Share of the updates over which the learning rate rises; over the last fifth it falls."""
-    checkpoint_every: int = 200
-    """Updates between checkpoints."""
+    kind: str = key("sft", "Supervised fine-tuning.", one_of=("sft",))
+    context: int = key(REQUIRED, "Longest prompt and response together in tokens.", at_least=1)
+    yarn_factor: float = key(
+        1.0, "Factor by which YaRN extends the native window; 1 is the native RoPE.", at_least=1
+    )
+    sources: list[str] = key([], "Sources of data.sft to learn from; all if empty.")
+    own_rollouts: int = key(
+        0,
+        "Learn from right rollouts of the phases before, at most this many for a prompt: in"
+        " addition to sources if these are named, else alone; 0 takes none.",
+        at_least=0,
+    )
+    epochs: float = key(1.0, "Passes over the rows.", above=0)
+    batch: int = key(64, "Rows of an optimizer update.", at_least=1)
+    micro_batch: int | None = key(
+        None,
+        "Rows in memory at once, whose gradients are added up to a batch; null takes the whole"
+        " batch.",
+        at_least=1,
+    )
+    learning_rate: float = key(5e-6, "Highest learning rate.", above=0)
+    warmup: float = key(
+        0.05,
+        "Share of the updates over which the learning rate rises; it falls over the last fifth.",
+        at_least=0,
+        below=1,
+    )
+    checkpoint_every: int = key(200, "Updates between checkpoints.", at_least=1)
 
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """Which prompts a step of a phase draws. The parts go together in any way."""
+    """Which prompts a step of a phase draws; all keys can be combined."""
 
-    balance: list[str] = field(default_factory=list)
-    """Equal draws over source, kind (of answer), length (quarters of the phase's lengths) or
-    pass_rate (fifths, of the last group or metadata.pass_rate), or any of them crossed. Within a
-    cell, and if empty, every prompt is drawn once an epoch."""
-    replay: float = 0.0
-    """Share of a step's prompts that earlier phases have seen."""
-    replay_by: str = "difficulty"
-    """difficulty (retrospective sampling of QwenLong-L1) or uniform."""
-    rest_solved: int = 0
-    """Steps that a prompt stays out once all of its group was right; 0: it stays in."""
-    rest_hopeless: int = 0
-    """Steps that a prompt stays out once none of its group was right; 0: it stays in."""
+    balance: list[str] = key(
+        [],
+        "Draw equally from each source, kind of answer, length (quarters of the phase's lengths) or"
+        " pass rate (fifths), or from each combination of several; if empty, every prompt is drawn"
+        " once an epoch.",
+        one_of=("source", "kind", "length", "pass_rate"),
+        distinct=True,
+    )
+    draw: str | None = key(
+        None,
+        "A function that draws a step's prompts, in place of balance and the phase's mix; replay"
+        " and rests apply before it.",
+        function=SAMPLER,
+    )
+    replay: float = key(
+        0.0,
+        "Share of a step's prompts that are drawn from those which earlier phases have seen.",
+        at_least=0,
+        below=1,
+    )
+    replay_by: str = key(
+        "difficulty",
+        "How replayed prompts are drawn: by difficulty (retrospective sampling, QwenLong-L1), or"
+        " all alike.",
+        one_of=("difficulty", "uniform"),
+    )
+    rest_solved: int = key(
+        0,
+        "Steps that a prompt is left out after all responses of its group were right.",
+        at_least=0,
+    )
+    rest_hopeless: int = key(
+        0,
+        "Steps that a prompt is left out after all responses of its group were wrong.",
+        at_least=0,
+    )
 
 
 @dataclass(frozen=True)
 class RlStage:
-    """One GRPO phase. Unset keys are those of the phase before."""
+    """A phase of reinforcement learning.
 
-    kind: str = "rl"
-    context: int = MISSING
-    """Longest prompt in tokens."""
-    lengths: str = "band"
-    """band: prompts longer than the last phase's context alone, as in QwenLong-L1; up_to: all."""
-    mix: dict[str, float] = field(default_factory=dict)
-    """Sources of data.train by their share of the draws; all prompts alike if empty."""
-    sampler: SamplerConfig = field(default_factory=SamplerConfig)
-    response: int = MISSING
-    """Longest response in tokens."""
-    yarn_factor: float = 1.0
-    """RoPE stretch over the native window, in learner and engine; 1 is the native RoPE."""
-    steps: int = MISSING
-    """Rollout batches, each trained on once."""
-    target: float | None = None
-    """Mean reward of the last five steps that ends the phase early; never if null."""
-    batch: int = MISSING
-    """Rollouts a step: prompts times group."""
-    group: int = 8
-    """Rollouts a prompt (G)."""
-    mini_batch: int | None = None
-    """Rollouts an optimizer update; the whole batch if null."""
-    learning_rate: float = 2e-6
-    refill: int = 0
-    """Times that a step samples further prompts in place of groups without variance (dynamic
-    sampling, DAPO); what is still missing then is made up by such groups."""
-    staleness: int = 1
-    """Steps that a group of which refilling had too many waits to be trained on; 0 drops it."""
+    A key that is not set has the value of the phase before.
+    """
+
+    kind: str = key("rl", "Reinforcement learning.", one_of=("rl",))
+    context: int = key(REQUIRED, "Longest prompt in tokens.", at_least=1)
+    lengths: str = key(
+        "band",
+        "Which prompts are drawn: those longer than the context of the phase before (band,"
+        " QwenLong-L1), or all that fit.",
+        one_of=("band", "up_to"),
+    )
+    mix: dict[str, float] = key(
+        {},
+        "Sources of data.train and their shares of the draws; if empty, all prompts are drawn"
+        " alike.",
+        above=0,
+        below=math.inf,
+    )
+    sampler: SamplerConfig = key(SamplerConfig)
+    response: int = key(REQUIRED, "Longest response in tokens.", at_least=1)
+    yarn_factor: float = key(
+        1.0,
+        "Factor by which YaRN extends the native window, in learner and engines; 1 is the native"
+        " RoPE.",
+        at_least=1,
+    )
+    steps: int = key(REQUIRED, "Steps; each samples a batch and trains on it once.", at_least=1)
+    target: float | None = key(
+        None,
+        f"Mean reward of the last {TARGET_STEPS} steps that ends the phase early; null never does.",
+        above=0,
+        at_most=1,
+    )
+    batch: int = key(REQUIRED, "Rollouts of a step: prompts times group.", at_least=1)
+    group: int = key(8, "Rollouts of a prompt, which are compared with each other.", at_least=2)
+    mini_batch: int | None = key(
+        None, "Rollouts of an optimizer update; null takes the whole batch.", at_least=1
+    )
+    learning_rate: float = key(2e-6, "Learning rate.", above=0)
+    refill: int = key(
+        0,
+        "How many times a step samples more prompts to replace groups without variance (dynamic"
+        " sampling, DAPO); if groups are still missing then, groups without variance fill the"
+        " batch.",
+        at_least=0,
+    )
+    staleness: int = key(
+        1,
+        "Steps that surplus groups of refilling wait before they are trained on; 0 drops them.",
+        at_least=0,
+        at_most=1,  # what waits comes first in the next step, so nothing waits longer
+    )
+
+
+STAGES = {"sft": SftStage, "rl": RlStage}

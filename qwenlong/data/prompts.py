@@ -11,13 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from qwenlong.data.gold import numbered
 from qwenlong.rewards.wording import INSTRUCTION, answer_text, instruction, question_text
 from qwenlong.types import Example, Prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 SEPARATOR = "\n\n"
 """Between documents, and between them and the question."""

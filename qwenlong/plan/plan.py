@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from qwenlong.config import Config, EngineConfig, PolicyConfig, RlStage, SftStage
-from qwenlong.config.stage_checks import check_rope
+from qwenlong.config.checks import check_rope
 from qwenlong.plan.engine import GIB, Engine, at_once, engine_of
 from qwenlong.plan.hardware import Card
 from qwenlong.plan.learner import advice, learner_gib, learner_limit, stage_load

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 from qwenlong.config import TINY, Config, RlStage, SftStage
-from qwenlong.config.stage_checks import check_rope
+from qwenlong.config.checks import check_rope
 from qwenlong.curricula.phases import phase_prompts, within
 from qwenlong.data.pipeline import load, sample
 from qwenlong.data.prompts import Renderer, training_texts
@@ -20,6 +20,7 @@ from qwenlong.model.pretrained import chat_tokenizer, check_policy, check_weight
 from qwenlong.model.tiny import build_tiny
 from qwenlong.rewards.hybrid import Rewards, check_sources
 from qwenlong.rewards.hybrid import check as check_rewards
+from qwenlong.train.names import check_names
 from qwenlong.train.rewards import judge_policy, rules_of, strict
 from qwenlong.types import InputError, JudgePolicy, Prompt, Rope
 
@@ -114,6 +115,7 @@ def prepare(config: Config, scratch: Path) -> Prepared:
     Raises:
         InputError: whatever of the user's input is wrong.
     """
+    check_names(config)
     if config.policy.window is not None:
         check_rope(config, config.policy.window)
     policy = _policy(config, scratch)

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from qwenlong.config import RlStage, SftStage
-from qwenlong.config.stage_checks import UNTRAINED
+from qwenlong.config import UNTRAINED, RlStage, SftStage
 from qwenlong.curricula.curriculum import Curriculum
 from qwenlong.disk.manifest import trainer_step
 from qwenlong.evaluate.evaluate import accuracies

@@ -288,7 +288,7 @@ BAD = {
     "a mix that is no number": (["stages.phase1.mix={facts: much}"], ["stages.phase1.mix", "much"]),
     "an unknown part to balance": (
         ["stages.phase1.sampler.balance=[lenght]"],
-        ["stages.phase1.sampler.balance=['lenght']", "source, kind, length, pass_rate"],
+        ["stages.phase1.sampler.balance.0=lenght", "source, kind, length, pass_rate", "length?"],
     ),
     "a part balanced twice": (
         ["stages.phase1.sampler.balance=[kind, kind]"],
@@ -300,9 +300,12 @@ BAD = {
     ),
     "a step of replay alone": (
         ["stages.phase2.sampler.replay=1"],
-        ["stages.phase2.sampler.replay=1", "[0, 1)"],
+        ["stages.phase2.sampler.replay=1", "at least 0 and below 1"],
     ),
-    "replay that is no number": (["stages.phase2.sampler.replay=.nan"], ["replay=nan", "[0, 1)"]),
+    "replay that is no number": (
+        ["stages.phase2.sampler.replay=.nan"],
+        ["replay=nan", "at least 0 and below 1"],
+    ),
     "replay by what is not known": (
         ["stages.phase2.sampler.replay_by=age"],
         ["stages.phase2.sampler.replay_by=age", "difficulty, uniform"],

@@ -114,12 +114,14 @@ def test_what_is_no_module_is_refused(
     assert str(error.value).startswith(f"learner.objective={reference}: {right}")
 
 
-def test_references_to_files_beside_the_experiment_become_absolute(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_references_to_files_become_absolute(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert anchored("some_rules:score", folder) == f"{folder}/some_rules.py:score"
     assert anchored("some_rules.py:score", folder) == f"{folder}/some_rules.py:score"
     assert anchored("json:loads", folder) == "json:loads"
     assert anchored("no_such:score", folder) == "no_such:score"
     monkeypatch.chdir(folder)
-    assert anchored("some_rules:score", folder) == "some_rules:score"
+    elsewhere = folder.parent
+    assert anchored("some_rules:score", elsewhere) == f"{folder}/some_rules.py:score"
+    reference = anchored("some_rules:score", folder)
+    resolve(reference, "rule", VERIFIER)
+    assert anchored("some_rules:score", folder) == reference  # also once it has been imported

@@ -9,8 +9,8 @@ import pytest
 
 from qwenlong.cli import main
 from qwenlong.config import Config, RlStage, SftStage
+from qwenlong.config.checks import check_rope
 from qwenlong.config.reading import as_yaml, load_config
-from qwenlong.config.stage_checks import check_rope
 from qwenlong.types import InputError
 
 EXPERIMENT = """

@@ -43,7 +43,7 @@ def test_whoever_dies_or_hangs_the_run_ends_the_same(
     strike(begun, r"^\S+/raylet ", signal.SIGKILL)
     assert begun.ended() == 1
     told = begun.output.read_text().strip().splitlines()
-    goes_on = f"`qwenlong resume {run}` goes on"
+    goes_on = f"continue with `qwenlong resume {run}`"
     assert told[-1] == f"qwenlong: stopped: Ray's raylet has died; {goes_on}"
     killed = re.compile(r"rollout-0 on \S+ \(\w+\) died; it is started anew, 1 of 9 restarts")
     assert sum(bool(killed.match(line)) for line in told) == 1

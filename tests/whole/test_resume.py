@@ -43,7 +43,7 @@ def test_a_run_killed_and_interrupted_ends_as_if_it_had_not_been(
     os.killpg(interrupted.process.pid, signal.SIGINT)  # as Ctrl-C does
     assert interrupted.ended() == 130
     printed = interrupted.output.read_text()
-    assert printed.endswith(f"qwenlong: stopped by Ctrl-C; `qwenlong resume {run}` goes on\n")
+    assert printed.endswith(f"qwenlong: stopped by Ctrl-C; continue with `qwenlong resume {run}`\n")
     assert printed.count("qwenlong: stopping\n") == 1 and "Traceback" not in printed
 
     resumed = start("resume", str(run))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from qwenlong.commands.export import export
 from qwenlong.config import Config, LearnerConfig
 from qwenlong.config.reading import load_config
 from qwenlong.learner.actor import LearnerActor
@@ -15,7 +16,6 @@ from qwenlong.runs.checkpoints import (
     Saver,
 )
 from qwenlong.runs.directory import RunDir
-from qwenlong.runs.export import export
 from qwenlong.types import Batch, InputError, Row, StoppedError
 from tests.disks import small_disk, small_files
 from tests.saving import NATIVE, YARN, commit, contents, last_of, names
