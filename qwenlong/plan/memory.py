@@ -1,9 +1,7 @@
-"""What the learner's process and a rollout actor hold, in bytes, part by part.
+"""What a process of the learner holds, in bytes, part by part.
 
-Every figure is counted from what the code keeps (``learner/``), none is fitted. A step is a
-sequence of moments at which memory may be at its most; the plan shows the one where it is.
-Letters: H hidden, Q and K all query and all key heads, I intermediate, V vocabulary, T a process's
-tokens of the row, R those of the responses.
+Every number is counted from what the code keeps (``learner/``); none is fitted. A step is a
+sequence of moments, and the plan shows the one that needs most memory.
 """
 
 from __future__ import annotations
@@ -18,20 +16,20 @@ from qwenlong.plan.shape import Shape
 CHUNK_LOGITS = 2**25
 """As in ``learner/logprobs.py``, which imports torch."""
 SFT_TOKENS, SFT_VOCABULARY = 4096, 32_768
-"""TRL's fused head computes a tile of so many logits at once (``trl.kernels.chunked_logprob``)."""
+"""Size of the tile of logits that TRL's fused head computes (``trl.kernels.chunked_logprob``)."""
 FP32, BF16 = 4, 2
 GATHERED_LAYERS = 3
-"""Layers that FSDP2 holds whole: the one in use, and the next one's all-gather and copy-out."""
+"""Layers that FSDP2 holds whole: the one in use, the next one's all-gather and its copy-out."""
 PARTS = ("weights", "optimizer", "gradients", "gathered", "bf16 copies", "activations", "working")
 Parts = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Load:
-    """The largest micro-batch of a stage: what it asks of a learner's process.
+class MicroBatch:
+    """A micro-batch: ``groups`` of a prompt and its ``answers``, lengths in tokens.
 
-    Of RL, ``groups`` of a prompt and ``answers`` responses in one row, shared by the sequence
-    ranks. Of SFT, ``groups`` rows of ``prompt`` tokens, padded, none shared.
+    In RL all groups are one row, which the sequence ranks share. In SFT a group is a row of its
+    own, padded, and not shared.
     """
 
     prompt: int
@@ -40,25 +38,31 @@ class Load:
     groups: int
     top_p: float = 1.0
     sft: bool = False
-    before: bool = False
-    """SFT after a phase: the learner's own AdamW state stays beside the trainer's."""
+    after_rl: bool = False
+    """SFT after an RL phase: the learner's AdamW state stays, besides the trainer's own."""
 
     @property
     def tokens(self) -> int:
-        return self.groups * (self.prompt + self.answers * self.response)
+        return self.groups * (self.prompt + self.response_tokens // self.groups)
+
+    @property
+    def response_tokens(self) -> int:
+        return self.groups * self.answers * self.response
 
 
-def load_of(prompt: int, response: int, group: int, budget: int | None, top_p: float) -> Load:
-    """A phase's largest micro-batch within ``learner.max_tokens``, as ``layout.packed`` has it."""
+def largest_micro_batch(
+    prompt: int, response: int, group: int, max_tokens: int | None, top_p: float
+) -> MicroBatch:
+    """A phase's largest micro-batch within ``learner.max_tokens``, as ``learner/`` cuts it."""
     whole = prompt + group * response
-    budget = budget or whole
-    answers = min(group, max(1, (budget - prompt) // response))
-    return Load(prompt, response, answers, max(1, budget // whole), top_p)
+    max_tokens = max_tokens or whole
+    answers = min(group, max(1, (max_tokens - prompt) // response))
+    return MicroBatch(prompt, response, answers, max(1, max_tokens // whole), top_p)
 
 
 @dataclass(frozen=True)
-class Held:
-    """A policy on ``processes`` of the learner, the row shared by ``ranks`` of them."""
+class Setup:
+    """The policy, and how the learner trains it."""
 
     shape: Shape
     learner: LearnerConfig
@@ -74,18 +78,17 @@ class Held:
         """Parameters with a gradient."""
         if not self.learner.lora_rank:
             return self.shape.parameters
-        return self.shape.layers * self._lora_layer
-
-    @property
-    def _lora_layer(self) -> int:
-        s = self.shape
-        attention = 2 * (s.hidden + s.q) + 2 * (s.hidden + s.kv)
-        mlp = 0 if s.experts else 3 * (s.hidden + s.intermediate)
-        return self.learner.lora_rank * (attention + mlp)
+        return self.shape.layers * self.trained_layer
 
     @property
     def trained_layer(self) -> int:
-        return self._lora_layer if self.learner.lora_rank else self.shape.layer
+        """Parameters with a gradient in a layer."""
+        s = self.shape
+        if not self.learner.lora_rank:
+            return s.layer
+        attention = 2 * (s.hidden + s.q) + 2 * (s.hidden + s.kv)
+        mlp = 0 if s.experts else 3 * (s.hidden + s.intermediate)
+        return self.learner.lora_rank * (attention + mlp)
 
     @property
     def fused_mlp(self) -> bool:
@@ -93,36 +96,45 @@ class Held:
         dense_qwen3 = self.shape.qk_norm and not self.shape.experts
         return self.on_cpu and not self.bf16 and dense_qwen3
 
-    def held(self) -> Parts:
-        """What is there between steps."""
-        shape, learner, n = self.shape, self.learner, self.processes
+    def between_steps(self) -> Parts:
+        """What stays in memory between steps."""
+        learner, n = self.learner, self.processes
         references = 1 if learner.kl_coefficient and not learner.lora_rank else 0
         adapters = self.trained if learner.lora_rank else 0
-        weights = FP32 * (shape.parameters * (1 + references) + adapters)
+        weights = FP32 * (self.shape.parameters * (1 + references) + adapters)
         return {"weights": weights / n, "optimizer": 2 * FP32 * self.trained / n}
 
+    def ranks(self, batch: MicroBatch) -> int:
+        """Processes that share a row."""
+        return 1 if batch.sft else self.learner.sequence_ranks
 
-def _ranks(held: Held, load: Load) -> int:
-    return 1 if load.sft else held.learner.sequence_ranks
+    def repeated_kv(self, batch: MicroBatch) -> int:
+        """Width of the keys, repeated until every rank has a head of its own."""
+        ranks, s = self.ranks(batch), self.shape
+        return math.lcm(ranks, s.kv_heads) // s.kv_heads * s.kv
 
 
-def layer_bytes(held: Held, load: Load) -> tuple[float, float, float]:
-    """What the backward pass needs of a layer, a token of its row: the layer's input (the
-    residual stream, which checkpointing keeps), all else, and of that the MLP's with its norm.
+def layer_bytes(setup: Setup, batch: MicroBatch) -> tuple[float, float, float]:
+    """Bytes that the backward pass needs of a layer, for each token of its row.
 
-    In fp32: each norm's input and result, what the norms of q and k see and make, q, k, v and the
-    output of attention, gate and up (unless fused, also their activation and product). Autocast
-    leaves residual stream and norms in fp32; each linear layer keeps its input in bf16.
+    In fp32 these are the input and result of each norm, the input and result of the norms of q and
+    k, q, k, v, the output of attention, gate and up (and, unless the MLP is fused, their activation
+    and product). Autocast leaves the residual stream and the norms in fp32; each linear layer keeps
+    its input in bf16.
+
+    Returns:
+        The layer's input, which checkpointing keeps; everything else; the part of that which
+        belongs to the MLP and its norm.
     """
-    s, ranks = held.shape, _ranks(held, load)
+    s, ranks = setup.shape, setup.ranks(batch)
     h, q, k, i = s.hidden, s.q, s.kv, s.active_intermediate
-    repeated = math.lcm(ranks, s.kv_heads) // s.kv_heads * k
-    if load.sft and load.groups > 1:
-        repeated = q  # SDPA with a mask gets its keys once for each query head
-    small = FP32 * (1 + 2 * s.heads + s.kv_heads)  # log-sum-exp, the norms' roots
-    exchanged = q if ranks > 1 else 0  # attention's output, again as the heads' owner has it
+    repeated = setup.repeated_kv(batch)
+    if batch.sft and batch.groups > 1 and not setup.on_cpu:
+        repeated = q  # attention with a mask gets its keys repeated for each query head
+    small = FP32 * (1 + 2 * s.heads + s.kv_heads)  # log-sum-exp, roots of the norms
+    exchanged = q if ranks > 1 else 0  # attention's output again, as the owner of the heads has it
     seen = q + 2 * repeated + q + exchanged
-    if held.bf16:
+    if setup.bf16:
         # An fp32 copy, and the bf16 result, of what a norm of q and k sees.
         norms = 6 * (q + k) if s.qk_norm else 0
         attention = FP32 * h + BF16 * 3 * h + norms + BF16 * seen + small
@@ -130,164 +142,116 @@ def layer_bytes(held: Held, load: Load) -> tuple[float, float, float]:
     else:
         norms = 2 * (q + k) if s.qk_norm else 0
         attention = FP32 * (2 * h + norms + seen) + small
-        mlp = FP32 * (3 * h + (2 if held.fused_mlp else 4) * i)
-    if s.experts:  # inputs and results of the chosen experts stand apart
-        mlp += (BF16 if held.bf16 else FP32) * 2 * h * s.experts_a_token
+        mlp = FP32 * (3 * h + (2 if setup.fused_mlp else 4) * i)
+    if s.experts:  # inputs and results of the chosen experts are tensors of their own
+        mlp += (BF16 if setup.bf16 else FP32) * 2 * h * s.experts_a_token
     return FP32 * h, attention + mlp, mlp
 
 
-def _attention_work(held: Held, load: Load, last: bool) -> float:
-    """Bytes of attention's backward pass beside what is saved, without the residual's gradient.
+def _attention_work(setup: Setup, batch: MicroBatch, last: bool) -> float:
+    """Bytes of attention's backward pass, without what was saved and the residual's gradient.
 
-    Gradients of q, k, v in fp32, added up part by part; on the CPU a part's keys and values have
-    gradients for each query head, before these are summed.
+    These are the gradients of q, k and v in fp32, added up part by part. On the CPU a part's keys
+    and values have gradients for each query head, before these are summed.
     """
-    s, ranks = held.shape, _ranks(held, load)
-    size = BF16 if held.bf16 else FP32
-    tokens, prompt = load.tokens / ranks, load.prompt / ranks
-    repeated = math.lcm(ranks, s.kv_heads) // s.kv_heads * s.kv
-    three = s.q + 2 * repeated
-    sums = (FP32 * three + size * s.q) * tokens
-    if load.sft:
+    s, ranks = setup.shape, setup.ranks(batch)
+    size = BF16 if setup.bf16 else FP32
+    tokens, prompt = batch.tokens / ranks, batch.prompt / ranks
+    qkv = s.q + 2 * setup.repeated_kv(batch)
+    sums = (FP32 * qkv + size * s.q) * tokens
+    if batch.sft:
         return size * 5 * s.q * tokens
-    if not held.on_cpu:  # contiguous copies for flash-attn's varlen call, and its results
-        return sums + size * (2 * s.q + three + three) * tokens
+    if not setup.on_cpu:  # contiguous copies for flash-attn's varlen call, and its results
+        return sums + size * (2 * s.q + qkv + qkv) * tokens
     if last:
         return sums + 2 * size * s.q * prompt
-    return sums + (FP32 * three + 2 * size * s.q) * prompt
+    return sums + (FP32 * qkv + 2 * size * s.q) * prompt
 
 
-def _mlp_work(held: Held, load: Load) -> float:
-    """Bytes of the MLP's backward pass beside what is saved, the residual's gradient with it."""
-    s, tokens = held.shape, load.tokens / _ranks(held, load)
+def _mlp_work(setup: Setup, batch: MicroBatch) -> float:
+    """Bytes of the MLP's backward pass, without what was saved, with the residual's gradient."""
+    s, tokens = setup.shape, batch.tokens / setup.ranks(batch)
     h, i = s.hidden, s.active_intermediate
-    if held.bf16:
+    if setup.bf16:
         return (FP32 * h + BF16 * 2 * i) * tokens
-    if held.fused_mlp:  # its gradient and its input are transposed for oneDNN
+    if setup.fused_mlp:  # oneDNN gets its gradient and its input transposed
         return FP32 * (2 * h + 4 * i) * tokens
     return FP32 * (h + 2 * i) * tokens
 
 
-def _chunks(held: Held, load: Load, backward: bool) -> float:
-    """Bytes of the log-probabilities' logits and of what is made from them."""
-    v = held.shape.vocabulary
-    if load.sft:
-        return _trl_tile(held, load, backward)
-    rows = min(max(1, CHUNK_LOGITS // v), _responses(held, load))
+def _head_work(setup: Setup, batch: MicroBatch, backward: bool) -> float:
+    """Bytes of the logits that are there at once, and of what is made from them."""
+    v = setup.shape.vocabulary
+    if batch.sft and not setup.on_cpu:  # TRL's kernel
+        tile = (BF16 if setup.bf16 else FP32) * min(batch.tokens, SFT_TOKENS) * SFT_VOCABULARY
+        return tile + (FP32 * batch.tokens * setup.shape.hidden if backward else 0)
+    rows = min(max(1, CHUNK_LOGITS // v), batch.response_tokens / setup.ranks(batch))
     if backward:
-        return rows * v * (FP32 + (BF16 if held.bf16 else 0))
-    # Logits, probabilities, their product; or, of a nucleus, these sorted, with an int64 index,
-    # and the sort's own copy.
-    return rows * v * FP32 * (3 if load.top_p == 1 else 6)
+        return rows * v * (FP32 + (BF16 if setup.bf16 else 0))
+    # Logits and probabilities; for a nucleus (top-p) also the sorted probabilities, their int64
+    # index, and the sort's own copy.
+    return rows * v * FP32 * (2 if batch.top_p == 1 else 6)
 
 
-def _trl_tile(held: Held, load: Load, backward: bool) -> float:
-    """Bytes of TRL's fused head: a tile; on the CPU, without a kernel, seven in fp32 beside."""
-    tokens, size = min(load.tokens, SFT_TOKENS), BF16 if held.bf16 else FP32
-    of_hidden = FP32 * load.tokens * held.shape.hidden if backward else 0
-    if not held.on_cpu:
-        return size * tokens * SFT_VOCABULARY + of_hidden
-    tile = tokens * min(held.shape.vocabulary, SFT_VOCABULARY)
-    return tile * (size + FP32 * (7.25 if backward else 4.25)) + of_hidden
-
-
-def _responses(held: Held, load: Load) -> float:
-    answers = load.groups * load.answers * load.response
-    return (load.tokens if load.sft else answers) / _ranks(held, load)
-
-
-@dataclass(frozen=True)
-class Kept:
-    """Bytes that a whole row of a process keeps of each layer, and outside of the layers."""
-
-    inputs: float
-    inner: float
-    mlp: float
-    ends: float
-    """The last norm's input and result."""
-    tables: float
-    """Cosines and sines, and hidden states of the responses."""
-
-
-def _kept(held: Held, load: Load) -> Kept:
-    s, tokens = held.shape, load.tokens / _ranks(held, load)
-    inputs, inner, mlp = (each * tokens for each in layer_bytes(held, load))
-    mask = load.groups * load.prompt**2 if load.sft and load.groups > 1 else 0
-    size = BF16 if held.bf16 else FP32
-    hidden = _responses(held, load) * s.hidden * size
-    tables = 2 * FP32 * s.head_dim * tokens + hidden + mask
-    return Kept(inputs, inner, mlp, 2 * FP32 * s.hidden * tokens, tables)
-
-
-@dataclass(frozen=True)
-class _Copies:
-    """Bytes of the weights' bf16 copies that autocast makes."""
-
-    layer: float
-    kept: float
-    """Until the backward pass has used them."""
-    head: float
-
-
-def _copies(held: Held) -> _Copies:
-    if not held.bf16:
-        return _Copies(0, 0, 0)
-    s, learner = held.shape, held.learner
-    layer, every = BF16 * s.layer, BF16 * s.layer * s.layers
-    again = learner.activation_checkpointing
-    return _Copies(layer, layer if again else every, BF16 * s.embedding)
-
-
-def moments(held: Held, load: Load) -> Iterator[tuple[str, Parts]]:
-    """What comes to ``Held.held`` at each moment of a step, by part."""
-    s, learner, n = held.shape, held.learner, held.processes
-    kept, copies, last = _kept(held, load), _copies(held), s.layers - 1
-    again = learner.activation_checkpointing
-    away = learner.offload_activations and not held.on_cpu and not load.sft
-    a_layer = 0 if away else kept.inputs + (0 if again else kept.inner)
-    fresh = kept.inner if again or away else 0
-    gathered = FP32 * (s.ends + GATHERED_LAYERS * s.layer) if n > 1 else 0
+def moments(setup: Setup, batch: MicroBatch) -> Iterator[tuple[str, Parts]]:
+    """The moments of a step, and what each adds to ``Setup.between_steps``, by part."""
+    s, learner, n, last = setup.shape, setup.learner, setup.processes, setup.shape.layers - 1
     full = not learner.lora_rank
-    head, of_layer = full * FP32 * s.embedding, FP32 * held.trained_layer
+    again = learner.activation_checkpointing
+    away = learner.offload_activations and not setup.on_cpu and not batch.sft
+    size = BF16 if setup.bf16 else FP32
+    tokens = batch.tokens / setup.ranks(batch)
+
+    # What a process keeps of its tokens: of each layer, and outside of the layers.
+    inputs, inner, mlp = (each * tokens for each in layer_bytes(setup, batch))
+    a_layer = 0 if away else inputs + (0 if again else inner)
+    computed_again = inner if again or away else 0
+    last_norm = 0 if away else 2 * FP32 * s.hidden * tokens
+    tables = 2 * FP32 * s.head_dim * tokens  # cosines and sines
+    tables += size * s.hidden * batch.response_tokens / setup.ranks(batch)
+    if batch.sft and batch.groups > 1 and not setup.on_cpu:
+        tables += batch.groups * (batch.tokens // batch.groups) ** 2  # the mask
+
+    # What it holds of the weights besides its own shard.
+    gathered = FP32 * (s.ends + GATHERED_LAYERS * s.layer) if n > 1 else 0
+    copies = BF16 * s.layer * (1 if again else s.layers) if setup.bf16 else 0
+    head_copy = BF16 * s.embedding if setup.bf16 else 0
+    head, of_layer = full * FP32 * s.embedding, FP32 * setup.trained_layer
     down = full * FP32 * s.hidden * s.active_intermediate
 
     def moment(gradients: float, copies: float, activations: float, working: float) -> Parts:
-        return dict(
-            zip(PARTS[2:], (gradients, gathered, copies, activations, working), strict=True)
-        )
+        values = (gradients, gathered, copies, activations, working)
+        return dict(zip(PARTS[2:], values, strict=True))
 
-    forward = s.layers * a_layer + kept.tables
-    yield "forward", moment(0, copies.kept, forward, kept.mlp * again)
-    loss = forward + (0 if away else kept.ends)
-    casts = copies.head + (0 if again else copies.kept)
-    yield "loss", moment(0, casts, loss, _chunks(held, load, backward=False))
+    forward = s.layers * a_layer + tables
+    yield "forward", moment(0, copies, forward, mlp * again)
+    loss, casts = forward + last_norm, head_copy + (0 if again else copies)
+    yield "loss", moment(0, casts, loss, _head_work(setup, batch, backward=False))
     # The head's gradient of a chunk in bf16, and in fp32 to be added up.
-    chunk = _chunks(held, load, backward=True) + 3 * copies.head
+    chunk = _head_work(setup, batch, backward=True) + 3 * head_copy
     yield "loss, backward", moment(head, casts, loss, chunk)
     for i in sorted({last, max(last - 1, 0), 0}):
-        activations = (i + 1) * a_layer + fresh + kept.tables
+        activations = (i + 1) * a_layer + computed_again + tables
         above = head + of_layer * (last - i) / n + (of_layer if n > 1 else 0)
         of_mlp = above + (down if n == 1 else 0)
-        mlp = moment(of_mlp, copies.kept, activations, _mlp_work(held, load))
-        yield f"layer {i}, MLP, backward", mlp
-        work = _attention_work(held, load, i == last) + kept.inputs
+        work = _mlp_work(setup, batch)
+        yield f"layer {i}, MLP, backward", moment(of_mlp, copies, activations, work)
         of_both = above + of_layer * (s.layer - s.attention) / s.layer / n
-        attention = moment(of_both, copies.kept, activations - kept.mlp, work)
-        yield f"layer {i}, attention, backward", attention
-    ends = full * FP32 * s.ends + (head if s.tied else 0)
-    gradients = ends + of_layer * s.layers / n
-    yield "embedding, backward", moment(gradients, 0, kept.tables, kept.inputs)
-    # One tensor after the other on the CPU, all together on a GPU.
-    largest = max(s.embedding, s.layer // 6) if full else held.trained_layer
-    roots = 2 * FP32 * largest if held.on_cpu else FP32 * held.trained
+        work = _attention_work(setup, batch, i == last) + inputs
+        yield f"layer {i}, attention, backward", moment(of_both, copies, activations - mlp, work)
+    gradients = full * FP32 * s.ends + (head if s.tied else 0) + of_layer * s.layers / n
+    yield "embedding, backward", moment(gradients, 0, tables, inputs)
+    # AdamW updates one tensor after the other on the CPU, all together on a GPU.
+    largest = max(s.embedding, s.layer // 6) if full else setup.trained_layer
+    roots = 2 * FP32 * largest if setup.on_cpu else FP32 * setup.trained
     gathered = 0
-    yield "update", moment(FP32 * held.trained / n, 0, 0, roots / n)
+    yield "update", moment(FP32 * setup.trained / n, 0, 0, roots / n)
 
 
-def learner_peak(held: Held, load: Load) -> tuple[str, Mapping[str, float]]:
-    """The moment of a step that needs most, and a process's bytes by ``PARTS`` then."""
-    name, parts = max(moments(held, load), key=lambda moment: sum(moment[1].values()))
-    between = held.held()
-    if load.before:
+def learner_peak(setup: Setup, batch: MicroBatch) -> tuple[str, Mapping[str, float]]:
+    """The moment of a step that needs most memory, and a process's bytes by ``PARTS`` then."""
+    name, parts = max(moments(setup, batch), key=lambda moment: sum(moment[1].values()))
+    between = setup.between_steps()
+    if batch.after_rl:
         between["optimizer"] *= 2
     return name, {**between, **parts}

@@ -3,47 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from qwenlong.config import Config, EngineConfig, PolicyConfig, RlStage, SftStage
 from qwenlong.config.checks import check_rope
 from qwenlong.plan.engine import GIB, Engine, at_once, engine_of
 from qwenlong.plan.hardware import Card
-from qwenlong.plan.learner import advice, learner_gib, learner_limit, stage_load
-from qwenlong.plan.memory import BF16, FP32, Load
+from qwenlong.plan.learner import advice, learner_gib, learner_limit, stage_micro_batch
+from qwenlong.plan.memory import BF16, FP32
 from qwenlong.plan.shape import Shape, shape_of
-from qwenlong.plan.time import (
-    Generation,
-    forward_flops,
-    generation_seconds,
-    passes,
-    training_seconds,
-)
+from qwenlong.plan.time import forward_flops, generation_seconds, passes, training_seconds
 from qwenlong.types import InputError
 
 PROCESS_GIB = {"learner": 0.5, "rollout": 1.5, "driver": 1.5}
-"""Of a process on the CPU before it has a policy: torch; vLLM; the driver and Ray. Measured."""
+"""Memory of a process on the CPU before it has a policy (torch; vLLM; driver and Ray); measured."""
+JUDGE_TOKENS = 4096
+"""Tokens that a judge's KV cache must hold at least; an assumption."""
 
 
 @dataclass(frozen=True)
 class StageNeed:
-    """One stage; memory in GiB, of a card (of a process on the CPU)."""
+    """One stage; memory in GiB of a card, or of a process on the CPU."""
 
     name: str
     is_rl: bool
     row: int
-    """Tokens of the longest micro-batch."""
+    """Tokens of the largest micro-batch."""
     tokens: int
-    """Of a step, at most."""
+    """Most tokens of a step."""
     moment: str
-    """When the learner needs most."""
+    """When the learner needs most memory."""
     learner: Mapping[str, float]
     rollout: Mapping[str, float]
     at_once: int
-    """Rollouts of an actor together; 0 in SFT."""
+    """Rollouts that an actor computes at once; 0 in SFT."""
     steps: int | None
-    """None: the experiment file does not say how many examples there are."""
+    """None if the experiment file does not say how many examples there are."""
     seconds: float
     """Of a step."""
 
@@ -54,36 +50,40 @@ class StageNeed:
 
 @dataclass(frozen=True)
 class Plan:
+    """A run on cards of one kind, or on this machine's CPU."""
+
     card: Card
     shape: Shape
     cards: float
-    """Of the whole run: the learner's, the rollout actors', a judge's; 1 on the CPU."""
+    """Of the learner, the rollout actors and a judge together; 1 on the CPU."""
     learner_limit: float
-    """GiB that a learner's process may have."""
+    """GiB that a process of the learner may use."""
     stages: tuple[StageNeed, ...]
     evaluation_seconds: float
     """Of all evaluations together."""
     problems: tuple[str, ...]
-    """What does not fit, and which key to change."""
+    """What does not fit, each with the key to change."""
 
     def hours(self, seconds: float) -> float:
-        """GPU-hours, or hours of the machine."""
+        """GPU-hours, or hours of this machine."""
         return seconds * self.cards / 3600
 
 
 def plan(config: Config, card: Card) -> Plan:
-    """
+    """What a run needs on cards of one kind.
+
     Raises:
-        InputError: the policy's shape is not known, or a RoPE is too short for a stage.
+        InputError: the policy's shape is not known, its heads cannot be shared by the sequence
+            ranks, or its RoPE is too short for a stage.
     """
     shape = shape_of(config.policy)
     check_rope(config, config.policy.window or shape.window)
-    heads = config.learner.sequence_ranks
-    if shape.heads % heads:
+    ranks = config.learner.sequence_ranks
+    if shape.heads % ranks:
         raise InputError(
-            f"learner.sequence_ranks={heads}: must divide the policy's {shape.heads} query heads"
+            f"learner.sequence_ranks={ranks}: must divide the policy's {shape.heads} query heads"
         )
-    engine = engine_for(config, shape, config.rollout, card)
+    engine = _engine(config, shape, config.rollout, card)
     stages, problems = [], []
     limit = card.memory_gib if card.is_cpu else learner_limit(config, card)
     for name in config.stages:
@@ -91,64 +91,71 @@ def plan(config: Config, card: Card) -> Plan:
         if not card.is_cpu and stages[-1].learner_gib > limit:
             problems.append(advice(config, shape, card, name))
     problems += _engine_problems(config, shape, card, engine)
-    problems += _judge_problems(config, card)
-    if card.is_cpu:
-        problems += _machine_problems(config, card, stages)
-    cards = 1.0 if card.is_cpu else _cards(config)
-    evaluation = _evaluation_seconds(config, shape, card, engine)
-    return Plan(card, shape, cards, limit, tuple(stages), evaluation, tuple(problems))
+    problems += _machine_problems(config, card, stages) if card.is_cpu else _judge(config, card)
+    return Plan(
+        card,
+        shape,
+        1.0 if card.is_cpu else _cards(config),
+        limit,
+        tuple(stages),
+        _evaluation_seconds(config, shape, card, engine),
+        tuple(problems),
+    )
 
 
-def engine_for(config: Config, shape: Shape, engine: EngineConfig, card: Card) -> Engine:
+def _engine(config: Config, shape: Shape, engine: EngineConfig, card: Card) -> Engine:
     size = FP32 if config.policy.dtype == "float32" else BF16
     return engine_of(shape, engine, size, card.memory_gib * GIB, card.is_cpu)
 
 
 def _stage(config: Config, shape: Shape, card: Card, engine: Engine, name: str) -> StageNeed:
-    stage, learner, load = config.stages[name], config.learner, stage_load(config, name)
+    stage, learner = config.stages[name], config.learner
     moment, parts = learner_gib(config, shape, card, name)
-    own_cards = 1 if card.is_cpu else learner.processes * (min(learner.gpus, 1) or 1)
-    rollout = {
-        "weights": engine.weights / GIB,
-        "workspace": engine.workspace / GIB,
-        "KV cache": engine.kv_left / GIB,
-    }
+    micro_batch = stage_micro_batch(config, name)
+    cards = 1 if card.is_cpu else learner.processes * (min(learner.gpus, 1) or 1)
+    generation, together = 0.0, 0
     steps: int | None
     if isinstance(stage, SftStage):
-        flops = stage.batch * forward_flops(shape, 0, stage.context, 1)
-        cost = flops * (3 + learner.activation_checkpointing)
-        seconds, together = training_seconds(cost, own_cards, card), 0
         tokens, steps = stage.batch * stage.context, _updates(config, stage)
+        flops = stage.batch * forward_flops(shape, 0, stage.context, 1)
+        flops *= 3 + learner.activation_checkpointing
     else:
-        seconds, together = _phase_seconds(config, shape, card, engine, stage, load, own_cards)
         prompts, steps = stage.batch // stage.group, stage.steps
         tokens = prompts * stage.context + stage.batch * stage.response
+        flops = _phase_flops(config, shape, stage, micro_batch.answers)
+        rollouts = _on_actor(config, prompts) * stage.group
+        work = (stage.context, stage.response, stage.group, rollouts)
+        together = at_once(engine, *work)
+        actor_cards = config.rollout.tensor_parallel_size
+        generation = generation_seconds(shape, engine, card, actor_cards, *work)
     return StageNeed(
-        name, isinstance(stage, RlStage), load.tokens, tokens, moment, parts, rollout, together,
-        steps, seconds,
-    )  # fmt: skip
+        name=name,
+        is_rl=isinstance(stage, RlStage),
+        row=micro_batch.tokens,
+        tokens=tokens,
+        moment=moment,
+        learner=parts,
+        rollout={
+            "weights": engine.weights / GIB,
+            "workspace": engine.workspace / GIB,
+            "KV cache": engine.kv_cache / GIB,
+        },
+        at_once=together,
+        steps=steps,
+        seconds=training_seconds(flops, cards, card) + generation,
+    )
 
 
-def _phase_seconds(
-    config: Config, shape: Shape, card: Card, engine: Engine, stage: RlStage, load: Load,
-    own_cards: float,
-) -> tuple[float, int]:  # fmt: skip
-    """Of a step, rollout and learner one after the other; and the rollouts an actor has at once."""
-    prompts = stage.batch // stage.group
+def _phase_flops(config: Config, shape: Shape, stage: RlStage, answers: int) -> float:
+    """Operations of the learner in a step; a group of more than ``answers`` is split."""
     updates = stage.batch // (stage.mini_batch or stage.batch)
-    one = forward_flops(shape, stage.context, stage.response, load.answers)
-    parts = math.ceil(stage.group / load.answers)
-    flops = prompts * parts * one * passes(config.learner, updates)
-    rollouts = math.ceil(prompts / config.rollout.actors) * stage.group
-    together = at_once(engine, stage.context, stage.response, stage.group, rollouts)
-    cards = config.rollout.tensor_parallel_size
-    work = Generation(stage.context, stage.response, stage.group, rollouts, together, cards)
-    generated = generation_seconds(shape, engine, work, card)
-    return training_seconds(flops, own_cards, card) + generated, together
+    one = forward_flops(shape, stage.context, stage.response, answers)
+    parts = stage.batch // stage.group * math.ceil(stage.group / answers)
+    return parts * one * passes(config.learner, updates)
 
 
 def _updates(config: Config, stage: SftStage) -> int | None:
-    """Of an SFT stage, where its sources say how many examples they have at most."""
+    """Updates of an SFT stage; None unless all its sources say how many examples they have."""
     sources = [s for s in config.data.sft if s.source in (stage.sources or [s.source])]
     counts = [source.examples for source in sources]
     if stage.own_rollouts or not counts or None in counts:
@@ -158,17 +165,20 @@ def _updates(config: Config, stage: SftStage) -> int | None:
 
 
 def _evaluation_seconds(config: Config, shape: Shape, card: Card, engine: Engine) -> float:
-    """Before the first stage and after each, at every context."""
-    evaluation, actors = config.evaluation, config.rollout.actors
-    response = evaluation.response or config.longest_response
-    total = 0.0
-    for context in config.contexts:
-        own = math.ceil(evaluation.examples / actors)
-        together = at_once(engine, context, response, 1, own)
-        cards = config.rollout.tensor_parallel_size
-        work = Generation(context, response, 1, own, together, cards)
-        total += generation_seconds(shape, engine, work, card)
-    return total * (len(config.stages) + 1)
+    """Of evaluating at every context, before the first stage and after each."""
+    response = config.evaluation.response or config.longest_response
+    rollouts = _on_actor(config, config.evaluation.examples)
+    cards = config.rollout.tensor_parallel_size
+    once = sum(
+        generation_seconds(shape, engine, card, cards, context, response, 1, rollouts)
+        for context in config.contexts
+    )
+    return once * (len(config.stages) + 1)
+
+
+def _on_actor(config: Config, prompts: int) -> int:
+    """The most prompts that one rollout actor gets."""
+    return math.ceil(prompts / config.rollout.actors)
 
 
 def _cards(config: Config) -> float:
@@ -178,87 +188,73 @@ def _cards(config: Config) -> float:
     return cards + sum(e.actors * (e.gpus or e.tensor_parallel_size) for e in engines)
 
 
-def _longest_row(config: Config) -> int:
+def _engine_problems(config: Config, shape: Shape, card: Card, engine: Engine) -> Iterator[str]:
+    """What keeps vLLM from starting: its cache must hold the longest row of the run."""
+    rollout, cache = config.rollout, config.rollout.kv_cache_gb
     contexts = [*config.contexts, *(phase.context for phase in config.phases)]
-    return max(contexts) + config.longest_response
-
-
-def _engine_problems(config: Config, shape: Shape, card: Card, engine: Engine) -> list[str]:
-    """vLLM does not start unless its cache holds the longest row of the run."""
-    rollout, row = config.rollout, _longest_row(config)
-    tensor = rollout.tensor_parallel_size
-    key = f"rollout.tensor_parallel_size={tensor}"
-    problems = []
-    if shape.heads % tensor:
-        problems.append(f"{key}: must divide the policy's {shape.heads} query heads")
-    need = row * engine.kv_token
+    row = max(contexts) + config.longest_response
+    key = f"rollout.tensor_parallel_size={rollout.tensor_parallel_size}"
+    if shape.heads % rollout.tensor_parallel_size:
+        yield f"{key}: must divide the policy's {shape.heads} query heads"
     if engine.tokens < row:
-        said = f"the longest row ({row:,} tokens) needs {need / GIB:.1f} GiB of KV cache a card"
-        has = f"{max(engine.kv_left, 0) / GIB:.1f} are left beside the weights"
-        if rollout.kv_cache_gb is not None or card.is_cpu:
-            least = math.ceil(need / GIB * 10) / 10
-            problems.append(f"rollout.kv_cache_gb={rollout.kv_cache_gb}: {said}; make it {least:g}")
+        need = row * engine.kv_token / GIB
+        text = f"the longest row ({row:,} tokens) needs {need:.1f} GiB of KV cache on each card"
+        if cache is not None or card.is_cpu:
+            yield f"rollout.kv_cache_gb={cache}: {text}; make it {math.ceil(need * 10) / 10:g}"
         else:
-            fits = [n for n in (1, 2, 4, 8, 16, 32) if n > tensor and shape.heads % n == 0]
-            fits = [n for n in fits if _holds(config, shape, card, n, row)]
-            then = (
-                f"make it {fits[0]}"
-                if fits
-                else "shorten evaluation.contexts or take a larger card"
-            )
-            problems.append(f"{key}: {said}, {has}; {then}")
-    used = engine.weights + engine.workspace + engine.kv_left
-    if not card.is_cpu and rollout.kv_cache_gb is not None and used > 0.95 * card.memory_gib * GIB:
-        problems.append(
-            f"rollout.kv_cache_gb={rollout.kv_cache_gb}: with weights and workspace"
-            f" {used / GIB:.1f} GiB a card, a {card.name} has {card.memory_gib:.0f}; lower it"
+            sizes = (n for n in (2, 4, 8, 16, 32) if n > rollout.tensor_parallel_size)
+            enough = next((n for n in sizes if _holds(config, shape, card, n, row)), None)
+            change = f"make it {enough}"
+            if enough is None:
+                change = "shorten evaluation.contexts or use a larger card"
+            left = max(engine.kv_cache, 0) / GIB
+            yield f"{key}: {text}, {left:.1f} are left beside the weights; {change}"
+    used = (engine.weights + engine.workspace + engine.kv_cache) / GIB
+    if not card.is_cpu and cache is not None and used > 0.95 * card.memory_gib:
+        yield (
+            f"rollout.kv_cache_gb={cache}: with weights and workspace {used:.1f} GiB on each card,"
+            f" {card.name} has {card.memory_gib:.0f}; lower it"
         )
-    return problems
 
 
 def _holds(config: Config, shape: Shape, card: Card, tensor: int, row: int) -> bool:
     rollout = replace(config.rollout, tensor_parallel_size=tensor)
-    return engine_for(config, shape, rollout, card).tokens >= row
+    return shape.heads % tensor == 0 and _engine(config, shape, rollout, card).tokens >= row
 
 
-def _judge_problems(config: Config, card: Card) -> list[str]:
+def _judge(config: Config, card: Card) -> Iterator[str]:
     judge = config.rewards.judge
-    if not judge.is_engine or card.is_cpu:
-        return []
+    if not judge.is_engine:
+        return
     try:
         shape = shape_of(PolicyConfig(path=judge.model or ""))
     except InputError:
-        return []  # said among the assumptions: a judge of unknown size is not counted
-    engine = engine_for(config, shape, judge.engine, card)
-    if engine.tokens >= 4096:
-        return []
-    size = judge.engine.tensor_parallel_size
-    return [
-        f"rewards.judge.engine.tensor_parallel_size={size}: weights of"
-        f" {engine.weights / GIB:.1f} GiB a card leave no KV cache on a {card.name}; raise it"
-    ]
+        return  # a judge of unknown size is not counted
+    engine = _engine(config, shape, judge.engine, card)
+    if engine.tokens < JUDGE_TOKENS:
+        yield (
+            f"rewards.judge.engine.tensor_parallel_size={judge.engine.tensor_parallel_size}:"
+            f" weights of {engine.weights / GIB:.1f} GiB on each card leave no KV cache on"
+            f" {card.name}; raise it"
+        )
 
 
 def machine_gib(config: Config, stage: StageNeed) -> float:
-    """All processes of a run on one machine, in GiB."""
+    """GiB of all processes of a run on one machine."""
     learner = config.learner.processes * (stage.learner_gib + PROCESS_GIB["learner"])
     actor = sum(stage.rollout.values()) + PROCESS_GIB["rollout"]
     return learner + config.rollout.actors * actor + PROCESS_GIB["driver"]
 
 
-def _machine_problems(config: Config, card: Card, stages: list[StageNeed]) -> list[str]:
-    problems = []
+def _machine_problems(config: Config, card: Card, stages: list[StageNeed]) -> Iterator[str]:
     for stage in stages:
         need = machine_gib(config, stage)
         if need > card.memory_gib:
             key = "learner.max_tokens" if stage.is_rl else f"stages.{stage.name}.micro_batch"
-            again = (
-                ""
-                if config.learner.activation_checkpointing
-                else ("learner.activation_checkpointing=true, or ")
-            )
-            problems.append(
+            change = f"a smaller {key}"
+            if not config.learner.activation_checkpointing:
+                change = f"learner.activation_checkpointing=true, or {change}"
+            yield (
                 f"stages.{stage.name}: all processes need {need:.1f} GiB, the machine has"
-                f" {card.memory_gib:.1f}; set {again}a smaller {key}"
+                f" {card.memory_gib:.1f}; set {change}"
             )
-    return problems

@@ -1,8 +1,8 @@
-"""A plan as a table."""
+"""Prints a plan."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -10,164 +10,162 @@ from rich.text import Text
 
 from qwenlong.config import Config
 from qwenlong.plan.engine import MAX_SEQUENCES, WORKSPACE
-from qwenlong.plan.hardware import CARDS, CPU, Card, find_card
+from qwenlong.plan.hardware import CARDS, CPU, find_card
 from qwenlong.plan.learner import FRAGMENTS, RESERVED_GIB
 from qwenlong.plan.memory import PARTS
 from qwenlong.plan.plan import PROCESS_GIB, Plan, StageNeed, machine_gib, plan
 from qwenlong.plan.time import DECODE, PREFILL, TRAINING
 
 MARGIN = 0.15
-"""How close the count comes to what was measured."""
-A_HUNDRED = 100
-"""Updates that are counted where the experiment file does not say how many there are."""
+"""How far the counted memory may be from what is measured."""
+ASSUMED_UPDATES = 100
+"""Updates of SFT whose hours are shown if the number of its examples is not known."""
 
 
 def show_plan(config: Config, hardware: str | None, console: Console) -> bool:
-    """Prints what a run needs; without ``hardware`` also which cards hold it.
+    """Prints what a run needs; if no hardware is named, also which cards hold it.
 
     Returns:
-        Whether it fits: the named hardware, or any.
+        Whether the run fits the hardware, or any card.
 
     Raises:
-        InputError: no such hardware; a policy whose shape is not known.
+        InputError: the hardware or the policy's shape is not known.
     """
     if hardware:
         chosen = plan(config, find_card(hardware))
         _print(config, chosen, console)
         return not chosen.problems
     on_cpu = not (config.learner.gpus or config.rollout.gpus)
-    cards = [*([find_card(CPU)] if on_cpu else []), *_by_memory()]
-    plans = [plan(config, card) for card in cards]
-    holding = [each for each in plans if not each.problems]
-    shown = plans[0] if on_cpu else (holding or plans[-1:])[0]
+    cards = sorted(CARDS.values(), key=lambda card: (card.memory_gib, card.tflops))
+    plans = [plan(config, card) for card in ([find_card(CPU)] if on_cpu else []) + cards]
+    fitting = [each for each in plans if not each.problems]
+    shown = plans[0] if on_cpu else (fitting or plans[-1:])[0]
     _print(config, shown, console)
     console.print(_cards_table(config, plans))
     return not shown.problems
 
 
-def _by_memory() -> list[Card]:
-    return sorted(CARDS.values(), key=lambda card: (card.memory_gib, card.tflops))
-
-
 def _print(config: Config, chosen: Plan, console: Console) -> None:
     console.print(_stages_table(config, chosen))
-    console.print(f"Policy: {chosen.shape.parameters:,} parameters. {_where(config, chosen)}")
-    for line in _assumptions(config, chosen):
+    console.print(f"Policy: {chosen.shape.parameters:,} parameters. {_machines(config, chosen)}")
+    for line in _assumptions(chosen):
         console.print(f"- {line}", highlight=False)
     for problem in chosen.problems:
         console.print(f"Does not fit: {problem}", style="bold red", highlight=False)
-    if not chosen.problems:
-        console.print(_fits(config, chosen))
+    if chosen.problems:
+        return
+    name, need = _largest_need(config, chosen)
+    if _is_narrow(config, chosen):
+        text = (
+            f"Fits {chosen.card.name}, but narrowly: {need:.1f} of {chosen.learner_limit:.1f} GiB"
+            f" in {name}, and this count may be off by {MARGIN:.0%}."
+        )
+        console.print(Text(text, style="bold yellow"))
+    else:
+        console.print(Text(f"Fits {chosen.card.name}.", style="bold green"))
 
 
-def _fits(config: Config, chosen: Plan) -> Text:
-    """With what is left, where that is less than the count may be off by."""
-    name, need = _most(config, chosen)
-    limit = chosen.learner_limit
-    if not _narrow(config, chosen):
-        return Text(f"Fits {chosen.card.name}.", style="bold green")
-    told = (
-        f"Fits {chosen.card.name}, but narrowly: {need:.1f} of {limit:.1f} GiB in {name}, and this"
-        f" count may be off by {MARGIN:.0%}."
-    )
-    return Text(told, style="bold yellow")
-
-
-def _most(config: Config, chosen: Plan) -> tuple[str, float]:
-    """The stage that needs most, and its GiB of a card, or of the whole machine."""
+def _largest_need(config: Config, chosen: Plan) -> tuple[str, float]:
+    """The stage that needs most memory, and its GiB of a card, or of the whole machine."""
     on_cpu = chosen.card.is_cpu
     needs = {s.name: machine_gib(config, s) if on_cpu else s.learner_gib for s in chosen.stages}
     return max(needs.items(), key=lambda item: item[1])
 
 
-def _narrow(config: Config, chosen: Plan) -> bool:
-    return _most(config, chosen)[1] > chosen.learner_limit * (1 - MARGIN)
+def _is_narrow(config: Config, chosen: Plan) -> bool:
+    return _largest_need(config, chosen)[1] > chosen.learner_limit * (1 - MARGIN)
 
 
-def _where(config: Config, chosen: Plan) -> str:
+def _machines(config: Config, chosen: Plan) -> str:
     if chosen.card.is_cpu:
-        return f"One machine of {chosen.card.memory_gib:.1f} GiB."
+        return f"One machine with {chosen.card.memory_gib:.1f} GiB."
     learner, rollout = config.learner, config.rollout
+    judge = ", and a judge" if config.rewards.judge.is_engine else ""
     return (
-        f"{_counted(chosen.cards, 'card')}: {_counted(learner.processes, 'process', 'es')} of the"
-        f" learner, {_counted(rollout.actors, 'rollout actor')} of {rollout.tensor_parallel_size}"
-        f"{', a judge' if config.rewards.judge.is_engine else ''}."
+        f"{_count(chosen.cards, 'card')}: {_count(learner.processes, 'process', 'es')} of the"
+        f" learner, {_count(rollout.actors, 'rollout actor')} with"
+        f" {_count(rollout.tensor_parallel_size, 'card')} each{judge}."
     )
 
 
-def _counted(n: float, noun: str, plural: str = "s") -> str:
+def _count(n: float, noun: str, plural: str = "s") -> str:
     return f"{n:g} {noun}{'' if n == 1 else plural}"
 
 
 def _stages_table(config: Config, chosen: Plan) -> Table:
-    """A column a stage, a row a figure."""
-    unit = "process" if chosen.card.is_cpu else "card"
-    hours = "hours" if chosen.card.is_cpu else "GPU-hours"
-    table = Table(title=f"{chosen.card.name}, GiB a {unit}")
+    """A column for each stage, a row for each number."""
+    on_cpu, stages = chosen.card.is_cpu, chosen.stages
+    unit, hours = ("process", "hours") if on_cpu else ("card", "GPU-hours")
+    table = Table(title=f"{chosen.card.name}: memory in GiB of each {unit}")
     table.add_column("")
-    for stage in chosen.stages:
+    for stage in stages:
         table.add_column(stage.name, justify="right")
 
-    def row(name: str, values: Sequence[str], end: bool = False) -> None:
-        table.add_row(name, *values, end_section=end)
+    def row(name: str, value: Callable[[StageNeed], str], end: bool = False) -> None:
+        table.add_row(name, *map(value, stages), end_section=end)
 
-    stages = chosen.stages
-    row("kind", ["GRPO" if stage.is_rl else "SFT" for stage in stages])
-    row("tokens a step, at most", [f"{stage.tokens:,}" for stage in stages])
-    row("tokens of a micro-batch", [f"{stage.row:,}" for stage in stages], end=True)
+    row("kind", lambda stage: "GRPO" if stage.is_rl else "SFT")
+    row("most tokens of a step", lambda stage: f"{stage.tokens:,}")
+    row("tokens of a micro-batch", lambda stage: f"{stage.row:,}", end=True)
     for part in PARTS:
-        row(f"learner: {part}", [f"{stage.learner[part]:.2f}" for stage in stages])
-    row("learner: at its most", [f"{stage.learner_gib:.2f}" for stage in stages])
-    row("… which is in", [stage.moment for stage in stages], end=True)
+        row(f"learner: {part}", lambda stage, part=part: f"{stage.learner[part]:.2f}")
+    row("learner: peak", lambda stage: f"{stage.learner_gib:.2f}")
+    row("the peak is in", lambda stage: stage.moment, end=True)
     for part in stages[0].rollout:
-        row(f"rollout: {part}", [f"{stage.rollout[part]:.2f}" for stage in stages])
-    together = [f"{stage.at_once:,}" if stage.is_rl else "" for stage in stages]
-    row("rollouts of an actor at once", together, end=True)
-    if chosen.card.is_cpu:
-        row("all processes", [f"{machine_gib(config, s):.2f}" for s in stages], end=True)
-    row("steps", ["not known" if s.steps is None else f"{s.steps:,}" for s in stages])
-    row("seconds a step, at most", [f"{stage.seconds:,.3g}" for stage in stages])
-    row(hours, [_hours(chosen, stage) for stage in stages])
+        row(f"rollout: {part}", lambda stage, part=part: f"{stage.rollout[part]:.2f}")
+    row("rollouts at once, an actor", lambda s: f"{s.at_once:,}" if s.is_rl else "", end=True)
+    if on_cpu:
+        row("all processes", lambda stage: f"{machine_gib(config, stage):.2f}", end=True)
+    row("steps", lambda stage: "not known" if stage.steps is None else f"{stage.steps:,}")
+    row("seconds of a step, at most", lambda stage: _number(stage.seconds))
+    row(hours, lambda stage: _hours(chosen, stage))
     return table
 
 
 def _hours(chosen: Plan, stage: StageNeed) -> str:
-    steps = A_HUNDRED if stage.steps is None else stage.steps
-    hours = f"{chosen.hours(stage.seconds * steps):,.3g}"
-    return hours if stage.steps is not None else f"{hours} a {A_HUNDRED} steps"
+    if stage.steps is not None:
+        return _number(chosen.hours(stage.seconds * stage.steps))
+    return f"{_number(chosen.hours(stage.seconds * ASSUMED_UPDATES))} for {ASSUMED_UPDATES} steps"
 
 
-def _assumptions(config: Config, chosen: Plan) -> list[str]:
-    known = [s.seconds * s.steps for s in chosen.stages if s.steps is not None]
-    total = chosen.hours(sum(known) + chosen.evaluation_seconds)
-    evaluation = chosen.hours(chosen.evaluation_seconds)
+def _number(value: float) -> str:
+    """At least three digits, and never an exponent for a large number."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _assumptions(chosen: Plan) -> Iterator[str]:
+    known = [stage.seconds * stage.steps for stage in chosen.stages if stage.steps is not None]
+    total = _number(chosen.hours(sum(known) + chosen.evaluation_seconds))
     unit = "hours" if chosen.card.is_cpu else "GPU-hours"
-    lines = [
-        f"{evaluation:,.3g} {unit} of evaluation; {total:,.3g} in all that is known",
-        "every prompt is as long as its context, every response as its limit: upper bounds, of a"
-        " step without refilling",
-        f"speed: {TRAINING:.0%} of the arithmetic in training, {PREFILL:.0%} in prefill,"
-        f" {DECODE:.0%} of the bandwidth in decoding; scoring, a judge's calls, loading of weights"
-        " and traffic between cards are not counted",
-    ]
+    evaluation = _number(chosen.hours(chosen.evaluation_seconds))
+    yield f"evaluation takes {evaluation} {unit}; all that is known, {total} {unit}"
+    yield (
+        "every prompt is counted as long as its context and every response as long as its limit,"
+        " so tokens and times are upper bounds; refilling of groups is not counted"
+    )
+    yield (
+        f"assumed speed: {TRAINING:.0%} of the card's arithmetic in training, {PREFILL:.0%} in"
+        f" prefill, {DECODE:.0%} of its bandwidth in decoding; scoring, a judge's calls, loading of"
+        " weights and traffic between cards are not counted"
+    )
     if chosen.card.is_cpu:
         each = ", ".join(f"{name} {gib:g}" for name, gib in PROCESS_GIB.items())
-        return [*lines, f"GiB of a process before it has a policy: {each}"]
-    lines.append(
-        f"a learner's process may have {chosen.learner_limit:.1f} GiB: {RESERVED_GIB:g} are CUDA's"
-        f" and NCCL's, {FRAGMENTS:.0%} lost to fragments; an engine's workspace is"
-        f" {WORKSPACE / 2**30:g} GiB, and it computes {MAX_SEQUENCES} rollouts at once at most"
+        yield f"GiB of a process before it has a policy: {each}"
+        return
+    yield (
+        f"a process of the learner may use {chosen.learner_limit:.1f} GiB: CUDA and NCCL take"
+        f" {RESERVED_GIB:g}, fragments {FRAGMENTS:.0%}; an engine's workspace is"
+        f" {WORKSPACE / 2**30:g} GiB, and it computes at most {MAX_SEQUENCES} rollouts at once"
     )
-    return lines
 
 
 def _cards_table(config: Config, plans: Sequence[Plan]) -> Table:
-    table = Table(title="Which hold it")
+    table = Table(title="Hardware that holds the run")
     for name in ("hardware", "GiB", "learner needs", "holds it"):
         table.add_column(name, justify="right" if name in ("GiB", "learner needs") else "left")
     for each in plans:
         need = max(stage.learner_gib for stage in each.stages)
-        holds = "yes, but narrowly" if _narrow(config, each) else "yes"
-        holds = f"no: {each.problems[0]}" if each.problems else holds
-        table.add_row(each.card.name, f"{each.card.memory_gib:.0f}", f"{need:.1f}", holds)
+        fits = "yes, but narrowly" if _is_narrow(config, each) else "yes"
+        fits = f"no: {each.problems[0]}" if each.problems else fits
+        table.add_row(each.card.name, f"{each.card.memory_gib:.0f}", f"{need:.1f}", fits)
     return table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -99,52 +99,27 @@ def split_by_source(stages: Sequence[Stage]) -> dict[str, list[Stage]]:
     }
 
 
-@dataclass(frozen=True)
-class AccuracyRow:
-    """A row of a table of accuracies. ``source`` is empty for a stage's mean over sources."""
+def accuracy_rows(stages: Sequence[Stage]) -> list[tuple[str, Stage]]:
+    """(source, stage) for each row of a table.
 
-    stage: Stage
-    source: str
-    n: int | None
-    """Questions of the source at every context; None if it differs or belongs elsewhere."""
-    cells: Sequence[tuple[Accuracy | None, bool]]
-    """The accuracy at each context, and whether n has to be shown with it."""
-
-
-@dataclass(frozen=True)
-class AccuracyTable:
-    """A row for each stage, followed by one for each of its sources if there are several.
-
-    With one source a column's head shows n, with several a source's row. Where n differs within a
-    column or a row, its cells show it. A mean shows none.
+    A stage's mean over sources, with an empty source, is followed by its sources if there are
+    several.
     """
-
-    columns: Mapping[int, int | None]
-    """Contexts in tokens, and the number of questions to show with each."""
-    rows: Sequence[AccuracyRow]
-
-
-def accuracy_table(stages: Sequence[Stage]) -> AccuracyTable:
-    sources, contexts = split_by_source(stages), contexts_of(stages)
-    columns = {
-        context: None if sources else _same(each.accuracy.get(context) for each in stages)
-        for context in contexts
-    }
-
-    def row(stage: Stage, source: str) -> AccuracyRow:
-        n = _same(stage.accuracy.values()) if source else None
-        cells = []
-        for context in contexts:
-            missing = n is None if source else not sources and columns[context] is None
-            cells.append((stage.accuracy.get(context), missing))
-        return AccuracyRow(stage, source, n, cells)
-
-    rows = []
+    sources = split_by_source(stages)
+    rows: list[tuple[str, Stage]] = []
     for index, stage in enumerate(stages):
-        rows += [row(stage, ""), *(row(own[index], name) for name, own in sources.items())]
-    return AccuracyTable(columns, rows)
+        rows += [("", stage), *((source, own[index]) for source, own in sources.items())]
+    return rows
 
 
-def _same(cells: Iterable[Accuracy | None]) -> int | None:
-    numbers = {cell.n for cell in cells if cell}
+def same_n(stages: Sequence[Stage], context: int) -> int | None:
+    """The number of questions at a context, if it is the same after every stage."""
+    numbers = {stage.accuracy[context].n for stage in stages if context in stage.accuracy}
     return numbers.pop() if len(numbers) == 1 else None
+
+
+def range_of_n(stage: Stage) -> str:
+    """The number of questions, such as ``n=100``, or ``n=50–100`` if it differs by context."""
+    numbers = {cell.n for cell in stage.accuracy.values()}
+    ends = sorted({min(numbers, default=0), max(numbers, default=0)})
+    return f"n={'–'.join(map(str, ends))}"

@@ -178,10 +178,11 @@ def time_chart(run: Run, runs: Sequence[Run]) -> Figure | None:
     figure, [axes] = new_figure(_WIDE, 62 + 34 * len(names))
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x")
+    totals = [sum(parts[name].values()) for name in names]
     ends = [0.0] * len(names)
     for part, colour in PARTS.items():
         lengths = [parts[name][part] for name in names]
-        axes.barh(
+        bars = axes.barh(
             names,
             lengths,
             left=ends,
@@ -190,20 +191,14 @@ def time_chart(run: Run, runs: Sequence[Run]) -> Figure | None:
             edgecolor=light("paper"),
             linewidth=1,
         )
-        for row, length in enumerate(lengths):
-            if length / longest > 0.05:  # a smaller part has no room for its label
-                share = length / sum(parts[names[row]].values())
-                axes.text(
-                    ends[row] + length / 2,
-                    row,
-                    f"{share:.0%}",
-                    ha="center",
-                    va="center",
-                    color=light("paper"),
-                )
-        ends = [at + length for at, length in zip(ends, lengths, strict=True)]
-    for row, total in enumerate(ends):
-        axes.text(total + longest * 0.008, row, f"{total:,.0f} s", va="center")
+        # A shorter bar has no room for its share.
+        shares = [
+            f"{length / total:.0%}" if length / longest > 0.05 else ""
+            for length, total in zip(lengths, totals, strict=True)
+        ]
+        axes.bar_label(bars, shares, label_type="center", color=light("paper"))
+        ends = [end + length for end, length in zip(ends, lengths, strict=True)]
+    axes.bar_label(bars, [f"{total:,.0f} s" for total in totals], padding=4)
     axes.invert_yaxis()
     axes.set_xlim(0, longest * 1.08)
     axes.set_xlabel("seconds")

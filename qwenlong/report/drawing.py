@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from html import escape
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -63,42 +64,9 @@ def palette_css() -> str:
     return f":root{{{day}}}@media (prefers-color-scheme:dark){{:root{{{night}}}}}"
 
 
-@contextmanager
-def style(salt: str = "qwenlong") -> Iterator[None]:
-    """Matplotlib's settings for drawing and saving: a point is a CSS pixel.
-
-    With the same ``salt`` the same figure is written with the same ids.
-    """
-    settings: Any = {
-        "figure.dpi": 72,
-        "figure.constrained_layout.h_pad": 0.09,
-        "font.family": "DejaVu Sans",
-        "font.size": 12,
-        "axes.titlesize": 12.5,
-        "axes.titleweight": "bold",
-        "axes.titlelocation": "left",
-        "axes.titlepad": 9,
-        "axes.edgecolor": light("grid"),
-        "axes.labelcolor": light("muted"),
-        "axes.grid": True,
-        "axes.grid.axis": "y",
-        "axes.axisbelow": True,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.spines.left": False,
-        "grid.color": light("grid"),
-        "text.color": light("ink"),
-        "xtick.color": light("muted"),
-        "ytick.color": light("muted"),
-        "xtick.major.size": 0,
-        "ytick.major.size": 0,
-        "lines.solid_capstyle": "round",
-        "text.parse_math": False,
-        "svg.fonttype": "none",
-        "svg.hashsalt": salt,
-    }
-    with matplotlib.rc_context(settings):
-        yield
+def style() -> AbstractContextManager[None]:
+    """The settings for drawing and saving: a point is a CSS pixel, ids in SVG do not change."""
+    return matplotlib.rc_context(fname=Path(__file__).with_name("charts.mplstyle"))
 
 
 def new_figure(

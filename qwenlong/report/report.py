@@ -15,7 +15,14 @@ from typing import Any
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from qwenlong.report.accuracy import Stage, accuracy_table, contexts_of, split_by_source
+from qwenlong.report.accuracy import (
+    Stage,
+    accuracy_rows,
+    contexts_of,
+    range_of_n,
+    same_n,
+    split_by_source,
+)
 from qwenlong.report.charts import PARTS, accuracy_chart, source_chart, stage_colours, time_chart
 from qwenlong.report.curriculum_charts import (
     GATE,
@@ -127,7 +134,7 @@ def headline(run: Run) -> Headline:
 
 def _view(index: int, run: Run, runs: Sequence[Run]) -> dict[str, Any]:
     """What the template shows of a run."""
-    colours = stage_colours(runs)
+    colours, sources = stage_colours(runs), split_by_source(run.stages)
     colour, dashes = line_of_run(index)
     charts = {}
     for name, chart in RUN_CHARTS.items():
@@ -139,8 +146,14 @@ def _view(index: int, run: Run, runs: Sequence[Run]) -> dict[str, Any]:
         "run": run,
         "head": headline(run),
         "charts": charts,
-        "table": accuracy_table(run.stages),
-        "colours": colours,
+        "columns": {
+            context: None if sources else same_n(run.stages, context)
+            for context in contexts_of(run.stages)
+        },
+        "rows": [
+            (source, range_of_n(stage), stage, colours[stage.name])
+            for source, stage in accuracy_rows(run.stages)
+        ],
         "draws": draws_by_phase(run),
         "stroke": f"3px {'dashed' if dashes == '--' else 'solid'} var(--{colour})",
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import starmap
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -10,7 +9,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from qwenlong.report.accuracy import Accuracy, accuracy_table, stages_of
+from qwenlong.report.accuracy import (
+    Accuracy,
+    accuracy_rows,
+    contexts_of,
+    range_of_n,
+    same_n,
+    stages_of,
+)
 
 
 def print_summary(summary: dict[str, Any], console: Console) -> None:
@@ -19,8 +25,10 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     if not stages:
         console.print(Text("No stage has been evaluated yet.", style="dim"))
         return
-    accuracies = accuracy_table(stages)
-    several = any(row.source for row in accuracies.rows)
+    contexts, rows = contexts_of(stages), accuracy_rows(stages)
+    several = len(rows) > len(stages)
+    # With several sources the rows say n; with one, a column does if all its stages have the same.
+    numbers = {context: None if several else same_n(stages, context) for context in contexts}
     table = Table(
         title="Accuracy by context length (tokens)",
         title_justify="left",
@@ -31,15 +39,21 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     table.add_column("stage")
     if several:
         table.add_column("source")
-    for context, n in accuracies.columns.items():
+    for context, n in numbers.items():
         table.add_column(f"{context:,}" + (f"\nn={n}" if n is not None else ""), justify="right")
     table.add_column("seconds", justify="right", style="dim")
-    for row in accuracies.rows:
-        names = [Text(row.stage.name)]
-        if several:
-            names = [Text(""), _with_n(row.source, row.n)] if row.source else [*names, Text("mean")]
-        seconds = "–" if row.stage.seconds is None else f"{row.stage.seconds:,.1f}"
-        table.add_row(*names, *starmap(_cell, row.cells), "" if row.source else seconds)
+    for source, stage in rows:
+        names = [Text("" if source else stage.name)]
+        if source:
+            names.append(Text(source).append(f" ({range_of_n(stage)})", style="dim"))
+        elif several:
+            names.append(Text("mean"))
+        cells = [
+            _cell(stage.accuracy.get(context), not several and n is None)
+            for context, n in numbers.items()
+        ]
+        seconds = "–" if stage.seconds is None else f"{stage.seconds:,.1f}"
+        table.add_row(*names, *cells, "" if source else seconds)
     console.print(table)
     highest = summary.get("engine_learner_kl_max")
     text = "not measured yet" if highest is None else f"{highest:.1e}"
@@ -49,8 +63,5 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
 def _cell(cell: Accuracy | None, show_n: bool) -> Text:
     if cell is None:
         return Text("–", style="dim")
-    return _with_n(f"{cell.value:.3f}", cell.n if show_n else None)
-
-
-def _with_n(text: str, n: int | None) -> Text:
-    return Text(text).append("" if n is None else f" (n={n})", style="dim")
+    text = Text(f"{cell.value:.3f}")
+    return text.append(f" (n={cell.n})", style="dim") if show_n else text

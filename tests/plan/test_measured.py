@@ -1,4 +1,4 @@
-"""The plan's memory beside what the real learner is measured to hold, part by part."""
+"""The plan's memory is compared with what the real learner holds, part by part."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from qwenlong.config import LearnerConfig
-from qwenlong.plan.memory import Held, Load, learner_peak, load_of, moments
+from qwenlong.plan.memory import MicroBatch, Setup, largest_micro_batch, learner_peak, moments
 from qwenlong.plan.shape import Shape
 
 ROOT = Path(__file__).parents[2]
@@ -31,8 +31,8 @@ POINTS: list[dict[str, Any]] = [
 def measured() -> list[dict[str, float]]:
     """Bytes by part of each point, in a fresh process.
 
-    glibc gives freed blocks of 64 KiB and more back at once: what it would keep of them for later
-    is no part of what the learner holds.
+    glibc is set to return freed blocks of 64 KiB and more at once: what it would keep for later is
+    not held by the learner.
     """
     env = {
         **os.environ,
@@ -48,23 +48,24 @@ def measured() -> list[dict[str, float]]:
     return found
 
 
-def planned(point: dict[str, Any]) -> tuple[Held, Load]:
+def planned(point: dict[str, Any]) -> tuple[Setup, MicroBatch]:
     shape = Shape(
         point["layers"], point["hidden"], point["intermediate"], point["heads"],
         point["kv_heads"], point["hidden"] // point["heads"], 2048, tied=True, window=8192,
     )  # fmt: skip
     config = LearnerConfig(activation_checkpointing=point["checkpointing"])
-    held = Held(shape, config, bf16=False, on_cpu=True)
+    setup = Setup(shape, config, bf16=False, on_cpu=True)
     if point["kind"] == "sft":
-        return held, Load(point["context"], 0, 0, point["rows"], sft=True)
+        half = point["context"] // 2  # measuring.py's rows are half prompt and half answer
+        return setup, MicroBatch(half, half, 1, point["rows"], sft=True)
     lengths = (point["prompt"], point["response"], point["group"])
-    return held, load_of(*lengths, budget=None, top_p=point["top_p"])
+    return setup, largest_micro_batch(*lengths, max_tokens=None, top_p=point["top_p"])
 
 
 @pytest.mark.parametrize("at", range(len(POINTS)))
 def test_what_a_step_adds_is_within_15_percent(at: int, measured: list[dict[str, float]]) -> None:
     _, parts = learner_peak(*planned(POINTS[at]))
-    # A trainer makes its AdamW state anew; the learner's is there before its second step.
+    # A trainer makes a new AdamW state; the learner's is there before its second step.
     there = ["weights"] if POINTS[at]["kind"] == "sft" else ["weights", "optimizer"]
     added = sum(value for name, value in parts.items() if name not in there)
     assert added == pytest.approx(measured[at]["added"], rel=0.15)
@@ -72,10 +73,10 @@ def test_what_a_step_adds_is_within_15_percent(at: int, measured: list[dict[str,
 
 @pytest.mark.parametrize("at", [i for i, p in enumerate(POINTS) if p["kind"] == "grpo"])
 def test_each_part_is_as_counted(at: int, measured: list[dict[str, float]]) -> None:
-    held, load = planned(POINTS[at])
-    between = held.held()
+    setup, batch = planned(POINTS[at])
+    between = setup.between_steps()
     assert between["weights"] == measured[at]["weights"]
     assert between["optimizer"] == measured[at]["optimizer"]
-    when = dict(moments(held, load))
+    when = dict(moments(setup, batch))
     assert when["update"]["gradients"] == measured[at]["gradients"]
     assert when["loss"]["activations"] == pytest.approx(measured[at]["activations"], rel=0.08)

@@ -137,7 +137,7 @@ def test_unknown_hardware_is_refused() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["quickstart.yaml"], 0, "Which hold it"),
+        (["quickstart.yaml"], 0, "Hardware that holds the run"),
         (["qwenlong_l1_14b_grpo.yaml", "--hardware", "RTX-4090"], 1, "Does not fit: stages.sft"),
         (["qwenlong_l1_14b_grpo.yaml", "--hardware", "H200-141G"], 0, "Fits H200-141G."),
         (["qwenlong_l1_32b_grpo.yaml", "--hardware", "A100-80G"], 0, "but narrowly: 7"),

@@ -300,8 +300,9 @@ def test_several_sources_are_shown_with_their_mean(tmp_path: Path) -> None:
     assert texts[0] == "stage 256 2,048 seconds"
     assert texts[-3:] == [
         "phase1, mean 0.97 0.87 61.5",
-        "hotpot&lt;i&gt; 0.99 n=50 0.89 n=100",
-        "facts 0.95 n=50 0.85 n=100",
+        # 100 questions at 256 tokens and 200 at 2,048, half of them from each source.
+        "hotpot&lt;i&gt; n=50–100 0.99 0.89",
+        "facts n=50–100 0.95 0.85",
     ]
 
 
@@ -347,9 +348,8 @@ def test_table_of_several_sources(tmp_path: Path) -> None:
     rows = [line.split() for line in text.splitlines()]
     assert ["stage", "source", "256", "2,048", "seconds"] in rows
     at = rows.index(["phase1", "mean", "0.970", "0.873", "61.5"])
-    # 100 questions at 256 tokens and 200 at 2,048, half of them from each source.
-    assert rows[at + 1] == ["[b]a", "0.990", "(n=50)", "0.893", "(n=100)"]
-    assert rows[at + 2] == ["b", "0.950", "(n=50)", "0.853", "(n=100)"]
+    assert rows[at + 1] == ["[b]a", "(n=50–100)", "0.990", "0.893"]
+    assert rows[at + 2] == ["b", "(n=50–100)", "0.950", "0.853"]
 
 
 def test_table_of_partial_summaries() -> None:
