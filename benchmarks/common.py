@@ -1,4 +1,4 @@
-"""What the measurements share: tiny policies, groups, the two learners, processes, results."""
+"""What the benchmarks share: policies, groups, the two learners, processes, results."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import json
 import multiprocessing
 import os
 import platform
+import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from math import log
 from pathlib import Path
 from random import Random
@@ -22,12 +23,14 @@ from typing import Any, TypeVar
 
 import torch
 from rich.console import Console
+from rich.table import Table
 from torch import Tensor
 
 from qwenlong.config import LearnerConfig, TinyConfig
 from qwenlong.learner.advantages import group_advantages
 from qwenlong.learner.learner import GrpoLearner
 from qwenlong.model.tiny import build_tiny
+from qwenlong.plan.hardware import this_machine
 from qwenlong.types import Batch, Row
 
 RESULTS = Path(__file__).parent / "results"
@@ -38,7 +41,7 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Point:
-    """A group to learn from: the lengths in tokens, and how many responses the prompt has."""
+    """The size of a group: tokens of the prompt, tokens of each response, number of responses."""
 
     prompt: int
     response: int
@@ -46,7 +49,7 @@ class Point:
 
     @classmethod
     def read(cls, text: str) -> Point:
-        """From ``prompt/response/group``."""
+        """Reads ``prompt/response/group``."""
         numbers = text.split("/")
         if len(numbers) != 3 or not all(n.isdecimal() and int(n) for n in numbers):
             raise SystemExit(f"point {text}: must be prompt/response/group, such as 4096/128/8")
@@ -57,7 +60,7 @@ class Point:
 
 
 def build_policy(folder: Path, window: int, layers: int = 4) -> str:
-    """The quickstart's policy with random weights, and a tokenizer of made-up words."""
+    """Writes the quickstart's policy with random weights and a tokenizer of made-up words."""
     rng = Random(0)
     parts = [a + b for a in "bdfghklmnprstvz" for b in "aeiou"]
     words = {"".join(rng.choices(parts, k=rng.randint(1, 4))) for _ in range(4000)}
@@ -79,7 +82,7 @@ def random_row(point: Point, vocabulary: int) -> Row:
 
 
 class Ours(GrpoLearner):
-    """Our learner, stopped where the gradients stand: they are neither clipped nor applied."""
+    """Our learner, up to the gradients: they are neither clipped nor applied."""
 
     def __init__(self, path: str, dtype: str, config: LearnerConfig, row: Row) -> None:
         super().__init__(path, dtype, config)
@@ -94,10 +97,10 @@ class Ours(GrpoLearner):
 
 
 class Trl:
-    """TRL's GRPOTrainer: its own ``compute_loss`` and backward over the rows of one group.
+    """TRL's GRPOTrainer: its own ``compute_loss`` and backward pass over the rows of one group.
 
-    Nothing of the loss is replaced. Generation, which in ``training_step`` comes before, is left
-    out, as is a pass for the old probabilities, which TRL does not need with one update a batch.
+    Nothing of the loss is replaced. Left out is the generation that ``training_step`` does first.
+    TRL needs no pass for the old probabilities, because a batch has one update.
     """
 
     def __init__(self, path: str, row: Row, bf16: bool = False, checkpointing: bool = False):
@@ -107,7 +110,7 @@ class Trl:
             path, group, group, response, bf16=bf16, gradient_checkpointing=checkpointing
         )
         self.trainer.model.train()
-        if checkpointing:  # which the trainer does when it begins to train
+        if checkpointing:  # as the trainer does when it starts to train
             self.trainer.model.gradient_checkpointing_enable()
         self.model = self.trainer.model
         prompts = torch.tensor([row.prompt_ids] * group, device=device)
@@ -121,7 +124,7 @@ class Trl:
         }
 
     def gradients(self, rows: int) -> None:
-        """``rows`` of the group at a time, their gradients added up as TRL does."""
+        """Computes ``rows`` of the group at a time and adds up their gradients, as TRL does."""
         from trl.trainer.utils import split_tensor_dict
 
         trainer: Any = self.trainer
@@ -139,8 +142,9 @@ def trl_trainer(
     """A GRPOTrainer that starts from the policy at ``path`` in fp32.
 
     Args:
-        rows: of a micro-batch (``per_device_train_batch_size``); one update a group.
-        trainer: a subclass. options: of the trainer (``train_dataset`` …) or of its GRPOConfig.
+        rows: rows of a micro-batch (``per_device_train_batch_size``); a group has one update.
+        trainer: a subclass of GRPOTrainer.
+        options: arguments of the trainer (``train_dataset`` …) or of its GRPOConfig.
     """
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -187,12 +191,13 @@ def seconds_of(action: Callable[[], object]) -> float:
 
 
 def memory_of(action: Callable[[], object]) -> dict[str, float]:
-    """Most resident memory of this process while ``action`` runs, in MB of 1e6 bytes.
+    """The most resident memory of this process while ``action`` runs, in MB of 1e6 bytes.
 
-    ``added`` is above what the process held when it began, ``absolute`` all of it.
+    Returns:
+        ``absolute``: the whole process; ``added``: what it did not hold before ``action``.
     """
     gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark falls to what is held now
+    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
     before = _resident("VmRSS")
     action()
     peak = _resident("VmHWM")
@@ -205,7 +210,7 @@ def _resident(name: str) -> float:
 
 
 def in_new_process(function: Callable[..., Answer], *args: Any, threads: int = 0) -> Answer:
-    """Calls ``function`` in a process of its own, so that nothing before it is in its memory."""
+    """Calls ``function`` in a new process, which holds nothing of what ran before."""
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)
     context = multiprocessing.get_context("spawn")
@@ -214,7 +219,7 @@ def in_new_process(function: Callable[..., Answer], *args: Any, threads: int = 0
 
 
 def quiet() -> None:
-    """No progress bars, advice or calls home from the libraries."""
+    """Turns off the libraries' progress bars, warnings and network access."""
     os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     warnings.filterwarnings("ignore")
     from transformers.utils import logging
@@ -224,36 +229,33 @@ def quiet() -> None:
 
 
 def machine(threads: int | None = None) -> dict[str, Any]:
-    cpu = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.processor(),
-    )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    names = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     return {
-        "cpu": cpu,
+        "cpu": names[0] if names else platform.processor(),
         "cores": os.cpu_count(),
-        "memory_gb": round(memory, 1),
+        "memory_gb": round(this_machine().memory_gib, 1),
         "threads": threads or torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 
 
 def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    installed = {each.name: each.version for each in distributions()}
+    found = {name: installed[name] for name in PACKAGES if name in installed}
+    return {"python": platform.python_version(), **found}
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    table = Table(title=title)
+    for name in columns:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
 
 
 def write_result(name: str, figures: Mapping[str, Any], threads: int | None = None) -> None:
-    """Writes ``results/<name>.json``: the figures, and what they were measured with."""
+    """Writes ``results/<name>.json``: what was measured, when, and on which machine."""
     RESULTS.mkdir(exist_ok=True)
     result = {
         **figures,
@@ -267,5 +269,5 @@ def write_result(name: str, figures: Mapping[str, Any], threads: int | None = No
 
 
 def divisors(n: int) -> list[int]:
-    """Rows of a micro-batch that cut a group evenly, the whole group first."""
+    """Sizes of a micro-batch that divide a group of ``n`` evenly, largest first."""
     return [rows for rows in range(n, 0, -1) if n % rows == 0]

@@ -1,49 +1,36 @@
 """How time and memory of one GRPO step grow with the prompt, and what the log-probabilities add.
 
-A step is all of it: forward and backward over one group, clip, AdamW. The policy is two layers of
-the quickstart's width in fp32 with activation checkpointing; the group has 8 responses of 64
-tokens. Each prompt length has a process of its own, warmed up with a small step. Memory is what
-the step adds to the process (``added_gb``), and the whole of it (``absolute_gb``); GB are 1e9
-bytes. docs/benchmarks/growth.png draws both beside their ideals for a row of T = P + 512 tokens:
-memory in proportion to T, and time a T + b T² with the a, b >= 0 that fit best.
+A step is forward and backward over one group, clip and AdamW. The policy has two layers of the
+quickstart's width, in fp32 with activation checkpointing; the group has 8 responses of 64 tokens.
+Each prompt length has a process of its own, which does a small step first. Memory is what the step
+adds to the process (``added_gb``) and the whole process (``absolute_gb``); GB are 1e9 bytes.
+docs/benchmarks/growth.png shows both with an ideal curve for a row of T = P + 512 tokens: memory
+proportional to T, and time a T + b T² with the a, b >= 0 that fit best.
 
-The log-probabilities: 16,384 response tokens over Qwen3's vocabulary of 151,936. What counts is
-the resident memory that their forward and backward add to hidden states, head and token ids, less
-the head's own gradient [V, D], which any method has to hold and which is given on its own. The
-hidden width is Qwen3-0.6B's.
+The log-probabilities are those of 16,384 response tokens over Qwen3's vocabulary of 151,936, with
+the hidden width of Qwen3-0.6B. Counted is the resident memory that their forward and backward add
+to hidden states, head and token ids, without the head's own gradient [V, D]: any method has to hold
+that, and it is given separately.
 """
 
 from __future__ import annotations
 
-import sys
 import tempfile
-from math import log10
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import typer
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from rich.table import Table
+from numpy.typing import NDArray
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmarks.common import (
-    Point,
-    build_policy,
-    console,
-    in_new_process,
-    memory_of,
-    quiet,
-    random_row,
-    seconds_of,
-    write_result,
-)
+from benchmarks import common
 from qwenlong.config import LearnerConfig
 from qwenlong.learner.learner import GrpoLearner
 from qwenlong.learner.logprobs import token_stats
-from qwenlong.report.drawing import light, style
+from qwenlong.report.drawing import light, new_figure, style
 from qwenlong.types import Batch
 
 PROMPTS = "1024,4096,16384,65536,131072"
@@ -51,9 +38,9 @@ RESPONSE, GROUP = 64, 8
 LAYERS = 2
 VOCABULARY, TOKENS, WIDTH = 151_936, 16_384, 1024
 LIMIT_GB = 1.5
-"""Most that the log-probabilities may add."""
+"""The most that the log-probabilities may add."""
 GB = 1000
-"""In MB."""
+"""MB in a GB."""
 CHART = Path(__file__).parent.parent / "docs" / "benchmarks" / "growth.png"
 
 
@@ -63,12 +50,14 @@ def one_step(path: str, prompt: int, threads: int) -> dict[str, Any]:
     vocabulary = learner.model.config.vocab_size
 
     def batch(prompt: int) -> Batch:
-        row = random_row(Point(prompt, RESPONSE, GROUP), vocabulary)
+        row = common.random_row(common.Point(prompt, RESPONSE, GROUP), vocabulary)
         return Batch((row,), mini_batch=1, learning_rate=1e-6, response_limit=RESPONSE)
 
     learner.step(batch(64))
     measured, taken = batch(prompt), []
-    memory = memory_of(lambda: taken.append(seconds_of(lambda: learner.step(measured))))
+    memory = common.memory_of(
+        lambda: taken.append(common.seconds_of(lambda: learner.step(measured)))
+    )
     return {
         "prompt": prompt,
         "seconds": taken[0],
@@ -91,7 +80,7 @@ def logprobs(top_p: float, threads: int) -> dict[str, Any]:
 
     both_ways(*drawn(8, 100))
     tokens, hidden, head = drawn(TOKENS, VOCABULARY)
-    memory = memory_of(lambda: both_ways(tokens, hidden, head))
+    memory = common.memory_of(lambda: both_ways(tokens, hidden, head))
     assert head.grad is not None
     of_head = head.grad.nbytes / 1e9
     return {
@@ -104,44 +93,33 @@ def logprobs(top_p: float, threads: int) -> dict[str, Any]:
 
 
 def fitted(points: list[dict[str, Any]]) -> tuple[float, float, float]:
-    """a and b of time a T + b T², and GB a token, with the least squared relative errors."""
-    prompts, seconds, added = (
-        torch.tensor([at[name] for at in points], dtype=torch.float64)
-        for name in ("prompt", "seconds", "added_gb")
-    )
+    """a and b of the time a T + b T², and GB a token, by least squares of the relative errors."""
+    names = ("prompt", "seconds", "added_gb")
+    prompts, seconds, added = (np.array([at[name] for at in points]) for name in names)
     tokens = prompts + RESPONSE * GROUP
-    terms = torch.stack([tokens / seconds, tokens**2 / seconds], 1)
-    ones = torch.ones(len(points), 1, dtype=torch.float64)
+    terms = np.stack([tokens / seconds, tokens**2 / seconds], axis=1)
 
-    def solved(columns: Tensor) -> list[float]:
-        return torch.linalg.lstsq(columns, ones).solution[:, 0].tolist()
+    def solve(columns: NDArray[Any]) -> NDArray[Any]:
+        return np.linalg.lstsq(columns, np.ones(len(points)), rcond=None)[0]
 
-    def error(of: tuple[float, float]) -> float:
-        return (terms @ torch.tensor(of, dtype=torch.float64) - 1).square().sum().item()
-
-    # With one term below zero the best that is left is the other alone.
-    alone = [solved(terms[:, i : i + 1])[0] for i in (0, 1)]
-    candidates = [(alone[0], 0.0), (0.0, alone[1])]
-    if len(points) > 1 and min(both := solved(terms)) >= 0:
-        candidates.append((both[0], both[1]))
-    linear, square = min(candidates, key=error)
-    (a_token,) = solved((tokens / added)[:, None])
-    return linear, square, a_token
+    # If the best fit has a negative term, the best with a, b >= 0 has only one of the two.
+    fits = [solve(terms), (solve(terms[:, :1])[0], 0.0), (0.0, solve(terms[:, 1:])[0])]
+    allowed = [fit for fit in fits if min(fit) >= 0]
+    linear, square = min(allowed, key=lambda fit: float(np.square(terms @ fit - 1).sum()))
+    return float(linear), float(square), float(solve((tokens / added)[:, None])[0])
 
 
 def draw(points: list[dict[str, Any]], path: Path) -> None:
     linear, square, a_token = fitted(points)
     prompts = [at["prompt"] for at in points]
-    curve = torch.logspace(log10(min(prompts)), log10(max(prompts)), 100, dtype=torch.float64)
+    curve = np.geomspace(min(prompts), max(prompts), 100)
     tokens = curve + RESPONSE * GROUP
     ideals = (linear * tokens + square * tokens**2, a_token * tokens)
     labels = ("ideal: a T + b T², fitted", f"ideal: {a_token * 1e6:.0f} kB a token")
     titles = ("Seconds of one step", "GB that the step adds")
     with style():
-        figure = Figure(figsize=(11, 4.6), layout="constrained")
-        for i, (axes, name) in enumerate(
-            zip(figure.subplots(1, 2), ("seconds", "added_gb"), strict=True)
-        ):
+        figure, panels = new_figure(792, 331.2, columns=2)
+        for i, (axes, name) in enumerate(zip(panels, ("seconds", "added_gb"), strict=True)):
             axes.plot(curve, ideals[i], color=light("untrained"), label=labels[i])
             axes.plot(
                 prompts, [at[name] for at in points], "o", color=light(f"hue-{i}"), ms=8,
@@ -152,12 +130,12 @@ def draw(points: list[dict[str, Any]], path: Path) -> None:
                     f"{at[name]:.2g}" if at[name] < 10 else f"{at[name]:.0f}",
                     (at["prompt"], at[name]), (9, -13), textcoords="offset points",
                 )  # fmt: skip
-            _dress(axes, titles[i], prompts)
+            _label(axes, titles[i], prompts)
         path.parent.mkdir(exist_ok=True)
         figure.savefig(path, dpi=144, facecolor="white", metadata={"Software": None})
 
 
-def _dress(axes: Axes, title: str, prompts: list[int]) -> None:
+def _label(axes: Axes, title: str, prompts: list[int]) -> None:
     axes.set(xscale="log", yscale="log", title=title, xlabel="prompt, tokens")
     axes.margins(x=0.12, y=0.12)
     axes.minorticks_off()
@@ -168,15 +146,14 @@ def _dress(axes: Axes, title: str, prompts: list[int]) -> None:
 
 
 def show(points: list[dict[str, Any]], stats: list[dict[str, Any]]) -> None:
-    table = Table(title=f"One GRPO step, {LAYERS} layers, {GROUP} responses of {RESPONSE} tokens")
-    for name in ("prompt", "seconds", "adds", "process in all"):
-        table.add_column(name, justify="right")
+    rows = []
     for at in points:
         memory = (f"{at[name]:.2f} GB" for name in ("added_gb", "absolute_gb"))
-        table.add_row(f"{at['prompt']:,}", f"{at['seconds']:.2f}", *memory)
-    console.print(table)
+        rows.append((f"{at['prompt']:,}", f"{at['seconds']:.2f}", *memory))
+    title = f"One GRPO step, {LAYERS} layers, {GROUP} responses of {RESPONSE} tokens"
+    common.print_table(title, ("prompt", "seconds", "adds", "whole process"), rows)
     for at in stats:
-        console.print(
+        common.console.print(
             f"log-probabilities of {TOKENS:,} tokens, vocabulary {VOCABULARY:,}, top-p"
             f" {at['top_p']}: add {at['added_gb']:.2f} GB (limit {LIMIT_GB} GB); all logits would"
             f" be {at['all_logits_gb']:.1f} GB"
@@ -188,26 +165,26 @@ def main(
     threads: Annotated[int, typer.Option()] = 2,
 ) -> None:
     """Time and memory of one GRPO step by prompt length, and of the log-probabilities."""
-    quiet()
+    common.quiet()
     lengths = sorted(map(int, prompts.split(",")))
     points, stats = [], []
     with tempfile.TemporaryDirectory() as scratch:
-        path = build_policy(Path(scratch), lengths[-1] + RESPONSE, LAYERS)
+        path = common.build_policy(Path(scratch), lengths[-1] + RESPONSE, LAYERS)
         for i, length in enumerate(lengths, 1):
-            with console.status(f"prompt {length:,}"):
-                at = in_new_process(one_step, path, length, threads, threads=threads)
+            with common.console.status(f"prompt {length:,}"):
+                at = common.in_new_process(one_step, path, length, threads, threads=threads)
             points.append(at)
-            told = f"{at['seconds']:.1f} s, {at['added_gb']:.2f} GB"
-            console.print(f"{i}/{len(lengths)} prompt {length:,}: {told}", highlight=False)
+            result = f"{at['seconds']:.1f} s, {at['added_gb']:.2f} GB"
+            common.console.print(f"{i}/{len(lengths)} prompt {length:,}: {result}", highlight=False)
     for top_p in (1.0, 0.95):
-        with console.status(f"log-probabilities, top-p {top_p}"):
-            stats.append(in_new_process(logprobs, top_p, threads, threads=threads))
+        with common.console.status(f"log-probabilities, top-p {top_p}"):
+            stats.append(common.in_new_process(logprobs, top_p, threads, threads=threads))
     show(points, stats)
     linear, square, a_token = fitted(points)
     fit = {"seconds_a": linear, "seconds_b": square, "gb_a_token": a_token}
-    write_result("memory", {"points": points, "fit": fit, "logprobs": stats}, threads)
+    common.write_result("memory", {"points": points, "fit": fit, "logprobs": stats}, threads)
     draw(points, CHART)
-    console.print(f"drawn in {CHART}", highlight=False, soft_wrap=True)
+    common.console.print(f"drawn in {CHART}", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":
