@@ -1,4 +1,4 @@
-"""The claims of ``claims.toml``, and the rule that says whether the runs support one."""
+"""The claims of ``claims.toml``, and whether the runs support one."""
 
 from __future__ import annotations
 
@@ -13,13 +13,7 @@ HOLDS = "holds at this size"
 AGAINST = "against"
 NOT_SEEN = "not seen"
 OPEN = "cannot be said"
-RULE = (
-    f"A claim **{HOLDS}** if the difference from the baseline has the claim's sign for every seed"
-    " and the mean difference is larger than its spread. If the same is true with the opposite"
-    f" sign, the runs speak **{AGAINST}** the claim. Otherwise it is **{NOT_SEEN}**. With fewer"
-    f" than two seeds it **{OPEN}**. If an arm changes nothing, n seeds have the claim's sign by"
-    " chance once in 2ⁿ."
-)
+# page.md.j2 states the rule of these verdicts.
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,7 @@ CLAIMS = _read()
 
 
 def verdict(differences: Mapping[int, float], sign: int) -> str:
-    """The verdict by ``RULE``. ``differences`` are by seed."""
+    """The verdict about a claim. ``differences`` are by seed."""
     if len(differences) < 2:
         return OPEN
     mean, spread = mean_and_spread(differences)

@@ -30,12 +30,6 @@ def code(text: str) -> str:
     return f"{fence}{pad}{line}{pad}{fence}"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], align: str = "---:") -> str:
-    """A table whose first column is left-aligned and whose others are aligned by ``align``."""
-    ruler = ["---", *[align] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ruler, *rows))
-
-
 def number(value: float, spec: str) -> str:
     """``value`` formatted by ``spec``, with a true minus sign and no sign before zero."""
     text = format(value, spec)
