@@ -1,7 +1,7 @@
-"""How a key of the experiment is declared: its default, its meaning and its rules, in one field.
+"""How a key of the experiment is declared: default, meaning and rules in one field.
 
 ``key`` makes the field of a dataclass. Reading an experiment, ``qwenlong config`` and the tests
-all take the rules from there, so that a new key is one field and nothing else.
+take everything from there, so a new key is one field and nothing else.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from qwenlong.types import InputError
 
 REQUIRED: Any = "???"
 """The default of a key that must be set: OmegaConf's mark."""
-_RULES = "rules"
+_DECLARATION = "declaration"
 
 
 @dataclass(frozen=True)
-class Rules:
-    """What a key means, and what its value may be. Those of a list hold for each of its items."""
+class Declaration:
+    """What a key means, and what its value may be. In a list the rules hold for each item."""
 
     meaning: str
     at_least: float | None = None
@@ -31,57 +31,55 @@ class Rules:
     at_most: float | None = None
     below: float | None = None
     one_of: Sequence[str] = ()
-    function: Sequence[str] = ()
-    """Parameters of a function of one's own that may be named instead (``callables.py``)."""
     names: str = ""
-    """What a name may be, in words, if a room above this one knows the names and checks them."""
+    """What else it may name, in words; a room above this one knows these names and checks them."""
+    function: Sequence[str] = ()
+    """Parameters of a function of one's own that it may name (``callables.py``)."""
     distinct: bool = False
     """No item of the list may come twice."""
     beside: bool = False
     """A path that is relative to the experiment file."""
     schemas: Sequence[Any] = ()
-    """Of a mapping: the dataclasses that its values may be, one for each ``kind``."""
+    """The dataclasses that the values of a mapping may be, one for each ``kind``."""
 
     @property
     def right(self) -> str:
-        """What the value must be, in words; empty if anything of its type may stand there."""
-        own = "module:callable" if self.function else ""
-        if self.one_of:
-            return f"one of {', '.join(filter(None, [*self.one_of, own]))}"
-        if self.names or own:
-            return " or ".join(filter(None, [self.names, own]))
-        bounds = [
-            "" if self.at_least is None else f"at least {self.at_least:g}",
-            "" if self.above is None else f"above {self.above:g}",
-            "" if self.at_most is None else f"at most {self.at_most:g}",
-            "" if self.below is None else f"below {self.below:g}",
-        ]
-        if self.below == math.inf:
-            bounds[-1] = "finite"
-        return " and ".join(bound for bound in bounds if bound)
+        """What the value must be, in words; empty if any value of its type may stand there."""
+        if self.is_name:
+            named = f"one of {', '.join(self.one_of)}" if self.one_of else self.names
+            return " or ".join(filter(None, [named, "module:callable" if self.function else ""]))
+        bounds = {"at least": self.at_least, "above": self.above, "at most": self.at_most}
+        words = [f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None]
+        if self.below is not None:
+            words.append("finite" if self.below == math.inf else f"below {self.below:g}")
+        return " and ".join(words)
+
+    @property
+    def is_name(self) -> bool:
+        return bool(self.one_of or self.names or self.function)
 
     def check(self, name: str, value: Any) -> None:
         """
         Raises:
             InputError: the value of the key ``name`` breaks a rule.
         """
-        if isinstance(value, list | dict):
-            items = value.items() if isinstance(value, dict) else enumerate(value)
-            for at, item in items:
-                self.check(f"{name}.{at}", item)
-                if self.distinct and value.index(item) != at:
-                    raise InputError(f"{name}={value}: must name each once")
-        elif value is None:
-            return
-        elif self.function and is_reference(value):
+        if isinstance(value, list):
+            for i, item in enumerate(value):
+                self.check(f"{name}.{i}", item)
+            if self.distinct and len(set(value)) < len(value):
+                raise InputError(f"{name}={value}: must name each once")
+        elif isinstance(value, dict):
+            for part, item in value.items():
+                self.check(f"{name}.{part}", item)
+        elif value is not None and self.function and is_reference(value):
             resolve(value, name, self.function)
-        elif not self._allows(value):
+        elif value is not None and not self._allows(value):
             near = get_close_matches(str(value), self.one_of, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise InputError(f"{name}={value}: must be {self.right}{hint}")
 
     def _allows(self, value: Any) -> bool:
-        if self.one_of or self.function or self.names:
+        if self.is_name:
             return value in self.one_of or bool(self.names)
         return (  # NaN is within no bounds
             (self.at_least is None or value >= self.at_least)
@@ -96,68 +94,70 @@ def key(default: Any, meaning: str = "", **rules: Any) -> Any:
 
     Args:
         default: the value if none is set; ``REQUIRED`` if one must be; a dataclass for a section.
-        meaning: one sentence in plain words, units included; a section's may come from the first
+        meaning: one sentence in plain words, units included; without one, a section has the first
             line of its dataclass.
-        rules: those of ``Rules``.
+        rules: those of ``Declaration``.
     """
-    metadata = {_RULES: Rules(meaning or default.__doc__.splitlines()[0], **rules)}
-    if is_dataclass(default):
+    metadata = {_DECLARATION: Declaration(meaning or default.__doc__.splitlines()[0], **rules)}
+    if isinstance(default, type):
         return field(default_factory=default, metadata=metadata)
     if isinstance(default, list | dict):
         return field(default_factory=lambda: copy(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
+def declaration(schema: Any, name: str) -> Declaration:
+    """How a dataclass declares one of its fields."""
+    found: Declaration = schema.__dataclass_fields__[name].metadata[_DECLARATION]
+    return found
+
+
 @dataclass(frozen=True)
-class Declared:
-    """A key as its field declares it."""
+class Key:
+    """A key of the experiment, for those who list all keys."""
 
     name: str
     """Its whole name; ``N`` stands for a place in a list, ``NAME`` for one in a mapping."""
-    rules: Rules
+    declaration: Declaration
     hint: Any
+    """Its type."""
     default: Any
     schemas: tuple[Any, ...] = ()
-    """The dataclasses that declare its own keys, if it is a section."""
+    """The dataclasses of its own keys, if it is a section."""
     kind: str = ""
-    """The ``kind`` of the stage that it is a key of, if any."""
+    """The ``kind`` of the stage that has it, if it is a stage's."""
 
     @property
     def place(self) -> str:
-        """How a list or mapping of sections calls a place: ``N`` or ``NAME``; else empty."""
-        places = {list: "N", dict: "NAME"}
-        return places.get(get_origin(self.hint) or self.hint, "") if self.schemas else ""
+        """``N`` or ``NAME`` for a list or mapping of sections; else empty."""
+        container = get_origin(self.hint) or self.hint
+        return {list: "N", dict: "NAME"}.get(container, "") if self.schemas else ""
 
     @property
     def allowed(self) -> str:
         """Its type and rules in words, such as ``whole number, at least 1, or null``."""
-        rules = self.rules
-        named = rules.right if rules.one_of or rules.names or rules.function else ""
-        parts = [_in_words(self.hint, named), "" if named else rules.right]
-        parts += ["each once"] if rules.distinct else []
+        declared = self.declaration
+        named = declared.right if declared.is_name else ""
+        parts = [_in_words(self.hint, named), "" if named else declared.right]
+        parts += ["each once"] if declared.distinct else []
         parts += ["or null"] if type(None) in get_args(self.hint) else []
         return ", ".join(filter(None, parts))
 
 
-def declared(schema: Any, prefix: str = "", kind: str = "") -> Iterator[Declared]:
-    """Every key of a dataclass and of those within it, a section before its own keys."""
+def all_keys(schema: Any, prefix: str = "", kind: str = "") -> Iterator[Key]:
+    """Every key of a dataclass and of the dataclasses in it, a section before its own keys."""
     hints = get_type_hints(schema)
     for each in fields(schema):
-        hint, rules = hints[each.name], each.metadata[_RULES]
+        hint, declared = hints[each.name], declaration(schema, each.name)
         name = f"{prefix}.{each.name}" if prefix else each.name
-        schemas = tuple(filter(is_dataclass, (hint, *get_args(hint), *rules.schemas)))
+        schemas = tuple(filter(is_dataclass, (hint, *get_args(hint), *declared.schemas)))
         made = each.default_factory
         default = each.default if made is MISSING else None if is_dataclass(hint) else made()
-        found = Declared(name, rules, hint, default, schemas, kind)
+        found = Key(name, declared, hint, default, schemas, kind)
         yield found
         below = f"{name}.{found.place}" if found.place else name
         for inner in schemas:
-            yield from declared(inner, below, inner.kind if rules.schemas else kind)
-
-
-def rules_of(schema: Any, name: str) -> Rules:
-    """The rules of a dataclass's field."""
-    return schema.__dataclass_fields__[name].metadata[_RULES]
+            yield from all_keys(inner, below, vars(inner)["kind"] if declared.schemas else kind)
 
 
 _WORDS = {

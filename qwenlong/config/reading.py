@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from qwenlong.config import BuildConfig, Config
 from qwenlong.config.callables import anchored, is_reference
 from qwenlong.config.checks import check, check_build
-from qwenlong.config.keys import REQUIRED, rules_of
+from qwenlong.config.keys import REQUIRED, declaration
 from qwenlong.config.stages import STAGES
 from qwenlong.types import InputError
 
@@ -190,16 +190,16 @@ def _value(schema: Any, name: str, raw: DictConfig, full: str, folder: Path) -> 
         _list(raw[name], full)
     try:
         merged: Any = OmegaConf.merge(_structured(schema), {name: raw[name]})
-        value: Any = OmegaConf.to_container(merged, resolve=True)[name]
+        converted: Any = OmegaConf.to_container(merged, resolve=True)
     except OmegaConfBaseException as error:
         given: Any = OmegaConf.to_container(raw)
         raise InputError(f"{full}={given[name]}: {str(error).splitlines()[0]}") from None
-    rules = rules_of(schema, name)
-    if value and rules.beside:
+    value, declared = converted[name], declaration(schema, name)
+    if value and declared.beside:
         value = str((folder / value).resolve())
-    if value and rules.function and is_reference(value):
+    if value and declared.function and is_reference(value):
         value = anchored(value, folder)
-    rules.check(full, value)
+    declared.check(full, value)
     return value
 
 

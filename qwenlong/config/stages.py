@@ -63,12 +63,6 @@ class SamplerConfig:
         one_of=("source", "kind", "length", "pass_rate"),
         distinct=True,
     )
-    draw: str | None = key(
-        None,
-        "A function that draws a step's prompts, in place of balance and the phase's mix; replay"
-        " and rests apply before it.",
-        function=SAMPLER,
-    )
     replay: float = key(
         0.0,
         "Share of a step's prompts that are drawn from those which earlier phases have seen.",
@@ -90,6 +84,12 @@ class SamplerConfig:
         0,
         "Steps that a prompt is left out after all responses of its group were wrong.",
         at_least=0,
+    )
+    draw: str | None = key(
+        None,
+        "A function that draws a step's prompts, in place of balance and the phase's mix; replay"
+        " and rests apply before it.",
+        function=SAMPLER,
     )
 
 

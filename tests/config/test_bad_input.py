@@ -269,6 +269,34 @@ BAD = {
         [by_source("{source: facts, rule: mine:score}")],
         ["rewards.by_source.0.rule=mine:score", "cannot be imported: ModuleNotFoundError"],
     ),
+    "an unknown rule": (
+        [by_source("{source: facts, rule: numerc}")],
+        ["rewards.by_source.0.rule=numerc", "module:callable or one of", "numeric"],
+    ),
+    "a rule of other arguments": (
+        [by_source("{source: facts, rule: 'statistics:fmean'}")],
+        ["rewards.by_source.0.rule=statistics:fmean", "(example, response, thinking)"],
+    ),
+    "a reward of other arguments": (
+        [by_source("{source: facts, combine: 'statistics:correlation'}")],
+        ["rewards.by_source.0.combine=statistics:correlation", "(example, response, rule, judge)"],
+    ),
+    "an objective of other arguments": (
+        ["learner.objective=statistics:fmean"],
+        ["learner.objective=statistics:fmean", "(responses, totals, clip_low, clip_high)"],
+    ),
+    "an advantage of other arguments": (
+        ["learner.advantage=statistics:correlation"],
+        ["learner.advantage=statistics:correlation", "must take the arguments (rewards)"],
+    ),
+    "a source of other arguments": (
+        ["data.train.1.source=statistics:fmean"],
+        ["data.train.1.source=statistics:fmean", "(config, split, count_tokens, seed)"],
+    ),
+    "a sampler of other arguments": (
+        ["stages.phase1.sampler.draw=statistics:fmean"],
+        ["stages.phase1.sampler.draw=statistics:fmean", "(prompts, n, history, rng)"],
+    ),
     "gold answers that a rule cannot read": (
         [by_source("{source: facts, rule: numeric}")],
         ["data.train", "facts", "must be a number"],
@@ -368,6 +396,23 @@ def test_is_refused(
     assert caught.value.code == 2
     one_line(capfd.readouterr().err, fragments)
     assert sorted(here.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", [["train", "--dry-run"], ["plan"]], ids=" ".join)
+@pytest.mark.parametrize("what", ["unknown source", "an unknown rule", "unknown objective"])
+def test_a_dry_run_and_a_plan_refuse_unknown_names_too(
+    command: list[str],
+    what: str,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    overrides, fragments = BAD[what]
+    monkeypatch.setattr(sys, "argv", ["qwenlong", *command, f"{here}/mine.yaml", *overrides])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    one_line(capfd.readouterr().err, fragments)
 
 
 WRONG_FILES = {

@@ -7,20 +7,21 @@ import sys
 import time
 from dataclasses import is_dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from qwenlong.cli import main
 from qwenlong.config import BuildConfig, Config, LearnerConfig, RewardConfig, RewardsConfig
-from qwenlong.config.keys import REQUIRED, Declared, declared, rules_of
+from qwenlong.config.keys import REQUIRED, Key, all_keys, declaration
 from qwenlong.config.reading import load_config
 from qwenlong.learner.objectives import OBJECTIVES
 from qwenlong.rewards.hybrid import COMBINE, POLICIES
 from qwenlong.types import InputError
 
-KEYS = [*declared(Config), *declared(BuildConfig, "build")]
-GOOD = {
+KEYS = [*all_keys(Config), *all_keys(BuildConfig, "build")]
+GOOD: dict[str, Any] = {
     "policy": {"path": "tiny", "window": 256},
     "stages": {"sft": {"kind": "sft", "context": 256}},
     "evaluation": {"response": 16},
@@ -37,18 +38,64 @@ def wrong(): ...
 
 
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: f"{key.name}-{key.kind}")
-def test_every_key_says_what_it_means_and_its_default_is_allowed(key: Declared) -> None:
-    meaning = key.rules.meaning
+def test_every_key_says_what_it_means_and_its_default_is_allowed(key: Key) -> None:
+    meaning = key.declaration.meaning
     assert meaning.endswith(".") and meaning[0].isupper() and len(meaning) > 5
     assert key.allowed
     if key.default is not REQUIRED and not is_dataclass(key.hint):
-        key.rules.check(key.name, key.default)
+        key.declaration.check(key.name, key.default)
 
 
 def test_names_that_the_configuration_allows_are_those_of_the_rooms() -> None:
-    assert set(rules_of(LearnerConfig, "objective").one_of) == set(OBJECTIVES)
-    assert set(rules_of(RewardConfig, "combine").one_of) == set(COMBINE)
-    assert set(rules_of(RewardsConfig, "unjudged").one_of) == set(POLICIES)
+    assert set(declaration(LearnerConfig, "objective").one_of) == set(OBJECTIVES)
+    assert set(declaration(RewardConfig, "combine").one_of) == set(COMBINE)
+    assert set(declaration(RewardsConfig, "unjudged").one_of) == set(POLICIES)
+
+
+@pytest.fixture
+def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "own_functions.py").write_text(OWN)
+    rl = {"kind": "rl", "context": 200, "response": 16, "steps": 1, "batch": 8}
+    stages = {**GOOD["stages"], "rl": rl}
+    data = {part: [{"source": "facts"}] for part in ("sft", "train", "held_out")}
+    rewards = {"by_source": [{"source": "*"}]}
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "own_functions", raising=False)
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({**GOOD, "stages": stages, "data": data, "rewards": rewards}))
+    return path
+
+
+def wrong_values(key: Key) -> list[str]:
+    """Overrides that break a rule of the key, or its type."""
+    declared = key.declaration
+    if declared.names:
+        return []
+    if declared.is_name:
+        found = ["nonsense"]
+    else:
+        limits = {
+            declared.at_least: -1.0, declared.above: 0.0, declared.at_most: 1.0, declared.below: 0.0
+        }  # fmt: skip
+        found = [f"{limit + step:g}" for limit, step in limits.items() if limit is not None]
+        found += ["many"] if "number" in key.allowed else []
+        found += ["perhaps"] if key.hint is bool else []
+    if str(key.hint).startswith("list"):
+        return [f"[{value}]" for value in found] + ["nonsense"]
+    return [f"{{facts: {value}}}" for value in found] if str(key.hint).startswith("dict") else found
+
+
+@pytest.mark.parametrize("key", list(all_keys(Config)), ids=lambda key: f"{key.name}-{key.kind}")
+def test_every_key_refuses_what_it_does_not_allow(key: Key, experiment: Path) -> None:
+    if key.schemas:
+        return
+    name = key.name.replace(".NAME.", f".{key.kind}.").replace(".N.", ".0.")
+    for value in wrong_values(key):
+        with pytest.raises(InputError) as error:
+            load_config(experiment, ["rewards.by_source.0.combine=rule", f"{name}={value}"])
+        line = str(error.value)
+        assert line.startswith(name), value
+        assert "\n" not in line and "=" in line
 
 
 HOOKS = {
@@ -59,20 +106,6 @@ HOOKS = {
     "rewards.by_source.0.rule": "rule",
     "rewards.by_source.0.combine": "reward",
 }
-
-
-@pytest.fixture
-def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "own_functions.py").write_text(OWN)
-    rl = {"kind": "rl", "context": 200, "response": 16, "steps": 1, "batch": 8}
-    stages = {**GOOD["stages"], "rl": rl}
-    data = {"train": [{"source": "facts"}]}
-    rewards = {"by_source": [{"source": "*"}]}
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.delitem(sys.modules, "own_functions", raising=False)
-    path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump({**GOOD, "stages": stages, "data": data, "rewards": rewards}))
-    return path
 
 
 @pytest.mark.parametrize("key", HOOKS)
@@ -129,7 +162,7 @@ def test_all_keys_are_printed(
     for key in KEYS:
         repeated = re_placed(key.name) != key.name
         assert repeated or key.name in out
-        assert key.rules.meaning in out
+        assert key.declaration.meaning in out
     assert out.count("Tokens to which distractors lengthen every prompt") == 1
     assert "data.held_out Examples for evaluation" in out
     assert "Its keys are those of data.sft." in out
@@ -146,13 +179,15 @@ def re_placed(name: str) -> str:
     ("name", "wanted"),
     [
         ("learner.objective", "learner.objective = grpo Objective of the RL phases. Allowed: one of"
-         " grpo, dapo, dr_grpo, gspo, cispo, module:callable. module:callable is called with"
+         " grpo, dapo, dr_grpo, gspo, cispo or module:callable. module:callable is called with"
          " (responses, totals, clip_low, clip_high)."),
         ("objective", "learner.objective = grpo Objective of the RL phases."),
         ("stages.phase1.target", "stages.NAME.target (rl) = null Mean reward of the last 5 steps"),
         ("stages.phase1.target", "Allowed: number, above 0 and at most 1, or null."),
         ("data.train.0.source", "data.train.N.source must be set"),
         ("data.train.source", "Allowed: a source of docs/data.md or module:callable."),
+        ("rule", "Names: choice, citation, date, extractive,"),
+        ("data.train.0.source", "hotpotqa, jsonl, keychain,"),
         ("sampler", "stages.NAME.sampler.replay_by (rl) = difficulty"),
         ("checkpoint", "checkpoint.keep = 2"),
         ("build", "build.tokenizer must be set"),

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwenlong.config import SamplerConfig
-from qwenlong.config.keys import rules_of
+from qwenlong.config.keys import declaration
 from qwenlong.curricula.history import History
 from qwenlong.curricula.sampler import Sampler
 from tests.curricula.made import group, ids, prompt
@@ -67,7 +67,7 @@ def test_a_draw_is_full_and_different_while_it_can_be(
     pool = [prompt(f"own{i}", source, length=n) for i, (n, source) in enumerate(made)]
     earlier = [prompt(f"old{i}") for i in range(data.draw(st.integers(0, 3)))]
     by = data.draw(
-        st.lists(st.sampled_from(rules_of(SamplerConfig, "balance").one_of), unique=True)
+        st.lists(st.sampled_from(declaration(SamplerConfig, "balance").one_of), unique=True)
     )
     config = SamplerConfig(
         by,
