@@ -443,11 +443,21 @@ def test_an_experiment_file_that_is_none_is_refused(
     [
         # What the configuration alone tells does not wait for torch.
         (BAD["unknown key"][0], BAD["unknown key"][1], ["torch", "transformers", "ray", "vllm"]),
-        ([], ["run_dir=", "is not empty", "qwenlong resume"], ["ray", "vllm", "trl"]),
         (BAD["malformed data"][0], BAD["malformed data"][1], ["ray", "vllm", "trl"]),
-        (BAD["SFT without an answer"][0], ["no answer"], ["ray", "vllm", "trl"]),
+        pytest.param(
+            [],
+            ["run_dir=", "is not empty", "qwenlong resume"],
+            ["ray", "vllm", "trl"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            BAD["SFT without an answer"][0],
+            ["no answer"],
+            ["ray", "vllm", "trl"],
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["unknown key", "taken run directory", "malformed data", "SFT without an answer"],
+    ids=["unknown key", "malformed data", "taken run directory", "SFT without an answer"],
 )
 def test_a_process_of_its_own_ends_with_2_and_loads_no_ray(
     overrides: list[str], fragments: list[str], unloaded: list[str], here: Path

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -39,6 +40,11 @@ def drawing(sampler: Sampler, n: int, draws: int = DRAWS) -> Iterator[list[Promp
         drawn = sampler.draw(n)
         assert len(drawn) == len(set(ids(drawn))) == n
         yield drawn
+
+
+def slow(*cases: object) -> list[Any]:
+    """Cases that make test leaves out: others go the same way through the sampler."""
+    return [pytest.param(case, marks=pytest.mark.slow) for case in cases]
 
 
 def by_cell(pool: Sequence[Prompt], cells: Sequence[object]) -> dict[str, float]:
@@ -92,7 +98,11 @@ CELLS = {
 
 @pytest.mark.parametrize(
     "balance",
-    [["source"], ["kind"], ["length"], ["pass_rate"], ["kind", "source"], ["length", "pass_rate"]],
+    [
+        ["source"],
+        ["length", "pass_rate"],
+        *slow(["kind"], ["length"], ["pass_rate"], ["kind", "source"]),
+    ],
     ids="×".join,
 )
 def test_balanced_draws(balance: list[str]) -> None:
@@ -126,7 +136,7 @@ def test_pass_rates_are_those_of_the_last_group_and_else_the_given_ones() -> Non
 MIX = {"wiki": 1.0, "news": 6.0, "books": 3.0}
 
 
-@pytest.mark.parametrize("balance", [[], ["kind"]], ids=["alone", "×kind"])
+@pytest.mark.parametrize("balance", [*slow([]), ["kind"]], ids=["alone", "×kind"])
 def test_draws_of_a_mix(balance: list[str]) -> None:
     """Books have two kinds and the others three, which is nothing to the sources' shares."""
     pool = [p for p in POOL if (p.example.source, p.example.kind) != ("books", "numeric")]
@@ -157,7 +167,7 @@ def remembered() -> History:
     return history
 
 
-@pytest.mark.parametrize("replay_by", ["difficulty", "uniform"])
+@pytest.mark.parametrize("replay_by", ["difficulty", *slow("uniform")])
 def test_replay_by(replay_by: str) -> None:
     """40 of 80 prompts a step are of the 200 that earlier phases have seen."""
     assert len(EARLIER) % 5 == 0
@@ -202,7 +212,7 @@ def test_only_what_was_seen_comes_back() -> None:
         assert old == {"earlier0", "earlier1", "earlier2"}
 
 
-@pytest.mark.parametrize("balance", [[], ["source"]], ids=["alone", "×source"])
+@pytest.mark.parametrize("balance", [*slow([]), ["source"]], ids=["alone", "×source"])
 def test_what_rests_is_not_drawn_and_the_others_are_as_before(balance: list[str]) -> None:
     """Half of books is solved, every second of news is hopeless, and they rest for good."""
     solved = [each for each in POOL if each.example.source == "books"][4:]

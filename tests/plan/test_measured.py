@@ -26,6 +26,8 @@ POINTS: list[dict[str, Any]] = [
     QUICKSTART | SFT | {"rows": 4, "context": 384},
 ]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def measured() -> list[dict[str, float]]:

@@ -196,6 +196,7 @@ def test_only_progress_is_printed_and_chatter_goes_to_files(whole: tuple[Path, s
     assert (run / "logs" / "rollout-0.log").stat().st_size > 0
 
 
+@pytest.mark.slow  # trains once more
 def test_a_step_made_again_is_the_same(
     whole: tuple[Path, str], start: Callable[..., Command]
 ) -> None:

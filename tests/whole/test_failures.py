@@ -14,7 +14,7 @@ from ray.cluster_utils import Cluster
 from tests.command import Command
 from tests.small import assert_same, lines
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def strike(command: Command, process: str, number: int) -> None:

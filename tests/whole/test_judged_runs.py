@@ -45,6 +45,7 @@ def adapted(
     return run, command.output.read_text()
 
 
+@pytest.mark.slow
 def test_adapters_dapo_and_a_reference_in_a_whole_run(adapted: tuple[Path, str]) -> None:
     """The engine has the adapters merged in, in every step; so has the policy that is saved."""
     run, _ = adapted
@@ -63,6 +64,7 @@ def test_adapters_dapo_and_a_reference_in_a_whole_run(adapted: tuple[Path, str])
     assert changed == {name for name in first if name.endswith("_proj.weight")}
 
 
+@pytest.mark.slow
 def test_a_judge_on_engines_of_the_run(adapted: tuple[Path, str]) -> None:
     """One that never learned to write a verdict: the rule decides, and it is said so."""
     run, printed = adapted
@@ -79,6 +81,7 @@ def test_a_judge_on_engines_of_the_run(adapted: tuple[Path, str]) -> None:
     assert all(any(why in each["why"] for why in reasons) for each in unjudged)
 
 
+@pytest.mark.slow
 def test_a_judge_over_http_that_fails_now_and_then(
     experiment: Path, start: Callable[..., Command], monkeypatch: pytest.MonkeyPatch
 ) -> None:

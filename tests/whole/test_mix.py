@@ -13,6 +13,7 @@ from tests.command import ROOT, Command
 SOURCES = ("tatqa", "hotpotqa", "xquad", "needles", "ordering")
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(600),
     pytest.mark.skipif(
         not (ROOT.parent / "shared" / "data").is_dir(), reason="needs ../shared/data"

@@ -15,7 +15,7 @@ from tests.command import Command
 from tests.disks import small_disk
 from tests.small import PLAIN, assert_same, lines
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def test_a_run_killed_and_interrupted_ends_as_if_it_had_not_been(
