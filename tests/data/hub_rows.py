@@ -19,7 +19,6 @@ from qwenlong.data.sources import (
     musique,
     narrativeqa,
     qasper,
-    wikimultihop,
 )
 
 Row = dict[str, Any]
@@ -306,8 +305,8 @@ SETS: dict[str, tuple[Source, list[Row], list[str]]] = {
     "docqa_rl": (docqa_rl.SOURCE, DOCQA, ["numeric", "choice", "yes_no", "extractive"]),
     "docmath": (docmath.SOURCE, DOCMATH, ["numeric"]),
     "frames": (frames.SOURCE, FRAMES, ["extractive"]),
-    "hotpotqa": (hotpotqa.SOURCE, HOTPOT, ["yes_no"]),
-    "wikimultihop": (wikimultihop.SOURCE, WIKI, ["extractive"]),
+    "hotpotqa": (hotpotqa.HOTPOTQA, HOTPOT, ["yes_no"]),
+    "wikimultihop": (hotpotqa.WIKIMULTIHOP, WIKI, ["extractive"]),
     "musique": (musique.SOURCE, MUSIQUE, ["extractive"]),
     "narrativeqa": (narrativeqa.SOURCE, NARRATIVE, ["summary"]),
     "qasper": (qasper.SOURCE, QASPER, ["extractive", "list", "yes_no", "yes_no", "summary"]),

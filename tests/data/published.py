@@ -29,7 +29,7 @@ from tests.data.hub_rows import ARTICLES, SETS, Row
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 FOLDERS: dict[str, tuple[Source, str]] = {
     "ottqa": (ottqa.SOURCE, "multihop_ottqa"),
-    "hotpotqa": (hotpotqa.SOURCE, "multihop_hotpot100"),
+    "hotpotqa": (hotpotqa.HOTPOTQA, "multihop_hotpot100"),
     "tatqa": (tatqa.SOURCE, "numeric_tatqa"),
     "convfinqa": (convfinqa.SOURCE, "numeric_convfinqa"),
     "finqa": (finqa.SOURCE, "numeric_finqa"),

@@ -59,7 +59,7 @@ def test_a_snapshot_folder_is_read_by_subset(tmp_path) -> None:
     (tmp_path / ".cache").mkdir()
     write(tmp_path / ".cache" / "distractor-train.parquet", HOTPOT)
     for subset in ("distractor/train", "distractor/validation", "fullwiki/validation"):
-        found = list(rows.read(hotpotqa.SOURCE, tmp_path, subset))
+        found = list(rows.read(hotpotqa.HOTPOTQA, tmp_path, subset))
         assert [e.question for e in found if isinstance(e, Example)] == [subset]
     for subset, told in [
         ("", "has distractor/train, distractor/validation, fullwiki/validation; name one of them"),
@@ -67,7 +67,7 @@ def test_a_snapshot_folder_is_read_by_subset(tmp_path) -> None:
         ("dev", "subset=dev: must be one of distractor/train"),
     ]:
         with pytest.raises(InputError, match=told):
-            list(rows.read(hotpotqa.SOURCE, tmp_path, subset))
+            list(rows.read(hotpotqa.HOTPOTQA, tmp_path, subset))
 
 
 @pytest.mark.parametrize(
@@ -236,4 +236,4 @@ def test_a_path_that_holds_nothing_is_told(tmp_path) -> None:
     with pytest.raises(InputError, match=r"test\.tsv: must be a \.parquet, \.jsonl, \.json file"):
         list(rows.read(frames.SOURCE, tmp_path / "test.tsv"))
     with pytest.raises(InputError, match="name one of them"):
-        list(rows.read(hotpotqa.SOURCE, None))
+        list(rows.read(hotpotqa.HOTPOTQA, None))

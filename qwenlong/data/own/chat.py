@@ -6,9 +6,9 @@ last question. The reasoning stands in ``reasoning_content``, or in ``<think>`` 
 without one, or with an empty one, the answer is to be given without thinking. A line may have
 ``id`` and ``source``.
 
-The prompt is the chat as it stands: nothing is put before or behind it. Its document and its
-question are told apart for people and for checks against contamination: a ``<text>`` block is
-the document, else all but the last paragraph of the first user turn.
+The prompt is the chat as it stands: nothing is put before or behind it. Only for the reader of a
+set, and for checks against contamination, it is divided into a document and a question: a
+``<text>`` block is the document, else all but the last paragraph of the first user turn.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from qwenlong.data.prompts import END_THINK, THINK
-from qwenlong.data.rows import Rejected, Row, RowError, json_lines
+from qwenlong.data.rows import Rejected, Row, RowError, convert, json_lines
 from qwenlong.types import Example
 
 _ROLES = ("system", "user", "assistant")
@@ -33,25 +33,21 @@ def read(path: Path) -> Iterator[Example | Rejected]:
     Raises:
         InputError: there is no such file.
     """
-    for item in json_lines(path):
-        if isinstance(item, Rejected):
-            yield item
-            continue
-        where, row = item
-        try:
-            yield _example(row, path.stem, where.rpartition(":")[2])
-        except RowError as error:
-            yield Rejected(where, str(error))
+
+    def example(where: str, row: Row) -> Iterator[Example]:
+        yield _example(row, path.stem, where.rpartition(":")[2])
+
+    return convert(json_lines(path), example, "chat")
 
 
 def _example(row: Row, stem: str, number: str) -> Example:
     messages = _messages(row.get("messages"))
     last = messages[-1]
-    reasoning, answer = _parted(last)
+    reasoning, answer = _reasoning_and_answer(last)
     if not answer:
         raise RowError("messages: the last has no answer behind its reasoning")
     first = next(message for message in messages if message["role"] == "user")
-    document, question = _split(first["content"])
+    document, question = _document_and_question(first["content"])
     if len([message for message in messages if message["role"] == "user"]) > 1:
         question = messages[-2]["content"].strip()
     stated = _ANSWER.search(answer)
@@ -88,8 +84,7 @@ def _messages(given: Any) -> Sequence[Mapping[str, str]]:
     return given
 
 
-def _parted(message: Mapping[str, Any]) -> tuple[str, str]:
-    """Reasoning and answer of the assistant's turn."""
+def _reasoning_and_answer(message: Mapping[str, Any]) -> tuple[str, str]:
     content, given = message["content"], message.get("reasoning_content")
     if given is not None and not isinstance(given, str):
         raise RowError("messages: reasoning_content must be a text")
@@ -106,7 +101,7 @@ def _parted(message: Mapping[str, Any]) -> tuple[str, str]:
     return inside.strip(), answer.strip()
 
 
-def _split(content: str) -> tuple[str, str]:
+def _document_and_question(content: str) -> tuple[str, str]:
     block = _BLOCK.search(content)
     if block:
         around = f"{content[: block.start()].strip()}\n{content[block.end() :].strip()}"

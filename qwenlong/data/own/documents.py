@@ -1,7 +1,8 @@
-"""A user's own documents: the texts of a folder, each with a title; what cannot be read is told.
+"""A user's own documents: the texts of a folder, each with a title.
 
-.txt, .md and .markdown, .html and .htm (beautifulsoup4), .pdf (pypdf), .jsonl (``jsonl.py``).
-Hidden files are passed over; any other file is rejected by name.
+Read are .txt, .md and .markdown, .html and .htm (beautifulsoup4), .pdf (pypdf) and .jsonl
+(``jsonl.py``). Hidden files are skipped; any other file, and one that cannot be read, is rejected
+by name.
 """
 
 from __future__ import annotations
@@ -36,10 +37,7 @@ def documents(folder: Path) -> Iterator[Document | Rejected]:
     for path, name in _files(folder):
         if path.suffix.lower() == ".jsonl":
             for item in lines(path, name):
-                if isinstance(item, Rejected):
-                    yield item
-                else:
-                    yield from item.documents
+                yield from (item,) if isinstance(item, Rejected) else item.documents
         else:
             yield _document(path, name)
 
@@ -57,14 +55,11 @@ def examples(folder: Path) -> Iterator[Example | Rejected]:
     for path, name in _files(folder):
         if path.suffix.lower() == ".jsonl":
             for item in lines(path, name):
-                if isinstance(item, Rejected):
-                    yield item
-                else:
-                    yield from item.examples
+                yield from (item,) if isinstance(item, Rejected) else item.examples
 
 
 def _unread(folder: Path) -> Iterator[Rejected]:
-    """Folders in it that cannot be looked into."""
+    """Folders in it that cannot be listed."""
     errors: list[OSError] = []
     if folder.is_dir():
         deque(os.walk(folder, onerror=errors.append), maxlen=0)
@@ -120,9 +115,9 @@ def _markdown(path: Path) -> tuple[str, str]:
     front = _FRONT_MATTER.match(text)
     if front:
         text = text[front.end() :]
-        told = _FRONT_TITLE.search(front[2])
-        if told:
-            return told[1].strip("\"'"), text
+        title = _FRONT_TITLE.search(front[2])
+        if title:
+            return title[1].strip("\"'"), text
     heading = _HEADING.search(text)
     return (heading[1] or heading[2]) if heading else "", text
 
@@ -139,7 +134,7 @@ def _pdf(path: Path) -> tuple[str, str]:
 
     try:
         with pypdf.PdfReader(path) as reader:
-            # Many are encrypted with an empty password, only against being changed.
+            # Many are encrypted with an empty password, which only keeps them from being edited.
             if reader.is_encrypted and not reader.decrypt(""):
                 raise RowError("the PDF is encrypted; save it without its password")
             pages = [page.extract_text().strip() for page in reader.pages]

@@ -1,14 +1,20 @@
 """The user's own rows: lines of JSON with documents, with questions over them, or both.
 
-A line has ``documents`` (a list of texts or of ``{"title", "text"}``), or ``document``, ``context``
-or ``text`` (a text) and ``title``. It may have a question: ``question`` with ``answers`` (a list of
-texts) or ``answer`` (a text), without which only ``kind: format`` can do; and ``id`` (else the
-file's name and the line's number), ``source`` (else the file's name), ``kind``, ``reasoning``,
-``group`` and ``gold_documents`` (their places, from 0). ``questions`` is a list of such objects
-over the same documents, a group; what they do not say is as the line has it.
+A line has its text in one of these keys:
 
-What the kind takes stands in the line or in an object ``metadata``, which goes before, as in lines
-for ``qwenlong score``; every other key goes to the metadata. Blank lines are passed over.
+- ``documents``: a list of texts, or of ``{"title", "text"}``;
+- ``document``, ``context`` or ``text``: one text, with its ``title`` if there is one.
+
+It may have a ``question``, with ``answers`` (a list of texts) or ``answer`` (a text), which only
+kinds that compare with no answer can do without (``format``). Beside it may stand ``id`` (default:
+file name and line number), ``source`` (default: file name), ``kind``, ``reasoning``, ``group`` and
+``gold_documents`` (their places, from 0). Several questions over the same documents stand in
+``questions``, a list of such objects; a key that one of them does not have is taken from the line.
+They form a group.
+
+What the verifier of the kind needs may stand in the line or in an object ``metadata``, which takes
+precedence, as in lines for ``qwenlong score``. Every other key becomes metadata, too. Blank lines
+are skipped.
 """
 
 from __future__ import annotations
@@ -19,7 +25,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from qwenlong.config import SourceConfig
-from qwenlong.data.rows import Rejected, Row, RowError, json_lines, named, text_of
+from qwenlong.data.rows import Rejected, Row, RowError, convert, json_lines, named, text_of
 from qwenlong.rewards.registry import find
 from qwenlong.types import CountTokens, Example, InputError, Split
 
@@ -86,22 +92,17 @@ def lines(path: Path, name: str) -> Iterator[Line | Rejected]:
         InputError: there is no such file.
     """
     stem = PurePosixPath(name).with_suffix("").as_posix()
-    known: dict[str, str] = {}
-    for item in json_lines(path):
-        if isinstance(item, Rejected):
-            yield item
-            continue
-        where, row = item
+    first: dict[str, str] = {}
+
+    def line(where: str, row: Row) -> Iterator[Line]:
         number = where.rpartition(":")[2]
-        try:
-            line = _line(row, where, f"{stem}:{number}", path.stem)
-            for example in line.examples:
-                if known.setdefault(example.id, number) != number:
-                    told = f"id {example.id!r} is already that of line {known[example.id]}"
-                    raise RowError(told)
-            yield line
-        except RowError as error:
-            yield Rejected(where, str(error))
+        made = _line(row, where, f"{stem}:{number}", path.stem)
+        for example in made.examples:
+            if first.setdefault(example.id, number) != number:
+                raise RowError(f"id {example.id!r} is already that of line {first[example.id]}")
+        yield made
+
+    return convert(json_lines(path), line, "jsonl")
 
 
 def _line(row: Row, where: str, at: str, stem: str) -> Line:
@@ -109,18 +110,18 @@ def _line(row: Row, where: str, at: str, stem: str) -> Line:
     texts = tuple(_headed(document) for document in titled)
     examples = [
         Example(
-            id=_identity(asked, here) or own,
-            source=_optional(asked, "source", here) or stem,
-            question=text_of(asked.get("question"), f"{here}question"),
+            id=_identity(question, prefix) or default,
+            source=_optional(question, "source", prefix) or stem,
+            question=text_of(question.get("question"), f"{prefix}question"),
             documents=texts,
-            answers=_answers(asked, here),
-            kind=_kind(asked, here),
-            reasoning=_optional(asked, "reasoning", here),
-            gold_documents=_gold(asked, here, len(texts)),
-            group=_optional(asked, "group", here) or (at if here else ""),
-            metadata=_metadata(asked, here),
+            answers=_answers(question, prefix),
+            kind=_kind(question, prefix),
+            reasoning=_optional(question, "reasoning", prefix),
+            gold_documents=_gold(question, prefix, len(texts)),
+            group=_optional(question, "group", prefix) or (at if prefix else ""),
+            metadata=_metadata(question, prefix),
         )
-        for asked, here, own in _asked(row, at)
+        for question, prefix, default in _questions(row, at)
     ]
     return Line(where, titled, tuple(examples))
 
@@ -154,8 +155,8 @@ def _headed(document: Document) -> str:
     return f"{document.title}\n{document.text}" if own else document.text
 
 
-def _asked(row: Row, at: str) -> Iterator[tuple[Row, str, str]]:
-    """Each question with what the line says of all, where it stands, and the id it has if none."""
+def _questions(row: Row, at: str) -> Iterator[tuple[Row, str, str]]:
+    """Each question, with what the line says of all; the prefix of its keys; its id by default."""
     if row.get("questions") is None:
         if row.get("question") is not None:
             yield row, "", at
@@ -174,70 +175,70 @@ def _asked(row: Row, at: str) -> Iterator[tuple[Row, str, str]]:
         yield {**shared, **each}, f"{here}.", f"{at}:{place + 1}"
 
 
-def _answers(asked: Row, here: str) -> tuple[str, ...]:
-    if not find(_kind(asked, here)).needs_gold and not any(asked.get(key) for key in _ANSWERS):
+def _answers(row: Row, prefix: str) -> tuple[str, ...]:
+    if not find(_kind(row, prefix)).needs_gold and not any(row.get(key) for key in _ANSWERS):
         return ()
-    key = _one_of(asked, _ANSWERS, here)
-    value = asked[key]
+    key = _one_of(row, _ANSWERS, prefix)
+    value = row[key]
     if key == "answer":
-        return (text_of(value, f"{here}answer"),)
+        return (text_of(value, f"{prefix}answer"),)
     if not isinstance(value, list):
-        raise RowError(f"{here}answers must be a list of texts, not {named(value)}")
+        raise RowError(f"{prefix}answers must be a list of texts, not {named(value)}")
     if not value:
-        raise RowError(f"{here}answers=[]: at least one text is needed")
-    return tuple(text_of(each, f"{here}answers[{place}]") for place, each in enumerate(value))
+        raise RowError(f"{prefix}answers=[]: at least one text is needed")
+    return tuple(text_of(each, f"{prefix}answers[{place}]") for place, each in enumerate(value))
 
 
-def _gold(asked: Row, here: str, count: int) -> tuple[int, ...]:
-    given = asked.get("gold_documents")
+def _gold(row: Row, prefix: str, count: int) -> tuple[int, ...]:
+    given = row.get("gold_documents")
     if given is None:
         return ()
     if not isinstance(given, list) or any(type(each) is not int for each in given):
-        raise RowError(f"{here}gold_documents must be a list of the documents' places, from 0")
+        raise RowError(f"{prefix}gold_documents must be a list of the documents' places, from 0")
     beyond = [each for each in given if not 0 <= each < count]
     if beyond:
         raise RowError(
-            f"{here}gold_documents: there is no {beyond[0]} of {count} documents, from 0"
+            f"{prefix}gold_documents: there is no {beyond[0]} of {count} documents, from 0"
         )
     return tuple(sorted(set(given)))
 
 
-def _metadata(asked: Row, here: str) -> dict[str, Any]:
+def _metadata(row: Row, prefix: str) -> dict[str, Any]:
     """What no other field is, with the row's own ``metadata`` over it."""
-    own = asked.get("metadata")
+    own = row.get("metadata")
     if own is not None and not isinstance(own, dict):
-        raise RowError(f"{here}metadata must be an object, not {named(own)}")
-    rest = {key: value for key, value in asked.items() if key not in _TAKEN}
+        raise RowError(f"{prefix}metadata must be an object, not {named(own)}")
+    rest = {key: value for key, value in row.items() if key not in _TAKEN}
     if isinstance(rest.get("thinking"), bool):
         del rest["thinking"]  # said of a response; what kind format asks for is a text
     metadata = rest | (own or {})
     if "messages" in metadata:
         raise RowError(
-            f"{here}messages are a chat, which source chat reads; or call them otherwise"
+            f"{prefix}messages are a chat, which source chat reads; or call them otherwise"
         )
     return metadata
 
 
-def _kind(asked: Row, here: str) -> str:
-    return _optional(asked, "kind", here) or "extractive"
+def _kind(row: Row, prefix: str) -> str:
+    return _optional(row, "kind", prefix) or "extractive"
 
 
-def _identity(asked: Row, here: str) -> str:
-    value = asked.get("id")
+def _identity(row: Row, prefix: str) -> str:
+    value = row.get("id")
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    return _optional(asked, "id", here)
+    return _optional(row, "id", prefix)
 
 
-def _optional(row: Row, key: str, here: str) -> str:
+def _optional(row: Row, key: str, prefix: str) -> str:
     value = row.get(key)
-    return "" if value is None or value == "" else text_of(value, f"{here}{key}")
+    return "" if value is None or value == "" else text_of(value, f"{prefix}{key}")
 
 
-def _one_of(row: Row, keys: tuple[str, ...], here: str) -> str:
+def _one_of(row: Row, keys: tuple[str, ...], prefix: str) -> str:
     given = [key for key in keys if row.get(key) is not None]
     if not given:
-        raise RowError(f"{here}{' or '.join(keys)} is missing")
+        raise RowError(f"{prefix}{' or '.join(keys)} is missing")
     if len(given) > 1:
-        raise RowError(f"{here}has both {' and '.join(given)}; keep one of them")
+        raise RowError(f"{prefix}has both {' and '.join(given)}; keep one of them")
     return given[0]

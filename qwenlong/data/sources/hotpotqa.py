@@ -1,6 +1,6 @@
-"""HotpotQA (Yang et al., arXiv 1809.09600): two hops over two paragraphs among ten of Wikipedia.
+"""Sets in HotpotQA's layout: questions over two to four paragraphs among ten of Wikipedia.
 
-Read in three forms, told apart by a row's own fields:
+HotpotQA (Yang et al., arXiv 1809.09600) is read in three forms, told apart by a row's own fields:
 
 - ``hotpotqa/hotpot_qa`` on the hub (its card: licence CC BY-SA 4.0): ``id``, ``question``,
   ``answer``, ``type``, ``level``, ``supporting_facts`` (``title``, ``sent_id``), ``context``
@@ -8,19 +8,24 @@ Read in three forms, told apart by a row's own fields:
 - the original JSON: ``_id``, and lists of pairs for facts and context;
 - the sample of 100 questions of nyu-mll/quality: ``_id``, the gold paragraphs apart (``title_a``,
   ``para_a``, ``title_b``, ``para_b``), ``supporting_facts`` (numbers of sentences of each) and
-  ``distractors``, which the gold ones are put among by a shuffle that the id seeds.
+  ``distractors``. Gold paragraphs and distractors are mixed by a shuffle that the id seeds.
 
-``distractor`` always has the two gold paragraphs. ``fullwiki`` has what a retriever found: where a
-gold paragraph is not among them the row is left out, since its documents do not answer it.
+``distractor`` always has the two gold paragraphs. ``fullwiki`` has what a retriever found: a row
+whose gold paragraphs are not all there is left out, because its documents do not answer it.
 ``fullwiki/test`` hides answers.
 
-Kind: extractive, or yes_no. The reasoning is the supporting sentences.
+2WikiMultihopQA (Ho et al., arXiv 2011.01060) adds ``evidences`` (triples). It is read from
+``framolfese/2WikiMultihopQA``, the copy on the hub that needs no script (no licence stated there;
+the set's own repository, Alab-NII/2wikimultihop, is Apache-2.0), from the original JSON, and from
+``xanhho/2WikiMultihopQA`` (JSON in texts).
+
+Kind: extractive, or yes_no. The reasoning is the supporting sentences, or the triples.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from qwenlong.data.rows import Row, RowError
@@ -28,6 +33,7 @@ from qwenlong.data.sources.fields import (
     answer_text,
     exact_kind,
     filled_list,
+    from_json,
     group_over,
     pairs,
     places_of,
@@ -35,34 +41,44 @@ from qwenlong.data.sources.fields import (
     text,
     titled_pages,
 )
-from qwenlong.data.sources.hub import Part, Snapshot, on_hub
+from qwenlong.data.sources.hub import Part, Snapshot, on_hub, splits
 from qwenlong.types import Example
 
 
-def examples(row: Row) -> Iterator[Example]:
-    name, gold = row_id(row, "id", "_id"), answer_text(row)
+def hotpotqa(row: Row) -> Iterator[Example]:
+    name = row_id(row, "id", "_id")
     if "distractors" in row:
         row = _of_sample(row, name)
+    level = str(row.get("level") or "")
+    metadata = {"question_id": name, "level": level, "language": "en"}
+    yield _example("hotpotqa", row, _sentences, metadata)
+
+
+def wikimultihop(row: Row) -> Iterator[Example]:
+    yield _example("wikimultihop", row, lambda row, _: _triples(row), {})
+
+
+def _example(
+    source: str,
+    row: Row,
+    reasoning: Callable[[Row, list[tuple[str, Any]]], str],
+    metadata: dict[str, Any],
+) -> Example:
     titles, documents = titled_pages(row)
+    gold = answer_text(row)
     facts = pairs(row["supporting_facts"], "supporting_facts", "title", "sent_id")
     places = places_of([title for title, _ in facts], titles)
-    yield Example(
-        id=name,
-        source="hotpotqa",
+    return Example(
+        id=row_id(row, "id", "_id"),
+        source=source,
         question=text(row, "question"),
         documents=documents,
         answers=(gold,),
         kind=exact_kind((gold,)),
-        reasoning=_reasoning(row, facts),
+        reasoning=reasoning(row, facts),
         gold_documents=places,
-        group=group_over("hotpotqa", (titles[place] for place in places)),
-        metadata={
-            "question_id": name,
-            "type": str(row.get("type") or ""),
-            "level": str(row.get("level") or ""),
-            "titles": titles,
-            "language": "en",
-        },
+        group=group_over(source, (titles[place] for place in places)),
+        metadata={"type": str(row.get("type") or ""), "titles": titles, **metadata},
     )
 
 
@@ -79,7 +95,7 @@ def _of_sample(row: Row, name: str) -> Row:
     return {**row, "context": context, "supporting_facts": facts}
 
 
-def _reasoning(row: Row, facts: list[tuple[str, Any]]) -> str:
+def _sentences(row: Row, facts: list[tuple[str, Any]]) -> str:
     """The supporting sentences, page by page."""
     sentences = dict(pairs(row["context"], "context", "title", "sentences"))
     told: dict[str, list[str]] = {}
@@ -93,9 +109,21 @@ def _reasoning(row: Row, facts: list[tuple[str, Any]]) -> str:
     )
 
 
-SOURCE = on_hub(
+def _triples(row: Row) -> str:
+    told = []
+    for triple in from_json(row.get("evidences") or [], "evidences"):
+        if isinstance(triple, Mapping):
+            triple = list(triple.values())
+        if not isinstance(triple, list) or len(triple) != 3:
+            raise RowError(f"evidences must hold triples, holds {triple!r}"[:200])
+        subject, relation, found = triple
+        told.append(f"{subject}, {relation}: {found}.")
+    return " ".join(told)
+
+
+HOTPOTQA = on_hub(
     "hotpotqa",
-    examples,
+    hotpotqa,
     Snapshot(
         "hotpotqa/hotpot_qa",
         {
@@ -108,3 +136,11 @@ SOURCE = on_hub(
     licence="CC BY-SA 4.0",
     citation="Yang et al., HotpotQA: Diverse, Explainable Multi-hop QA, arXiv 1809.09600",
 )
+WIKIMULTIHOP = on_hub(
+    "wikimultihop",
+    wikimultihop,
+    Snapshot("framolfese/2WikiMultihopQA", splits("train", "validation", "test")),
+    licence="Apache-2.0 (Alab-NII/2wikimultihop); texts from Wikipedia (CC BY-SA)",
+    citation="Ho et al., 2WikiMultihopQA, arXiv 2011.01060",
+)
+SOURCES = (HOTPOTQA, WIKIMULTIHOP)
