@@ -17,7 +17,7 @@ Hashes = NDArray[np.uint64]
 SIGNATURE = 64
 """Hashes of a MinHash signature."""
 SHINGLE = 3
-"""Words in a row by which near duplicates are told."""
+"""Words in a row that near duplicates are compared by."""
 _BASE, _MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
 _CHUNK = 4096
 
@@ -32,18 +32,19 @@ def raw_digest(text: str) -> bytes:
 
 
 def key_of(*texts: str) -> int:
+    """Of texts, by their folded words."""
     digest = hashlib.blake2b(digest_size=8)
     for text in texts:
         digest.update(folded(text).encode("utf-8", "replace") + b"\n")
     return int.from_bytes(digest.digest())
 
 
-def grams_of(told: list[str], size: int) -> Hashes:
-    """A hash of every ``size`` words in a row; none where there are fewer."""
-    count = len(told) - size + 1
+def grams_of(text: list[str], size: int) -> Hashes:
+    """A hash of every ``size`` words in a row of a text, given as its words."""
+    count = len(text) - size + 1
     if count < 1:
         return np.zeros(0, dtype=np.uint64)
-    hashes = np.fromiter(map(hash_of, told), dtype=np.uint64, count=len(told))
+    hashes = np.fromiter(map(hash_of, text), dtype=np.uint64, count=len(text))
     grams = np.zeros(count, dtype=np.uint64)
     for place in range(size):
         grams = grams * _BASE + hashes[place : place + count]
@@ -52,9 +53,9 @@ def grams_of(told: list[str], size: int) -> Hashes:
 
 
 def minhash_of(text: str) -> Hashes:
-    """The least hashes of a text's shingles, of one shorter than a shingle its words'."""
-    told = words(text)
-    shingles = grams_of(told, min(SHINGLE, max(1, len(told))))
+    """The least hashes of a text's shingles; a text shorter than a shingle is one itself."""
+    own = words(text)
+    shingles = grams_of(own, min(SHINGLE, max(1, len(own))))
     shingles = np.unique(shingles) if len(shingles) else np.zeros(1, dtype=np.uint64)
     least = np.full(SIGNATURE, np.iinfo(np.uint64).max, dtype=np.uint64)
     for start in range(0, len(shingles), _CHUNK):

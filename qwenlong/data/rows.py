@@ -1,4 +1,7 @@
-"""Rows of published files, each with where it stands; a broken one does not end the rest."""
+"""Reads rows from files: JSONL, JSON, CSV, Parquet. Each row comes with its file and line.
+
+A broken row becomes a ``Rejected``; the rows behind it are read on.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ class Rejected:
 
 
 class RowError(ValueError):
-    """A row that is well-formed and yet gives no example: the reason, in words."""
+    """A row that is read but gives no example. The message says why, in words."""
 
 
 Rows = Iterator[tuple[str, Row] | Rejected]
@@ -46,9 +49,10 @@ class Source:
 
     name: str
     examples: Callable[[Row], Iterable[Example]]
-    """Of a row; raises RowError, KeyError, TypeError or ValueError for one that gives none."""
+    """The examples of a row; for one that gives none it raises RowError, KeyError, TypeError or
+    ValueError."""
     rows: Callable[[Path, str], Rows]
-    """Of a local file or folder and the subset's name; rows as the hub has them, if it has any."""
+    """The rows of a local file or folder and a subset; if the hub has the set, as it has them."""
     licence: str
     citation: str
     layout: str = ""
@@ -115,7 +119,7 @@ def json_lines(path: Path) -> Rows:
 
 
 def lines_of(file: BinaryIO) -> Iterator[bytes]:
-    """The lines of a file; only a line feed ends one. Of too long a one the beginning."""
+    """The lines of a file; only a line feed ends one. A line that is too long is cut."""
     while raw := file.readline(LONGEST_LINE + 1):
         rest = raw
         while len(raw) > LONGEST_LINE and rest and not rest.endswith(b"\n"):
@@ -265,7 +269,7 @@ def parquet_rows(path: Path) -> Rows:
         raise InputError(f"{path}: not Parquet: {_in_a_line(error)}") from None
     number = 0
     try:
-        # Of long documents a few rows at a time are megabytes already.
+        # A few rows of long documents are megabytes already.
         for batch in file.iter_batches(batch_size=8, use_threads=False):
             for row in _batch_rows(batch):
                 number += 1
@@ -274,12 +278,12 @@ def parquet_rows(path: Path) -> Rows:
     except (pyarrow.ArrowException, OSError) as error:
         yield Rejected(
             f"{path}: row {number + 1}",
-            f"from here on the file cannot be read, for it is damaged: {_in_a_line(error)}",
+            f"the file is damaged and cannot be read from here on: {_in_a_line(error)}",
         )
 
 
 def _batch_rows(batch: RecordBatch) -> list[Row | str]:
-    """The rows; in the place of one that cannot be read, why."""
+    """The rows; a row that cannot be read is replaced by the reason."""
     try:
         return list(batch.to_pylist())
     except UnicodeDecodeError as error:
@@ -320,7 +324,7 @@ def opened(path: Path) -> BufferedReader:
 
 
 def text_of(value: Any, key: str) -> str:
-    """The text under a key of a user's row, as it stands.
+    """The text under a key of a user's row, unchanged.
 
     Raises:
         RowError: it is no text, a blank one, or one that cannot be encoded.

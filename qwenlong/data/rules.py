@@ -1,4 +1,4 @@
-"""The rules that all sources of a set share, and the tally of what became of one source."""
+"""The rules that all sources of a set share, and the counts of what happened to one source."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from qwenlong.types import Example
 
 @dataclass
 class Tally:
-    """What became of a source's examples."""
+    """Counts of what happened to a source's examples."""
 
     source: str
     taken: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     """By reason."""
     cut: Counter[str] = field(default_factory=Counter)
-    """Over-long examples, by what became of them."""
+    """Over-long examples, by what was done to them."""
     first: dict[str, str] = field(default_factory=dict)
-    """Where each reason was met first."""
+    """Where each reason came up first."""
     notes: list[str] = field(default_factory=list)
-    """What else is to be said of the source."""
+    """What else the user should know about the source."""
 
     def lines(self) -> list[str]:
         """What was left out or cut, in words."""
@@ -38,14 +38,14 @@ class Tally:
 
 @dataclass(frozen=True)
 class Rules:
-    """What all sources of a set have in common."""
+    """What all sources of a set share."""
 
     renderer: Renderer
     seed: int
     on_error: str = "stop"
     deduplicate: bool = False
     context: int | None = None
-    """Longest prompt in tokens; what is longer meets ``over_long``."""
+    """Longest prompt in tokens; a longer one is treated as ``over_long`` says."""
     over_long: str = "drop"
     check: Callable[[Example], object] = lambda _: None
     """Raises InputError for an example that no verifier can score."""

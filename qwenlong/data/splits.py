@@ -1,9 +1,9 @@
-"""What is trained on and what is held out, kept apart by documents.
+"""Divides sources into what is trained on and what is held out, so that they share no document.
 
-Examples hang together that have a document in common, under whatever name (its folded words are
-the same), or a group; so do those that others join. What hangs together stays on one side. Where
-training and the held-out part read different rows, training does without those that have a
-document of the other. Of the sources, read once, hashes are held in memory, no text.
+Examples belong together if they have a document in common (its folded words are the same, whatever
+its name) or a group, directly or through other examples. What belongs together stays on one side.
+Where training and the held-out part read different rows, training leaves out those that share a
+document with the held-out part. Each source is read once for this; memory holds hashes, no text.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Side:
 
     split: Split
     held_out: frozenset[int] | None = None
-    """Hashes of the groups of the held-out split; None: the source is not parted."""
+    """Hashes of the groups of the held-out split; None: the source is not divided."""
     closed: frozenset[int] = frozenset()
     """Keys of what the held-out split has, of which this side must have nothing."""
     read_twice: bool = False
@@ -53,12 +53,12 @@ def sides(
 ) -> tuple[dict[str, Side], dict[str, Side]]:
     """The sides of the sources for training, and of those for the held-out split.
 
-    A source is parted where its rows are read for both: of each, about ``share`` of the examples
-    are held out. They are taken in the order of a hash while they fit, so that examples which
-    hang together and are more than that are never held out, and no seed changes them.
+    A source whose rows are read for both is divided: about ``share`` of its examples are held out.
+    What belongs together is taken in the order of a hash, as long as it fits, so that the seed does
+    not change the division; more than ``share`` of a source is never held out.
 
     Args:
-        train, held_out: sources by the key that an error names.
+        train, held_out: sources by their key, which an error names.
 
     Raises:
         InputError: a source cannot be read.
@@ -76,8 +76,8 @@ def sides(
                     rows[identity] = _read(registry.items(spec, split, count, seed))
     ours = {_identity(spec, "train") for spec in train.values()} & rows.keys()
     theirs = {_identity(spec, "held_out") for spec in held_out.values()} & rows.keys()
-    parted = _parted(rows, ours, theirs)
-    chosen = _chosen({each: rows[each] for each in sorted(parted, key=str)}, share)
+    divided = sorted(_divided(rows, ours, theirs), key=str)
+    chosen = _chosen({each: rows[each] for each in divided}, share)
     closed = {each: _closed(each, rows, theirs, chosen) for each in ours}
     same = {_inputs(spec) for spec in train.values() if spec.source != "built"}
     first: dict[str, Side] = {}
@@ -87,12 +87,14 @@ def sides(
         first[key] = Side("train", chosen.get(at), closed.get(at, frozenset()))
     for key, spec in held_out.items():
         at = _identity(spec, "held_out")
-        note = rows[at].told(chosen[at], share) if at in chosen else ""
-        second[key] = Side("held_out", chosen.get(at), read_twice=_inputs(spec) in same, note=note)
+        note = rows[at].note(chosen[at], share) if at in chosen else ""
+        read_twice = _inputs(spec) in same
+        second[key] = Side("held_out", chosen.get(at), read_twice=read_twice, note=note)
     return first, second
 
 
 _Identity = tuple[str, str | None, str | None, Split]
+"""Source, path and subset, and the split where a source gives other examples for it."""
 
 
 @dataclass
@@ -103,14 +105,14 @@ class _Rows:
     sizes: Counter[int] = field(default_factory=Counter)
     """Examples of each group."""
     keys: dict[int, set[int]] = field(default_factory=dict)
-    """What each group has that others may have, too."""
+    """What each group has that other groups may have, too."""
 
-    def told(self, held_out: frozenset[int], share: float) -> str:
+    def note(self, held_out: frozenset[int], share: float) -> str:
         count = sum(self.sizes[group] for group in held_out)
-        told = f"{count} of {self.sizes.total()} held out, the rest is for training"
+        note = f"{count} of {self.sizes.total()} held out, the rest is for training"
         if count < share * self.sizes.total() / 2:
-            told += "; the others hang together by their documents"
-        return told
+            note += "; the others share their documents with each other"
+        return note
 
 
 def _identity(spec: SourceConfig, split: Split) -> _Identity:
@@ -134,8 +136,10 @@ def _read(items: Iterable[Example | object]) -> _Rows:
 
 
 def _keys(example: Example) -> Iterator[int]:
-    """Its documents, and the name in its group, "set:name", if it is a published set's: two sets
-    may have it in common, while any other name is of its file."""
+    """Keys of its documents and, in a published set, of its group's name without the set's.
+
+    Two published sets may have such a group in common; any other name is known in its file alone.
+    """
     yield from map(_key, example.documents)
     source, _, name = example.group.partition(":")
     if source in registry.PUBLISHED:
@@ -146,43 +150,42 @@ _key = lru_cache(maxsize=32)(key_of)
 """Questions over the same documents come one after the other."""
 
 
-def _parted(
+def _divided(
     rows: Mapping[_Identity, _Rows], ours: set[_Identity], theirs: set[_Identity]
 ) -> set[_Identity]:
-    """Sources that are read for both splits, from wherever: most rows of one are the other's."""
-    parted: set[_Identity] = set()
+    """Sources that both splits read, under whatever path: they share most of their examples."""
+    divided: set[_Identity] = set()
     for one in ours:
         for other in theirs:
             if "built" in (one[0], other[0]):
-                continue  # a built set is parted already
+                continue  # a built set is divided already
             first, second = rows[one].examples, rows[other].examples
             if one == other or 2 * len(first & second) > min(len(first), len(second)):
-                parted |= {one, other}
-    return parted
+                divided |= {one, other}
+    return divided
 
 
 def _chosen(rows: Mapping[_Identity, _Rows], share: float) -> dict[_Identity, frozenset[int]]:
-    """Of each source the groups that are held out."""
-    listed = list(rows.values())
+    """The groups of each source that are held out."""
+    sources = list(rows.values())
     shared = {
-        f"{place} {group:x}": map(str, keys)
-        for place, each in enumerate(listed)
-        for group, keys in each.keys.items()
+        (at, group): keys
+        for at, source in enumerate(sources)
+        for group, keys in source.keys.items()
     }
-    together: dict[str, list[tuple[int, int]]] = {}
-    for name, first in joined_groups(shared).items():
-        place, _, group = name.partition(" ")
-        together.setdefault(first, []).append((int(place), int(group, 16)))
-    room = [share * each.sizes.total() for each in listed]
-    chosen: list[set[int]] = [set() for _ in listed]
+    together: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for member, first in joined_groups(shared).items():
+        together.setdefault(first, []).append(member)
+    room = [share * source.sizes.total() for source in sources]
+    chosen: list[set[int]] = [set() for _ in sources]
     for members in sorted(together.values(), key=lambda each: min(group for _, group in each)):
         sizes: Counter[int] = Counter()
-        for at, member in members:
-            sizes[at] += listed[at].sizes[member]
+        for at, group in members:
+            sizes[at] += sources[at].sizes[group]
         if any(size > room[at] for at, size in sizes.items()):
             continue
-        for at, member in members:
-            chosen[at].add(member)
+        for at, group in members:
+            chosen[at].add(group)
         for at, size in sizes.items():
             room[at] -= size
     return dict(zip(rows, map(frozenset, chosen), strict=True))
@@ -194,7 +197,8 @@ def _closed(
     theirs: set[_Identity],
     chosen: Mapping[_Identity, frozenset[int]],
 ) -> frozenset[int]:
-    """What a source for training shares with the held-out split; what was parted does not."""
+    """What a source for training shares with the held-out split; a divided source shares nothing
+    with itself."""
     own: set[int] = set().union(*rows[one].keys.values())
     closed: set[int] = set()
     for other in theirs:

@@ -169,7 +169,7 @@ def test_a_damaged_page_and_a_text_that_is_not_utf8(tmp_path: Path) -> None:
     path.write_bytes(whole)
     *_, last = rows.parquet_rows(path)
     assert isinstance(last, Rejected) and "\n" not in last.why
-    assert last.why.startswith("from here on the file cannot be read, for it is damaged: ")
+    assert last.why.startswith("the file is damaged and cannot be read from here on: ")
 
 
 def test_what_a_check_did_not_compare_is_said(

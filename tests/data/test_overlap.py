@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwenlong.data import overlap
-from qwenlong.data.overlap import Duplicate, contamination, deduplicated
+from qwenlong.data.overlap import Duplicate, Repeats, contamination
 from qwenlong.data.rows import read
 from qwenlong.data.sources import hotpotqa
 from qwenlong.types import Example
@@ -29,6 +30,14 @@ def text_of(seed: object, count: int = 120) -> str:
 
 def example_of(identity: str, question: str, *documents: str, answer: str = "Ann") -> Example:
     return Example(identity, "mine", question, documents, (answer,))
+
+
+def deduplicated(
+    examples: Iterable[Example], near: float | None = 0.8
+) -> Iterator[Example | Duplicate]:
+    repeats = Repeats(near)
+    for example in examples:
+        yield repeats.earlier(example) or example
 
 
 def verdicts(*examples: Example) -> list[tuple[str, str, bool] | None]:

@@ -87,7 +87,7 @@ def test_documents_are_joined_through_others(rules: Rules, tmp_path: Path) -> No
     assert len(held_out) == 10 and all(int(each.answers[0][1:]) >= 100 for each in held_out)
     assert contamination(train, held_out).clean
     both_ends = written(tmp_path / "mine.jsonl", [*chain, row(30, "The text of 30.")])
-    with pytest.raises(InputError, match=r"0 of 31 held out.*; the others hang together"):
+    with pytest.raises(InputError, match=r"0 of 31 held out.*; the others share their documents"):
         both([jsonl(both_ends)], [jsonl(both_ends)], rules)
 
 

@@ -1,7 +1,7 @@
-"""Documents that lengthen an example and do not answer it: a pool, and who may be drawn from it.
+"""Documents that lengthen an example and do not answer it: a pool, and which of it may be drawn.
 
-Likeness is BM25 (Robertson and Zaragoza, 2009; by bm25s, Lù, arXiv 2407.03618) of a document to
-the question, over folded words; signs of Chinese and Japanese count by pairs.
+A document is scored against the question by BM25 (Robertson and Zaragoza, 2009; by bm25s, Lù,
+arXiv 2407.03618) over folded words; Chinese and Japanese characters count by pairs.
 """
 
 from __future__ import annotations
@@ -24,42 +24,41 @@ if TYPE_CHECKING:
     import bm25s
 
 CountAll = Callable[[Sequence[str]], Sequence[int]]
-"""Tokens of each text where another document follows it."""
+"""Counts the tokens that each text adds to a prompt where another document follows it."""
 _WHOLE_WORDS = 3
-"""Answers of fewer characters are looked for as whole words, longer ones anywhere."""
+"""Answers of fewer characters are searched for as whole words, longer ones anywhere."""
 _ARTICLES = ("a", "an", "the")
 _SPANISH = tuple("el la los las un una unos unas".split())
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Documents, all different, in a fixed order. Memory: about four times their text."""
+    """Different documents in a fixed order. Memory: about four times their text."""
 
     texts: tuple[str, ...]
     folded: tuple[str, ...]
     groups: tuple[frozenset[str], ...]
-    """Of each document, and the ``question_key`` of what is asked of it; an example takes none of
-    its own group or question."""
+    """Of each document: the groups of its examples, and the ``question_key`` of their questions. An
+    example is not lengthened by documents that share one of these with it."""
     tokens: tuple[int, ...]
     index: bm25s.BM25 | None
 
 
 def documents_of(examples: Iterable[Example]) -> Iterator[tuple[str, str]]:
-    """Texts with groups and questions for ``pool_of``: of one source and side of the split."""
+    """Texts with groups and questions for ``pool_of``, of one source and side of the split."""
     for example in examples:
-        asked = question_key(example)
         for text in example.documents:
             yield text, group_of(example)
-            yield text, asked
+            yield text, question_key(example)
 
 
 def question_key(example: Example) -> str:
-    """Marks documents of which the same is asked: they may answer it otherwise."""
+    """Marks documents of examples with the same question: they may give it another answer."""
     return f"? {folded(example.question) or example.question}"
 
 
 def paragraphs(text: str) -> Iterator[tuple[str, str]]:
-    """Running text for ``pool_of``: its paragraphs, which blank lines part, of no group."""
+    """Running text for ``pool_of``: its paragraphs, separated by blank lines, of no group."""
     for paragraph in re.split(r"\n\s*\n", text):
         if paragraph.strip():
             yield paragraph.strip(), ""
@@ -72,7 +71,7 @@ def group_of(example: Example) -> str:
 def pool_of(
     documents: Iterable[tuple[str, str]], count: CountAll, ranked_by_question: bool = True
 ) -> Pool:
-    """A pool of ``(text, group)``, in order; a text that comes again only adds its group.
+    """A pool of ``(text, group)``, in order; a text that comes again only adds its group to it.
 
     Args:
         count: ``Renderer.count_documents``; each document is counted once, here.
@@ -96,7 +95,8 @@ def pool_of(
 
 
 def _index(flat: Sequence[str]) -> bm25s.BM25:
-    import bm25s  # takes numba along; a process that has it loaded cannot start vLLM 0.32
+    # Imported here because it loads numba, and then vLLM 0.32 does not start in this process.
+    import bm25s
 
     index = bm25s.BM25()
     index.index([_terms(text.split()) for text in flat], show_progress=False)
@@ -104,7 +104,7 @@ def _index(flat: Sequence[str]) -> bm25s.BM25:
 
 
 def _terms(tokens: list[str]) -> list[str]:
-    """Words, and pairs of neighbouring Chinese or Japanese signs."""
+    """Words, and pairs of neighbouring Chinese or Japanese characters."""
     terms = []
     for token, after in pairwise([*tokens, ""]):
         if len(token) > 1 or token.isascii():
@@ -117,8 +117,9 @@ def _terms(tokens: list[str]) -> list[str]:
 def drawn(pool: Pool, example: Example, kind: str, rng: Random) -> Iterator[int]:
     """The documents that may lengthen ``example``, in the order in which to take them.
 
-    ``hard``: the most like the question first, those unlike it at random after them. ``random``:
-    at random. ``text``: as they run, from a place drawn by ``rng``, the first after the last.
+    ``hard``: those most like the question first, then, in random order, those that share no word
+    with it. ``random``: in random order. ``text``: in their own order from a place that ``rng``
+    draws; after the last comes the first.
     """
     avoided = avoids(example)
     for number in _order(pool, example, kind, rng):
@@ -135,8 +136,7 @@ def _order(pool: Pool, example: Example, kind: str, rng: Random) -> Iterable[int
         return rng.sample(range(size), size)
     if pool.index is None:
         raise InputError("kind=hard: the pool has no index; build it with ranked_by_question")
-    asked = _terms(words(example.question))
-    known = [term for term in asked if term in pool.index.vocab_dict]
+    known = [term for term in _terms(words(example.question)) if term in pool.index.vocab_dict]
     scores = pool.index.get_scores(known) if known else np.zeros(size, dtype=np.float32)
     like = np.argsort(-scores, kind="stable")[: int((scores > 0).sum())].tolist()
     unlike = np.flatnonzero(scores <= 0).tolist()
@@ -145,10 +145,10 @@ def _order(pool: Pool, example: Example, kind: str, rng: Random) -> Iterable[int
 
 
 def avoids(example: Example) -> Callable[[Pool, int], bool]:
-    """Whether a document of a pool must not lengthen ``example``.
+    """Says whether a document of a pool must not lengthen ``example``.
 
-    It is of its group, of another example with the same question, has the same text as one of its
-    own, or holds an answer string, in figures or words.
+    Such a document belongs to its group or to an example with the same question, has the same words
+    as one of its own documents, or holds an answer, its numbers in digits or in words.
     """
     own_groups = {group_of(example), question_key(example)}
     own = set(map(folded, example.documents))
@@ -170,8 +170,10 @@ def avoids(example: Example) -> Callable[[Pool, int], bool]:
 
 
 def unique(example: Example) -> bool:
-    """Whether it can be promised that no distractor holds an answer: some is longer than a sign,
-    and none is shorter, which other words and numbers may stand for."""
+    """Whether it can be promised that no distractor holds an answer.
+
+    It cannot where an answer has a single character or none, because other words may say the same.
+    """
     forms = _forms(example)
     return bool(forms) and min(map(len, forms)) > 1
 
@@ -182,7 +184,7 @@ def _forms(example: Example) -> list[str]:
 
 
 def _bare(answer: str, spanish: bool) -> str:
-    """An answer folded, without an article before it: verifiers take it without one, too."""
+    """An answer folded, without its article, because verifiers accept it without one, too."""
     form = folded(answer)
     article, _, rest = form.partition(" ")
     return rest if rest and article in (*_ARTICLES, *(_SPANISH if spanish else ())) else form

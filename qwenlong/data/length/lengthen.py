@@ -1,12 +1,12 @@
-"""An example of a few hundred words becomes one of 8K, 32K or 128K tokens.
+"""Makes an example of 8K, 32K or 128K tokens out of one of a few hundred words.
 
-Documents that do not answer its question (``distractors``) are put around its own, the gold ones
-at a depth of choice, as in "Lost in the Middle" (Liu et al., arXiv 2307.03172). Whole documents
-first; the last is cut at the end of a sentence, else of a word, to fill what is left.
+Documents that do not answer its question (``distractors``) are put around its own. The gold ones
+stand at a given depth, as in "Lost in the Middle" (Liu et al., arXiv 2307.03172). Documents are
+taken whole; only the last is cut to the room that is left, at the end of a sentence or of a word.
 
-Lengths are exact: counts of single documents are added up, the prompt is rendered, and rendered
-again with a budget corrected by the difference where merges at the borders made one. Nearly
-always the first rendering is right.
+Lengths are exact: the tokens of single documents are added up and the prompt is rendered. Where
+tokens merged at the borders between documents, the sum is wrong by a few; then the budget is
+corrected by the difference and the prompt rendered again. Nearly always the first one is right.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ from qwenlong.data.prompts import Renderer
 from qwenlong.types import Example, InputError, Prompt
 
 LEAST = 0.98
-"""Of the tokens asked for, a lengthened prompt has at least this share, and never more."""
+"""A lengthened prompt has at least this share of the tokens asked for, and never more than all."""
 _TRIES = 8
 _SPLIT = 0.01
-"""A document is split for a gold one that would else miss its depth by more than this."""
+"""A document is split in two where a gold one would miss its depth by more than this share."""
 _SHORTEST_PIECE = 24
-"""Tokens; where less is missing a document is not cut to fill it, if the length allows."""
+"""Tokens; a document is not cut to fill less room than this, if the length allows it."""
 _SENTENCE = re.compile(r"[.!?][\"'”’)\]]?(?=\s)|[。！？]|\n")
 _SPACE = re.compile(r"\s")
 _CHARACTERS = 24
-"""A token is shorter, in the mean of a text: so much of a long one is looked at to cut it."""
+"""Tokens are shorter on average: no more of a long text than this, times its tokens, is tokenised
+to cut it."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Piece:
     text: str
     tokens: int
     origin: int | None = None
-    """Which of the example's own documents it is."""
+    """The place among the example's own documents; None for a distractor."""
 
 
 def lengthened(
@@ -57,19 +58,19 @@ def lengthened(
     filler: Callable[[], Pool] | None = None,
     finish: Callable[[Example], Example] = lambda example: example,
 ) -> Prompt:
-    """``example`` over more documents, rendered: between 0.98 and 1.00 of ``tokens`` long.
+    """The prompt of ``example`` with more documents: between 0.98 and 1.00 of ``tokens`` long.
 
-    All its own documents stay, in their order among the gold and among the others. Where nothing
-    is known of which are gold, all are. ``metadata["lengthened"]`` says what was asked for, at
+    All its own documents stay; the gold ones keep their order, and so do the others. If it is not
+    known which are gold, all count as gold. ``metadata["lengthened"]`` says what was asked for, at
     which depth each gold document stands (the share of the other documents' tokens before it),
-    and whether it is promised that no distractor holds an answer string (``unique``).
+    and whether it is promised that no distractor holds an answer (``distractors.unique``).
 
     Args:
         pool: documents of the same source and side of the split, or running text.
-        kind: which are taken, see ``distractors.drawn``.
-        depth: of all gold documents, together; drawn for each where None.
-        filler: gives running text to go on with where the pool has too little.
-        finish: what is done last, with the lengthened example; lengths are those after it.
+        kind: which documents are taken, see ``distractors.drawn``.
+        depth: where all gold documents stand, together; None: drawn for each of them.
+        filler: gives running text that is added where the pool has too little.
+        finish: applied to the lengthened example last; lengths are those of its result.
 
     Raises:
         InputError: the pool is too small, or the example is longer already.
@@ -122,7 +123,8 @@ def _supply(
     enough: int,
     mark: int,
 ) -> tuple[list[Piece], list[Piece]]:
-    """At least ``enough`` tokens, if there are: of any order, and of running text behind it."""
+    """Documents of ``enough`` tokens, if there are: some that may stand in any order, and running
+    text that must keep its own."""
     first = _taken(pool, drawn(pool, example, kind, draw), enough, mark)
     if kind == "text":
         return [], first
@@ -142,7 +144,7 @@ def _taken(pool: Pool, numbers: Iterator[int], enough: int, mark: int) -> list[P
 
 
 def _check_supply(pool: Pool, tokens: int, needed: int, supply: Sequence[Piece]) -> None:
-    # One text for all examples of a source: it is also the reason by which they are counted.
+    # The same text for all examples of a source, because they are counted by it.
     if sum(piece.tokens for piece in supply) < needed:
         raise InputError(
             f"lengthen={tokens}: too few documents are not its own and hold no answer"
@@ -152,7 +154,7 @@ def _check_supply(pool: Pool, tokens: int, needed: int, supply: Sequence[Piece])
 
 
 def _filled(supply: Sequence[Piece], budget: int, slack: int, renderer: Renderer) -> list[Piece]:
-    """The first of ``supply`` that have ``budget`` tokens together, the last of them cut."""
+    """The first pieces of ``supply`` that have ``budget`` tokens together; the last one is cut."""
     taken: list[Piece] = []
     for piece in supply:
         if piece.tokens > budget:
@@ -165,7 +167,7 @@ def _filled(supply: Sequence[Piece], budget: int, slack: int, renderer: Renderer
 
 
 def _head(piece: Piece, least: int, most: int, renderer: Renderer) -> Piece | None:
-    """The piece's beginning, of ``least`` to ``most`` tokens if it can be had."""
+    """The beginning of a piece, of ``least`` to ``most`` tokens if that is possible."""
     text = piece.text[: _CHARACTERS * most + 64]
     behind = renderer.count_documents([""])[0]
     offsets = renderer.offsets(text)
@@ -178,7 +180,7 @@ def _head(piece: Piece, least: int, most: int, renderer: Renderer) -> Piece | No
 
 
 def _end(text: str, low: int, high: int) -> int:
-    """The last place from ``low`` to ``high`` where a sentence ends, else a word, else ``high``."""
+    """The last place from ``low`` to ``high`` where a sentence ends; else a word; else ``high``."""
     sentences = [match.end() for match in _SENTENCE.finditer(text, low, min(high + 1, len(text)))]
     fitting = [end for end in sentences if low <= end <= high]
     if fitting:
@@ -195,7 +197,7 @@ def _arranged(
     draw: Random,
     renderer: Renderer,
 ) -> tuple[Example, list[float]]:
-    """Own documents among the ``taken``; the first ``loose`` of these go in any order."""
+    """The example's own documents among those ``taken``, whose first ``loose`` may be mixed."""
     gold = gold_of(example) or tuple(range(len(example.documents)))
     counts = renderer.count_documents(example.documents)
     own = [Piece(t, n, i) for i, (t, n) in enumerate(zip(example.documents, counts, strict=True))]
@@ -224,9 +226,9 @@ def _placed(
     depths: Sequence[float],
     splitter: Renderer | None,
 ) -> list[Piece]:
-    """``pieces`` with each of ``inserted`` at the border nearest its depth; depths rise.
+    """``pieces`` with each of ``inserted`` at the border nearest to its depth; depths ascend.
 
-    With a ``splitter`` a piece in which the first depth lies is split in two for it.
+    With a ``splitter``, the piece in which the first depth lies is split in two to make a border.
     """
     total = sum(piece.tokens for piece in pieces)
     if splitter and depths:
@@ -250,7 +252,7 @@ def _nearest(borders: Sequence[int], wanted: float) -> int:
 def _split_at(
     pieces: Sequence[Piece], wanted: float, tolerated: float, renderer: Renderer
 ) -> Sequence[Piece]:
-    """The pieces, that one in two in whose middle ``wanted`` tokens end, if it is not whole."""
+    """The pieces; the one in which ``wanted`` tokens end is split there, if it is a distractor."""
     before = 0
     for place, piece in enumerate(pieces):
         missed = min(wanted - before, before + piece.tokens - wanted)
@@ -266,7 +268,7 @@ def _split_at(
 
 
 def _reached(pieces: Sequence[Piece], gold: Iterable[int]) -> list[float]:
-    """The share of the other documents' tokens that stands before each gold one."""
+    """The depth of each gold document: the share of the other documents' tokens before it."""
     golden = set(gold)
     total = sum(piece.tokens for place, piece in enumerate(pieces) if place not in golden)
     reached, before = [], 0

@@ -1,7 +1,7 @@
 """BAMBOO (Dong et al., arXiv 2309.13345): PaperQA and MeetingQA, four options over one text.
 
-Some rows have a quotation of the text behind their four options, which is left out, and some have
-nothing but the quotation: those are rejected, as are rows whose letters skip one.
+Some rows have a quotation of the text behind their four options; it is left out. Rows that have
+only the quotation are rejected, and so are rows whose letters skip one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SUBSETS = ("paperqa_4k", "meetingqa_4k", "paperqa_16k", "meetingqa_16k")
 _LETTERS = "ABCD"
 _LABEL = re.compile(r"([A-Z])(?:\s?[.:)\\]|\s)\s*")
 _OPENING = 200
-"""Characters that tell texts apart: the 4k and 16k subsets cut the same texts differently."""
+"""Characters that identify a text: the 4k and 16k subsets cut the same texts differently."""
 
 
 def rows(path: Path, subset: str) -> Rows:

@@ -1,12 +1,13 @@
 """ConvFinQA (Chen et al., arXiv 2210.03849) as Program of Thoughts (arXiv 2211.12588) has it.
 
 A page of an annual report and questions that follow on one another. The policy gets all of them,
-numbered, and is to answer the last. The page is named at the head of its documents and in the
-question, so that other pages may stand beside it. A page is a group, as in FinQA.
+numbered, and has to answer the last. The page is named at the head of its documents and in the
+question, so that other pages may be put next to it. A page is a group, as in FinQA.
 
-Answers are what a program of the last question computed, and its programs are the reasoning. A
-quotient is judged as a fraction where a percentage is asked for, and what was multiplied by 100
-as a percentage; what is no whole number is right within half a per cent, as in FinQA.
+The answer was computed by the program of the last question; the programs are the reasoning. Where
+a percentage is asked for, a quotient is scored as a fraction, and a number that the program
+multiplied by 100 as a percentage. Numbers that are not whole are right within half a per cent, as
+in FinQA.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def _conversation(questions: list[str], title: str) -> str:
 
 
 def _scale(program: str, questions: list[str]) -> str:
-    """What the answer of a program is, where a percentage was asked for."""
+    """The scale of a program's answer, where a percentage was asked for."""
     *before, last = [step.strip() for step in program.split(";")]
     if _HUNDREDFOLD.search(last):
         return "percent" if "/" in program else ""

@@ -8,11 +8,11 @@ in a contract and, for most, an answer. They become, for a contract and a type,
   question is rejected;
 - ``answer``: is there such a clause (yes_no), on what date (date), which law (extractive).
 
-A contract is named in the question and at its head, so that other contracts may stand beside it.
+A contract is named in the question and at its head, so that other contracts may be put next to it.
 Types without a quotation, or without an answer, give no such question.
 
-In a mix, mind the skew of its yes_no: most contracts have few of the clauses, and 1,507 answers of
-the 60 contracts in shared/data are no to 473 that are yes.
+Its yes_no questions are skewed, because most contracts have few of the clauses: of the 60 contracts
+in shared/data, 1,507 answers are no and 473 yes.
 """
 
 from __future__ import annotations

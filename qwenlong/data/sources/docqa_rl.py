@@ -4,11 +4,11 @@ Schema: the card of ``Tongyi-Zhiwen/DocQA-RL-1.6K`` (licence Apache-2.0), verl's
 (such as ``docmath_v1``), ``prompt`` (chat messages), ``ability`` (``doc-math``, ``doc-mc`` or
 ``doc-qa``), ``reward_model`` (``ground_truth``, ``style``), ``extra_info`` (``index`` and more).
 The one message has the document in ``<text>``, the question behind it, then how to write the
-answer; that last part is left out, as a prompt of ours says it anew. Gold answers are sentences
+answer; that last part is left out, because our prompts have their own. Gold answers are sentences
 ("Therefore, the answer is 32.4.", "The correct answer is (A).") or bare.
 
 Kinds: ``doc-math`` is numeric with DocMath-Eval's tolerance, ``doc-mc`` choice, ``doc-qa``
-extractive or yes_no. Some of these may have no answer, for 200 are MultiHop-RAG's (the paper's
+extractive or yes_no. Some of these may have no answer, because 200 are MultiHop-RAG's (the paper's
 section on data). 1,591 rows to train on and 2,006 in ``test``. Columns, abilities and the forms of
 prompt and answer are those that public code which converts the real files reads.
 """

@@ -1,7 +1,7 @@
 """FairytaleQA (Xu et al., arXiv 2203.13947): questions of teachers over fairy tales.
 
 Every question has up to six answers of two annotators. An explicit answer, in the story's words,
-of at most five words can be hit exactly and is extractive; longer and implicit ones are judged by
+of at most five words can be given exactly and is extractive; longer and implicit ones are scored by
 ROUGE-L against all of them, which is the set's own measure.
 """
 
@@ -34,7 +34,7 @@ def rows(path: Path, subset: str) -> Rows:
                     more = {"story": story, "sections": sections, "number": number}
                     yield item[0], {**item[1], **more}
             except InputError as error:
-                # One story of many; the others are read.
+                # One story is broken; the others are read.
                 yield Rejected(str(file), f"its questions are left out from here on: {error}")
 
 

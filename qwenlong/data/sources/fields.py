@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from qwenlong.data.rows import SURROGATE, Row, RowError, named
 from qwenlong.rewards.kinds.yes_no import closed_answer as closed_answer
 from qwenlong.types import InputError
 
+Name = TypeVar("Name", str, tuple[int, int])
 SHORT = 5
-"""Words of the longest answer that two people would write alike."""
+"""Words of the longest answer that two people are likely to write in the same way."""
 _OPTION = re.compile(r"^[ \t]*\(?([A-Z])[).:：、．][ \t]?(\S.*)$", re.MULTILINE)
 _CHOICES = re.compile(r"(?:Choices|Options|选项)[:：]\s*$")
 
@@ -60,7 +61,7 @@ def distinct(items: Iterable[str]) -> tuple[str, ...]:
 
 
 def answer_text(row: Row, key: str = "answer") -> str:
-    """The gold answer; numbers and truth values are written out."""
+    """The gold answer as text; true and false become yes and no."""
     value = row[key]
     if value is None:
         raise RowError(f"{key} is not given, as in splits whose answers are hidden")
@@ -93,7 +94,7 @@ def plain_number(value: Any) -> str:
 
 
 def row_id(row: Row, *keys: str) -> str:
-    """The first of the columns that a set's copies name their rows by."""
+    """The id of a row, from the first of these columns that it has; copies of a set vary."""
     for key in keys:
         if isinstance(row.get(key), str | int) and str(row[key]).strip():
             return str(row[key])
@@ -101,7 +102,7 @@ def row_id(row: Row, *keys: str) -> str:
 
 
 def fingerprint(*parts: str) -> str:
-    """Of texts that have no name: the same in every run."""
+    """A name for texts that have none: the same in every run."""
     return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:16]
 
 
@@ -129,7 +130,7 @@ def inner_object(row: Row, key: str) -> Mapping[str, Any]:
 
 
 def records(value: Any, key: str) -> list[Mapping[str, Any]]:
-    """A list of objects, or the object of lists that ``datasets`` makes of one."""
+    """A list of objects; ``datasets`` may have made an object of lists of it."""
     if isinstance(value, Mapping):
         columns = list(value)
         lists = [value[column] for column in columns]
@@ -144,7 +145,7 @@ def records(value: Any, key: str) -> list[Mapping[str, Any]]:
 
 
 def from_json(value: Any, key: str) -> Any:
-    """What a column holds that some copies keep as JSON in a text."""
+    """The value of a column; some copies of a set keep it as JSON in a text."""
     if not isinstance(value, str):
         return value
     try:
@@ -175,7 +176,7 @@ def titled_pages(row: Row, key: str = "context") -> tuple[list[str], tuple[str, 
 
 
 def _joined(sentences: list[str]) -> str:
-    """As they stood: the sentences of some sets bring their blanks, those of others do not."""
+    """The sentences as one text; in some sets they have blanks at their ends, in others not."""
     before = any(each[:1].isspace() for each in sentences[1:])
     own = before or any(each[-1:].isspace() for each in sentences[:-1])
     return ("" if own else " ").join(sentences).strip()
@@ -185,7 +186,7 @@ def places_of(gold: Iterable[str], titles: Sequence[str]) -> tuple[int, ...]:
     """The places of the gold titles among all.
 
     Raises:
-        RowError: one is not there, so that the documents do not hold the answer.
+        RowError: one is missing, so that the documents do not hold the answer.
     """
     wanted = list(dict.fromkeys(gold))
     missing = [title for title in wanted if title not in titles]
@@ -199,13 +200,16 @@ def group_over(source: str, names: Iterable[str]) -> str:
     return f"{source}:{fingerprint(*sorted(set(names)))}"
 
 
-def joined_groups(shared: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """To each name the first one, in order, of those that it shares something with.
+def joined_groups(shared: Mapping[Name, Iterable[Hashable]]) -> dict[Name, Name]:
+    """For each name the least one of those that it belongs together with (union-find).
 
-    ``shared`` has all that a name stands on; sharing counts through others, too.
+    Names belong together if they share something, directly or through other names.
+
+    Args:
+        shared: of each name, the things that it may share with others.
     """
-    members: dict[str, set[str]] = {}
-    owner: dict[str, str] = {}
+    members: dict[Name, set[Name]] = {}
+    owner: dict[Hashable, Name] = {}
     for name, things in shared.items():
         members[name] = {name}
         for thing in things:
@@ -220,7 +224,7 @@ def joined_groups(shared: Mapping[str, Iterable[str]]) -> dict[str, str]:
 
 
 def split_options(question: str) -> tuple[str, dict[str, str]]:
-    """The question before its lettered options, and these; as it is where it has none.
+    """A question without its lettered options, and these; unchanged where it has none.
 
     The options are the last lines that begin with A, B, C … in this order.
     """
@@ -238,12 +242,12 @@ def split_options(question: str) -> tuple[str, dict[str, str]]:
 
 
 def exact_kind(answers: Sequence[str]) -> str:
-    """Of answers in the documents' words: ``yes_no`` or ``extractive``."""
+    """The kind of answers in the documents' own words: ``yes_no`` or ``extractive``."""
     return "yes_no" if closed_answer(answers) else "extractive"
 
 
 def free_kind(answers: Sequence[str]) -> str:
-    """Of answers in people's own words: by equality only where all of them are short."""
+    """The kind of answers in people's own words: ``extractive`` only if all of them are short."""
     if closed_answer(answers):
         return "yes_no"
     short = all(len(each.split()) <= SHORT and len(each) <= 12 * SHORT for each in answers)
@@ -251,7 +255,7 @@ def free_kind(answers: Sequence[str]) -> str:
 
 
 def subset_files(path: Path, subset: str, pattern: str, subsets: Sequence[str]) -> list[Path]:
-    """``path`` itself, or of the files in it that of ``subset``; of each subset where it is "".
+    """``path`` itself, or the file of ``subset`` in it; with "", those of all subsets.
 
     Raises:
         InputError: there is no such subset, or no such file.

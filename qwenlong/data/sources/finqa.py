@@ -2,8 +2,8 @@
 
 A page of an annual report, with its table, and a question whose answer a program computed: a
 number of up to five decimals, or yes or no. PIXIU leaves the programs out. Nobody writes five
-decimals, so what is no whole number is right within half a per cent; a quotient asked for as a
-percentage is a fraction: 2.75566 is 275.6 %.
+decimals, so a number that is not whole is right within half a per cent. A quotient that is asked
+for as a percentage is given as a fraction: 2.75566 is 275.6 %.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from qwenlong.data.words import folded
 from qwenlong.types import Example
 
 TOLERANCE = 0.005
-"""What three digits of a percentage are off by at most."""
+"""The largest relative error of a percentage that is rounded to three digits."""
 _PROMPT = re.compile(
     r"Please answer the given financial question based on the context\.\n"
     r"Context: (.*)\nQuestion: (.*)\nAnswer:",
@@ -46,7 +46,7 @@ def examples(row: Row) -> Iterator[Example]:
     question = " ".join(_ESCAPED.sub(" ", parts[2]).split())
     kind, answer, more = judged(text(turns["assistant"], "value"), question)
     if kind == "numeric" and 1 <= abs(float(answer)) < 10 and len(answer.partition(".")[2]) > 2:
-        # A difference of two percentages has fewer decimals.
+        # A quotient; a difference of two percentages has fewer decimals.
         more |= {"scale": "fraction"} if _PERCENT.search(question) else {}
     page, table = _page(context)
     yield Example(

@@ -4,11 +4,11 @@ Schema: the card of ``google/frames-benchmark`` (``Prompt``, ``Answer``, ``reaso
 ``wiki_links``, ``wikipedia_link_1`` …; licence Apache-2.0), which has links and no texts. The
 pages' texts stand in ``wiki_items`` (``title``, ``text``) of QwenLong-L1's copy for evaluation,
 ``Tongyi-Zhiwen/frames`` (its card: licence not stated), whose other columns are the same; the
-columns are those that its evaluation code and EvalScope's FRAMES adapter read. So that copy is
-what is read here; a row of Google's own files is left out, since it has no document to answer from.
+columns are those that its evaluation code and EvalScope's FRAMES adapter read. That copy is read
+here; a row of Google's own files is rejected, because it has no document to answer from.
 
-Kind: extractive, or yes_no. Some answers are sentences, which a judge has to compare. All pages are
-gold: FRAMES has no distractors.
+Kind: extractive, or yes_no. Some answers are sentences, which only a judge can compare. All pages
+are gold: FRAMES has no distractors.
 """
 
 from __future__ import annotations

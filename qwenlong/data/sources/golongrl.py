@@ -6,10 +6,10 @@ abilities): ``data_source``, ``prompt`` (chat messages), ``ability``, ``reward_m
 (``ground_truth`` with ``doc_ids``, a list, ``golden_label``, a text, and ``summary``, the language)
 and ``extra_info`` (``reward_mode``, ``question``).
 
-Not published is how a prompt is put together. The document is taken to be what stands before the
-last place of ``extra_info.question``; a row without that question, or whose prompt has it nowhere
-or at its start, is left out with that reason. What stands behind the question says how to write the
-answer and is kept in the metadata as ``instructions``.
+How a prompt is put together is not published. Here the document is the text before the last
+occurrence of ``extra_info.question``. A row without that question, or whose prompt does not have it
+behind a document, is rejected. The text behind the question says how to write the answer and is
+kept in the metadata as ``instructions``.
 
 Kinds by ability (``_ABILITIES``): exact match is extractive; accuracy is choice for a letter, else
 yes_no or extractive; F1 is list, and so is SubEM, which officially asks for recall only; numbers
@@ -51,7 +51,7 @@ _ABILITIES = {
 _NUMBER = re.compile(r"[-−]?[$€£¥]?[-−]?\d[\d,]*(?:\.\d+)?\s?%?")
 _LETTER = re.compile(r"(?:The correct answer is )?\(?([A-Z])\)?\.?")
 Judged = tuple[str, tuple[str, ...], dict[str, Any]]
-"""Kind, answers, and the metadata that its verifier takes."""
+"""Kind, answers, and the metadata that its verifier needs."""
 
 
 def examples(row: Row) -> Iterator[Example]:
@@ -83,7 +83,7 @@ def examples(row: Row) -> Iterator[Example]:
 
 
 def _parts(row: Row, extra: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Document, question, and what stands behind the question."""
+    """Document, question, and the text behind the question."""
     messages = [m for m in records(row["prompt"], "prompt") if m.get("role") == "user"]
     if len(messages) != 1:
         raise RowError(f"prompt must have one user message, has {len(messages)}")

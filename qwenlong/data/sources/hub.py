@@ -1,9 +1,9 @@
 """Published sets that live on the Hugging Face hub: streamed from there, or read from a copy.
 
-From the hub rows come through ``datasets`` as it streams them, so that nothing is kept but the
-row at hand. It runs no code of a repository: version 4 and later have no such thing, and nothing
-here asks for it. A copy on disk is a snapshot folder (``hf download NAME --repo-type dataset
---local-dir DIR``) or one of its files: Parquet, JSONL or JSON.
+``datasets`` streams the rows from the hub, so that only one is kept in memory. It runs no code of a
+repository: since version 4 it cannot. A copy on disk is a snapshot folder (``hf download NAME
+--repo-type dataset --local-dir DIR``) or one of its files: Parquet, JSONL or JSON. Copies are not
+read by ``datasets``, which stops at the first broken row.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ Opened = Callable[[str], Rows]
 
 @dataclass(frozen=True)
 class Part:
-    """One subset as the hub has it."""
+    """A subset as the hub has it."""
 
     split: str = "train"
     config: str = ""
     files: str = ""
-    """Their pattern in the repository, where configuration and split do not say which."""
+    """The pattern of its files in the repository, if configuration and split do not name them."""
     archive: str = ""
-    """The zip file of the repository that holds them; a copy on disk is unpacked."""
+    """The zip file of the repository that holds them; a copy on disk must be unpacked."""
     joined: bool = False
     """It is no subset of its own: the rows of another subset are joined with it."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The ``rows`` of a Source on the hub: called with a path they are a copy's, with None its."""
+    """The ``rows`` of a Source on the hub; called with a path it reads a copy, with None there."""
 
     hub: str
     parts: Mapping[str, Part]
     revision: str = ""
     join: Callable[[Rows, Opened], Rows] | None = None
     file: Callable[[Path], Rows] | None = None
-    """The rows of one file of a copy, where ``file_rows`` does not know its form."""
+    """Reads one file of a copy, if ``file_rows`` cannot."""
 
     @property
     def subsets(self) -> tuple[str, ...]:
@@ -131,7 +131,7 @@ def on_hub(
     citation: str,
     rows: Callable[..., Rows] | None = None,
 ) -> Source:
-    """A set that the hub has. ``rows`` is what reads it where the snapshot's rows do not do."""
+    """A set that the hub has. ``rows`` reads it where the snapshot's own rows are not enough."""
     return Source(
         name=name,
         examples=examples,
@@ -170,13 +170,13 @@ def _dataset(snapshot: Snapshot, part: Part) -> Any:
 
 
 def _tried(snapshot: Snapshot, call: Callable[[], Any]) -> Any:
-    """What the call gives, or one line that says why it cannot be had."""
+    """What the call returns; an error becomes one line that says what to do instead."""
     try:
         return call()
     except Exception as error:  # of datasets, huggingface_hub, fsspec, httpx, pyarrow: dozens
-        told = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise InputError(
-            f"{snapshot.hub}: cannot be had from the Hugging Face hub ({told}); {_how(snapshot)}"
+            f"{snapshot.hub}: cannot be had from the Hugging Face hub ({why}); {_how(snapshot)}"
         ) from error
 
 
@@ -202,10 +202,10 @@ def _has_rows(file: Path, folder: Path) -> bool:
 
 
 def _belongs(name: str, part: Part) -> bool:
-    """Whether a file's path in a snapshot is one of the part's, by pattern or by its words."""
+    """Whether a file of a snapshot belongs to the part, by its pattern or by words of its path."""
     if part.files:
         stem, _, suffix = part.files.rpartition("/")[2].rpartition(".")
-        # multifieldqa_zh.half_dev.jsonl is of multifieldqa_zh.jsonl.
+        # multifieldqa_zh.half_dev.jsonl belongs to multifieldqa_zh.jsonl.
         like = f"*/{stem}.*{suffix}" if stem[0] != "*" else part.files
         return fnmatch(name, part.files) or fnmatch(f"/{name}", like)
     split = _SPLITS.get(part.split, re.escape(part.split))

@@ -8,10 +8,10 @@ the hub and unpacked in a copy.
 Kinds, after how LongBench measures each (``_KINDS``): multi-hop questions (hotpotqa, 2wikimqa,
 musique) are extractive; answers in people's own words (narrativeqa, multifieldqa_en and _zh,
 dureader) summary, which is ROUGE-L; qasper's extractive where short, else summary. Yes, no and
-unanswerable are yes_no in all of them. An answer of multifieldqa_zh that is one figure or one date
-would be half right with any other figure there, so it is numeric or date. The tasks for summaries,
-few-shot learning, retrieval, counting and code are not question answering and are left out.
-Contexts of numbered passages are cut into them; which hold the answer is not told.
+unanswerable are yes_no in all of them. An answer of multifieldqa_zh that is one number or one date
+is numeric or date, because by ROUGE-L any other number would be half right. The tasks for
+summaries, few-shot learning, retrieval, counting and code are not question answering and are left
+out. Contexts of numbered passages are cut into these; the set does not say which hold the answer.
 """
 
 from __future__ import annotations

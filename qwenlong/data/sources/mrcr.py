@@ -6,10 +6,10 @@ Schema: the card of ``openai/mrcr`` (licence MIT): ``prompt`` (chat messages as 
 message asks to copy an earlier answer behind a random string.
 
 Kind: summary. The card grades by difflib's ratio, which is 2M / T for M matching characters of T;
-ROUGE-L is the same over words in order, and no other kind pays for a copy with a slip in it. What
-the card adds is not in it: there, a missing random string is worth 0, here one word of the answer.
-It is kept in the metadata as ``prefix``. The document is the conversation, one whole: another
-message within it could change which one is the n-th.
+ROUGE-L is the same over words in order, and no other kind gives a copy with a slip in it a part of
+the reward. One rule of the card is not kept: there, an answer without the random string is worth 0;
+here it lacks one word. The string is kept in the metadata as ``prefix``. The document is the whole
+conversation: a distractor within it could change which message is the n-th.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ ARTICLES = "articles"
 """The column in which a question's articles are joined to its row."""
 _NEAREST = 3
 _RARE = 0.1
-"""Of the articles, at most this share has a rare word."""
+"""A word is rare if at most this share of the articles has it."""
 _WORD = re.compile(r"\w{3,}")
 
 Article = Mapping[str, Any]
@@ -81,7 +81,7 @@ def _fact(evidence: Article) -> str:
 
 
 def _day(article: Article) -> str:
-    """``datasets`` may have read the time as one, and then writes it in another way."""
+    """The day alone: ``datasets`` may have parsed the time, and then writes it differently."""
     return str(article.get("published_at") or "")[:10]
 
 

@@ -33,9 +33,9 @@ Passages = Mapping[str, str]
 def rows(path: Path, subset: str) -> Rows:
     """Each question with its ``table``, its ``passages``, and a ``group``.
 
-    Tables that stand on the same page, link to the same page or have a passage of the same
-    words are of one group, directly or through others: questions of two groups have no document
-    in common, and no page under another name. The texts are tokenised ("Roanoke , Virginia").
+    Tables of the same page, tables that link to the same page, and tables with a passage of the
+    same words form a group, directly or through others: questions of two groups share no document,
+    and no page under another name. The texts are tokenised ("Roanoke , Virginia").
     """
     questions, folder, kind = _layout(path, subset)
     groups = joined_groups(dict(_shared(questions, folder, kind)))
@@ -111,7 +111,7 @@ def examples(row: Row) -> Iterator[Example]:
         documents=(table_text(table), *(f"{_title(k)}\n{v}" for k, v in passages.items())),
         answers=(text(row, "answer-text"),),
         reasoning=_reasoning(row, table, passages),
-        # The table, for it leads to the passages, and every passage with the answer's words.
+        # The table, because it leads to the passages, and every passage with the answer's words.
         gold_documents=(0, *sorted({1 + order.index(link) for link in linked})),
         group=f"ottqa:{row['group']}",
         metadata={"question_id": row["question_id"], "table_id": row["table_id"], "language": "en"},
@@ -142,8 +142,8 @@ def _title(link: str) -> str:
 def _reasoning(question: Row, table: Table, passages: Passages) -> str:
     """Where the answer stands, in one or two sentences.
 
-    OTT-QA's nodes are every place that has the answer's words, not the one that an annotator
-    used; of several, the one that shares most words with the question is told.
+    OTT-QA's nodes are all places that have the answer's words, not the one that an annotator used;
+    of several, the one that shares most words with the question is given.
     """
     answer = question["answer-text"]
     asked = _words(question["question"])

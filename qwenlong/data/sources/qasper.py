@@ -32,13 +32,13 @@ def examples(row: Row) -> Iterator[Example]:
     questions = records(row["qas"], "qas")
     if not questions:
         raise RowError("qas is empty")
-    told: list[str] = []
+    rejected: list[str] = []
     for asked in questions:
         try:
             kind, answers, evidence = _judged(_given(asked))
             identity, question = text(asked, "question_id"), text(asked, "question")
         except RowError as error:
-            told.append(f"question {asked.get('question_id')}: {error}")
+            rejected.append(f"question {asked.get('question_id')}: {error}")
             continue
         yield Example(
             id=identity,
@@ -55,8 +55,8 @@ def examples(row: Row) -> Iterator[Example]:
                 "evidence": list(evidence),
             },
         )
-    if told:
-        raise RowError("; ".join(told))
+    if rejected:
+        raise RowError("; ".join(rejected))
 
 
 def _document(row: Row) -> str:

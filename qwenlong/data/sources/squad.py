@@ -6,10 +6,10 @@ Schema: in their repositories a JSON file with articles in ``data``: ``title``, 
 configuration a language, ``hfl/cmrc2018`` calls ``dev`` validation. Both are CC BY-SA 4.0.
 
 XQuAD (Artetxe et al., arXiv 1910.11856) has the same articles in several languages, under the same
-ids: the language is put behind them here, and an article, five paragraphs, is one group in all
-languages, under the id of its first question. The hub's rows do not tell their article, but come
-in its order, so paragraphs are counted there. CMRC 2018 (Cui et al., arXiv 1810.07366) has three
-answers a question; a paragraph is a group.
+ids: the language is added to them here. An article, five paragraphs, is one group in all languages,
+under the id of its first question. The hub's rows do not name their article but come in its order,
+so paragraphs are counted there. CMRC 2018 (Cui et al., arXiv 1810.07366) has three answers a
+question; a paragraph is a group.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PARAGRAPHS = 5
 _NAMED = re.compile(r"xquad\.([a-z]{2})(?![a-z])")
 _OTHER = re.compile(r"[\W_]+")
 _SPREADSHEET = re.compile(r"\d+\.0")
-"""What a spreadsheet made of a date or a number: 39764.0 for 2008年11月12日."""
+"""A date or number that a spreadsheet converted: 39764.0 for 2008年11月12日."""
 
 
 def xquad_rows(path: Path | None, subset: str) -> Rows:
@@ -58,7 +58,7 @@ def cmrc_rows(path: Path | None, subset: str) -> Rows:
 
 
 def _subsets(snapshot: Snapshot, path: Path | None, subset: str) -> list[str]:
-    """What to read one after another: without a subset, of a folder all that it holds."""
+    """The subsets to read: without one, all that the folder has."""
     if subset or path is None or path.is_file():
         return [subset]
     held = snapshot.held(path)

@@ -1,9 +1,9 @@
 """TAT-QA (Zhu et al., arXiv 2105.07624): questions over a table of a report and its text.
 
-What becomes of its answer types: arithmetic and count are numeric; a span is numeric where it is
-a figure and extractive else; multi-span is a list, in order where the question says
-"respectively". An answer's scale (thousand, million, billion, percent) is written behind it, so
-that the answer says all that its verifier asks for.
+Its answer types become kinds: arithmetic and count are numeric; a span is numeric if it is a
+number, else extractive; multi-span is a list, in order if the question says "respectively". The
+scale of an answer (thousand, million, billion, percent) is written behind it, because its verifier
+compares it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _FIGURE = re.compile(
     r"(?:%|per ?cent|thousand|million|billion|m|years?|months?|days?)?\)?"
 )
 _RUPEE = "`"
-"""What is left of the rupee's sign."""
+"""The set's files have this in place of the rupee's sign."""
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _SCALED = re.compile(r"%|per ?cent|thousand|million|billion|\dm\b")
 
@@ -100,7 +100,7 @@ def examples(row: Row) -> Iterator[Example]:
 
 
 def _answers(question: Row, asked: str) -> tuple[str, tuple[str, ...], dict[str, Any]]:
-    """Kind, gold answers and what their verifier is told besides."""
+    """Kind, gold answers, and the metadata that their verifier needs."""
     scale = question["scale"]
     if scale not in _SCALES:
         raise RowError(f"scale={scale!r} must be one of {', '.join(_SCALES[1:])} or empty")
@@ -112,9 +112,9 @@ def _answers(question: Row, asked: str) -> tuple[str, tuple[str, ...], dict[str,
     spans = [as_text(each, "answer") for each in filled_list(question, "answer") if each != ""]
     spans = [span.removeprefix(_RUPEE) for span in spans]
     if form == "multi-span":
-        # The figures of one answer are of one scale; years among them have none.
-        ways = {span: way for span in spans if (way := _scaled(span, scale)) != span}
-        aliases = {span: [way] for span, way in ways.items() if _is_figure(span)}
+        # The numbers of one answer share a scale; years among them have none.
+        scaled = {span: [_scaled(span, scale)] for span in spans if _is_figure(span)}
+        aliases = {span: forms for span, forms in scaled.items() if forms != [span]}
         ordered = "respectively" in asked
         return "list", tuple(spans), {"ordered": ordered, "aliases": aliases}
     if len(spans) != 1:

@@ -1,4 +1,4 @@
-"""The texts that synthetic tasks are hidden in: any documents, or running text in paragraphs."""
+"""The texts that synthetic tasks are hidden in: documents, or running text in paragraphs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from heapq import heappop, heappush
 from random import Random
 
 MOST_CHARACTERS = 2**25
-"""Kept of a corpus, about 8 M tokens; of a larger one, a sample that every text may be in."""
+"""The most that is kept of a corpus, about 8 M tokens; of a larger one, an even sample."""
 LONGEST_TEXT = 2000
 """Characters of a text; a longer one is cut at the ends of sentences."""
 
@@ -26,18 +26,18 @@ UNSPACED = ("zh", "ja")
 
 @dataclass(frozen=True)
 class Text:
-    """A document, or a part of one. An empty title is none; an empty language fits all."""
+    """A document, or a part of one. An empty title means none, an empty language any."""
 
     title: str
     text: str
     language: str = ""
     whole: int = 0
-    """Of the document that it is a part of: a key, by which a split keeps its parts together."""
+    """A key of the document that it is a part of: a split keeps the parts together."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Texts in their order; those of running text are drawn one after the other."""
+    """Texts in their order; running text is drawn from in this order, documents at random."""
 
     texts: tuple[Text, ...]
     running: bool = False
@@ -76,15 +76,15 @@ def sentence_ends(text: str) -> tuple[int, ...]:
 
 
 def word_ends(text: str) -> tuple[int, ...]:
-    """Where ``text`` can be cut without cutting a word: at blanks and beside Chinese characters."""
+    """Where ``text`` can be cut without cutting a word: at blanks and after Chinese characters."""
     return tuple(match.end() for match in _BREAK.finditer(text) if match.end())
 
 
 def inserted(text: str, added: Iterable[tuple[int, str]], joint: str) -> str:
-    """The text with sentences put in, each at a number of characters.
+    """The text with sentences put in, each behind a number of characters.
 
-    What stands between sentences there, blank or line break, then stands on both sides. A sentence
-    behind a text that ends within one, or with a table's row, has its own line.
+    Whatever separates sentences there, a blank or a line break, is put on both sides. A sentence
+    that is added to a text without an end, such as a table's row, gets its own line.
     """
     whole = ""
     last = 0
@@ -147,7 +147,7 @@ def _cut(window: str) -> int:
 
 
 def _bounded(texts: Iterable[Text], most: int) -> tuple[tuple[Text, ...], int]:
-    """As many texts as ``most`` characters hold, sampled evenly, in their order; what they left."""
+    """Texts of at most ``most`` characters, sampled evenly, in order; the characters left out."""
     rng = Random("corpus")
     kept: list[tuple[float, int, Text]] = []
     size = left_out = 0

@@ -1,6 +1,6 @@
-"""A made-up world of plain sentences: who is where, and who is beside whom.
+"""A made-up world of plain sentences: which person is in which place, and next to whom.
 
-One-hop questions ask who is in a place, two-hop questions who is beside the one who is there.
+One-hop questions ask who is in a place, two-hop questions who is next to the person there.
 Every document states each place and each neighbour once, so a question has one answer; all other
 sentences are distractors. Training and held-out documents share no fact: a pair of names belongs
 to one split by its hash.
@@ -20,7 +20,7 @@ from qwenlong.config import SourceConfig
 from qwenlong.types import CountTokens, Example, InputError, Split
 
 LONGEST = 256
-"""Tokens of the longest document where a source names none."""
+"""Tokens of the longest document, if the source does not say."""
 NAMES = 160
 """People, and as many places."""
 HELD_OUT = 5
@@ -28,7 +28,8 @@ HELD_OUT = 5
 FILLER_SHARE = 0.75
 """Share of the distractor sentences that state no fact."""
 MOST_FACTS = 24
-"""Distractors that do, in a document of any length: longer means farther apart, not more alike."""
+"""The most distractors that state a fact. A longer document has its facts farther apart, not more
+facts that are alike."""
 
 DOES = (
     "keeps the mill", "mends the boats", "runs the inn", "tends the bees",
@@ -69,7 +70,7 @@ def bounds(spec: SourceConfig) -> tuple[int, int]:
     """The shortest and the longest document.
 
     Raises:
-        InputError: nothing can be made within them, or nobody says how many.
+        InputError: no document fits between them, or the number of examples is missing.
     """
     if spec.examples is None:
         raise InputError(f"examples=null: source {spec.source} needs a number of examples to make")
@@ -143,7 +144,8 @@ def _filled(
     return sentences
 
 
-# A name stands right after the name it is looked up by: a policy this small learns that.
+# A name stands right after the name that it is looked up by: with a word between them, a policy of
+# a million parameters learned nothing in 2,000 steps.
 def _in(place: str, person: str, rng: Random) -> str:
     return f"In {place} {person} {rng.choice(DOES)}."
 

@@ -1,8 +1,8 @@
 """Filler: texts of a corpus up to a number of tokens.
 
-The tokens of a text are counted once, with the blank line and a letter behind it: for tokenizers
-that never merge a line break with the letter behind it, all byte-level BPE among them, a whole has
-the sum of what its texts have.
+The tokens of a text are counted once, together with the blank line and a letter behind it. Byte-
+level BPE, and every tokenizer that never merges a line break with the letter behind it, gives a
+whole as many tokens as its texts have together.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from qwenlong.types import CountTokens, InputError
 
 SEPARATOR = "\n\n"
 _ENOUGH = 0.997
-"""Share of the room from which on no more is put in."""
+"""Share of the room that is full enough: no more is put in."""
 _SPARE = 12
 """Texts that did not fit; the rest of the room is filled with first sentences of theirs."""
 _MOST_CUT = 4
-"""Texts of which sentences are taken, and then of which words are."""
+"""Texts that are cut at sentences, and then at words, to fill the rest."""
 
 Fits = Callable[[Text], bool]
 Label = Callable[[int], str]
-"""Of a document's number, from 1, to the line above it."""
+"""Makes the line above a document out of its number, from 1."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A document under way: a title line, if any, what stands below it, and its tokens."""
+    """A document that is being made: a title line, if any, the text below it, and its tokens."""
 
     title: str
     body: str
@@ -49,7 +49,7 @@ class Piece:
 
 @dataclass(frozen=True, eq=False)
 class Filler:
-    """The texts of a corpus in one language, and what each costs in tokens once it is known."""
+    """The texts of a corpus in one language, and the tokens of those that were counted already."""
 
     texts: tuple[Text, ...]
     running: bool
@@ -58,7 +58,7 @@ class Filler:
     digest: str
     """Eight hexadecimal digits of the texts' SHA-256."""
     letter: int
-    """Tokens of one letter, to be taken off again."""
+    """Tokens of the letter that is counted along with a text, to be subtracted again."""
     costs: dict[int, int] = field(default_factory=dict)
     line_costs: dict[str, int] = field(default_factory=dict)
 
@@ -68,7 +68,7 @@ class Filler:
         return "" if self.language in UNSPACED else " "
 
     def costed(self, piece: Piece) -> Piece:
-        """The piece with its tokens, those of the blank line after it included."""
+        """The piece with its tokens, including those of the blank line after it."""
         cost = self.count(f"{piece.text}{SEPARATOR}x") - self.letter
         return replace(piece, cost=cost)
 
@@ -149,13 +149,13 @@ def fill(filler: Filler, rng: Random, room: int, fits: Fits, label: Label | None
 
 
 def _drawn(filler: Filler, rng: Random) -> Iterator[int]:
-    """Every text once: running text from some place on, documents in random order."""
+    """Every text once: running text from a random place on, documents in random order."""
     count = len(filler.texts)
     if filler.running:
         start = rng.randrange(count)
         yield from (index % count for index in range(start, start + count))
         return
-    moved: dict[int, int] = {}  # Fisher and Yates' shuffle, as far as it is asked for
+    moved: dict[int, int] = {}  # the Fisher-Yates shuffle, only as far as the caller reads
     for at in range(count):
         other = rng.randrange(at, count)
         yield moved.get(other, other)
@@ -165,7 +165,7 @@ def _drawn(filler: Filler, rng: Random) -> Iterator[int]:
 def _longest(
     filler: Filler, spare: Sequence[Piece], room: int, ends: Callable[[str], tuple[int, ...]]
 ) -> tuple[int, Piece | None]:
-    """The beginning, of one of the spare texts, that fills most of the room, and whose it is."""
+    """The number of the spare text whose beginning fills most of the room, and that beginning."""
     best: tuple[int, Piece | None] = (0, None)
     for number, piece in enumerate(spare):
         found = beginning(filler, piece, room, ends(piece.body))

@@ -1,4 +1,4 @@
-"""Sentences or whole documents at given depths in filler, all of the length that is asked for.
+"""Puts sentences or whole documents at given depths into filler, up to a given length.
 
 Lengths are those of the documents joined by blank lines.
 """
@@ -26,11 +26,11 @@ from qwenlong.types import InputError
 _LEAST = 0.97
 """Share of the length that documents must come to."""
 _SHORT, _ROUGHLY = 1000, 0.9
-"""Below so many tokens a sentence is much, and this share is enough."""
+"""Below so many tokens one sentence is a large part, and this share is enough."""
 _GOOD = 0.985
 """Share of the length at which it is not tried again."""
 _SLACK = 2
-"""Thousandths of the length by which too full a haystack is made emptier."""
+"""Thousandths of the length by which the room is reduced if the documents were too long."""
 _TRIES = 6
 
 
@@ -42,7 +42,7 @@ class Haystack:
     places: tuple[int, ...]
     """The index of the document that holds each thing."""
     offsets: tuple[int, ...]
-    """The characters that stand before each thing."""
+    """The characters before each thing."""
     depths: tuple[float, ...]
     """The same as a share of all characters."""
 
@@ -85,7 +85,7 @@ def surround(
     tokens: int,
     fits: Fits,
 ) -> Haystack:
-    """Filler with whole documents of one's ``own`` among it, each near its depth in [0, 1].
+    """Filler with the documents ``own`` among it, each near its depth in [0, 1].
 
     Raises:
         InputError: there is too little room, or too little filler.
@@ -125,7 +125,7 @@ def _with_facts(
 def _with_own(
     pieces: Sequence[Piece], own: Sequence[Piece], depths: Sequence[float]
 ) -> list[Piece]:
-    """One's own documents between the others, each at the border nearest to its depth."""
+    """The documents ``own`` between the others, each at the border nearest to its depth."""
     starts = list(accumulate((len(piece.text) for piece in pieces), initial=0))
     slots: dict[int, list[Piece]] = {}
     for piece, depth in zip(own, depths, strict=True):
@@ -145,9 +145,10 @@ def _nearest(
     label: Label | None,
     made: Callable[[int, Random], list[Piece]],
 ) -> list[Piece]:
-    """What ``made`` makes of a room such that it has at most ``tokens``, and hardly fewer.
+    """The longest result of ``made`` that has at most ``tokens``, and nearly as many.
 
-    A sentence within a text may cost a token more or less than alone, so the room is corrected.
+    ``made`` is called with the room for its documents. A sentence within a text may have a token
+    more or less than alone, so the room is corrected by the difference.
     """
     draw, room = rng.getrandbits(64), tokens
     best: list[Piece] = []
@@ -160,7 +161,7 @@ def _nearest(
             best, most = pieces, length
         if _GOOD * tokens <= length <= tokens or length == last < tokens:
             break
-        # What is over may have stood in room that was left, so a little more is taken.
+        # The surplus may fit into room that stayed empty, so the room is reduced by a little more.
         room += tokens - length - (_SLACK * tokens // 1000 + 1 if length > tokens else 0)
         last = length
     if most < (_LEAST if tokens >= _SHORT else _ROUGHLY) * tokens:

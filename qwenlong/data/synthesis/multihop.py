@@ -22,14 +22,14 @@ from qwenlong.data.synthesis.tasks import SHORT, Draw, Question
 from qwenlong.types import InputError
 
 _SHORTEST = {"en": 4, "zh": 2}
-"""Characters of a title; it is looked up by as many of its first ones."""
+"""Characters of the shortest title; titles are looked up by so many of their first ones."""
 _LONGEST = 60
 _QUOTES = frozenset('"“”《》\n')
 _LOOKS = 16
-"""Texts that are looked at for one that names another's title."""
+"""Texts that are searched for one that names another's title."""
 _TRIES = 400
 _BODY = 100
-"""Characters of a text on the way, where there are such."""
+"""Characters that a text on the way should have; shorter ones are taken if there are no others."""
 
 Titles = Mapping[str, Sequence[Text]]
 """Titled texts by the beginnings of their titles."""
@@ -107,7 +107,7 @@ def _next(
     longest: int,
     rng: Random,
 ) -> Text:
-    """A text that the last one names, if there is one; else any; to begin with, one that names."""
+    """A text that the last one names, if there is one; else any. The first should name another."""
     if not first:
         for text in _named_in(chosen[-1].text, titles, filler.language):
             cut = _beginning(filler, text, longest)
@@ -169,7 +169,8 @@ def _named_in(body: str, titles: Titles, language: str) -> list[Text]:
 
 
 def _goes_with(text: Text, chosen: Sequence[Text], language: str, named: bool) -> bool:
-    """Whether titles stay apart, and no text names one but, if ``named``, the last the new one."""
+    """Whether a text can join those chosen: no title is part of another, and no text names a title,
+    except that the last may name the new one if ``named``."""
     title = text.title
     if not _can_be_named(title, language):
         return False
@@ -181,7 +182,7 @@ def _goes_with(text: Text, chosen: Sequence[Text], language: str, named: bool) -
 
 
 def _unrelated(own: Sequence[Piece], way: Sequence[Text], drawn: Sequence[str]) -> Fits:
-    """Whether a text has none of the values, is none on the way, and is named by none of them."""
+    """Says whether a text has none of the values, is not on the way, and is not named there."""
     free = without(drawn)
     taken = {piece.title.casefold() for piece in own}
 

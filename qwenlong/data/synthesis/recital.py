@@ -16,8 +16,8 @@ from qwenlong.types import CountTokens, Example, InputError, Split
 WORDS = 84
 """Names in list and recital together; a recital starts over at the list's end.
 
-One length for all, so that grouping rows by length does not put like lists together: what is
-common to a batch would be learned instead of looking things up.
+One length for all: rows are grouped by length, and if a batch had lists of one kind, what they have
+in common would be learned instead of looking things up.
 """
 
 
