@@ -163,7 +163,7 @@ def test_a_weight_is_of_built_sets_alone(tmp_path: Path) -> None:
         "  held_out: [{source: jsonl, path: other.jsonl}]\n"
         f"stages: {{one: {stage}}}\n"
     )
-    with pytest.raises(InputError, match=r"^data\.train\.0\.weight=2.*limit a source by examples"):
+    with pytest.raises(InputError, match=r"^data\.train\.0\.weight=2.*only built sets have"):
         load_config(tmp_path / "mine.yaml")
 
 
