@@ -11,9 +11,10 @@ from random import Random
 from typing import Any
 
 from qwenlong.config import SamplerConfig
+from qwenlong.config.callables import SAMPLER, resolve
 from qwenlong.curricula.draws import draw_distinct, shares
 from qwenlong.curricula.history import History
-from qwenlong.types import Prompt
+from qwenlong.types import InputError, Prompt
 
 LENGTH_PARTS = 4
 """Parts of a phase's lengths, of equal width."""
@@ -79,8 +80,13 @@ class Sampler:
         rng = Random(f"{self.seed} draw {self.calls}")
         replayed = self._replayed(n, leave_out, rng)
         leave_out = {*leave_out, *(prompt.example.id for prompt in replayed)}
-        cells = self._cells(self._awake(n - len(replayed), leave_out, rng))
-        own = self._own(cells, n - len(replayed), leave_out, rng)
+        missing = n - len(replayed)
+        awake = self._awake(missing, leave_out, rng)
+        cells = self._cells(awake)
+        if self.settings.draw:
+            own = self._by_function(self.settings.draw, awake, missing, leave_out, rng)
+        else:
+            own = self._own(cells, missing, leave_out, rng)
         drawn = [self.prompts[index] for index in own] + replayed
         self.drawn.update(prompt.example.id for prompt in drawn)
         if replayed or len(cells) > 1:  # else a mini-batch could consist of one cell alone
@@ -129,6 +135,29 @@ class Sampler:
                 for index in some:
                     taken.add(self._ids[index])
                     self.epochs[index] = max(self.epochs[index], floor) + 1
+        return picked
+
+    def _by_function(
+        self, reference: str, awake: list[int], n: int, leave_out: Collection[str], rng: Random
+    ) -> list[int]:
+        """The phase's own prompts, drawn by the user's function."""
+        function = resolve(reference, "sampler.draw", SAMPLER)
+        index_of = {self._ids[index]: index for index in awake}
+        picked: list[int] = []
+        free = [self.prompts[index] for index in awake if self._ids[index] not in leave_out]
+        while len(picked) < n:
+            free = free or [self.prompts[index] for index in awake]  # too few: they come again
+            count = min(n - len(picked), len(free))
+            drawn = [prompt.example.id for prompt in function(free, count, self.history, rng)]
+            given = {prompt.example.id for prompt in free}
+            if len(drawn) != count or len(given & set(drawn)) != count:
+                raise InputError(
+                    f"sampler.draw={reference}: must return {count} different prompts of the"
+                    f" {len(free)} that it is given; returned {len(drawn)}, {len(set(drawn))} of"
+                    f" them different, {len(given & set(drawn))} among those"
+                )
+            picked += [index_of[key] for key in drawn]
+            free = []
         return picked
 
     def _awake(self, n: int, leave_out: Collection[str], rng: Random) -> list[int]:

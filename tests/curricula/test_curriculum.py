@@ -34,7 +34,9 @@ SAMPLERS = {
     "all": replace(
         STAGE,
         mix=SOURCES,
-        sampler=SamplerConfig(["kind", "length", "pass_rate"], 0.3, "difficulty", 3, 5),
+        sampler=SamplerConfig(
+            ["kind", "length", "pass_rate"], replay=0.3, rest_solved=3, rest_hopeless=5
+        ),
         refill=3,
         target=0.99,
     ),

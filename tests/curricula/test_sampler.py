@@ -6,6 +6,7 @@ import json
 import time
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from qwenlong.config import SamplerConfig
 from qwenlong.config.keys import declaration
 from qwenlong.curricula.history import History
 from qwenlong.curricula.sampler import Sampler
+from qwenlong.types import InputError
 from tests.curricula.made import group, ids, prompt
 
 PROMPTS = [prompt(f"{i:02}") for i in range(13)]
@@ -71,7 +73,7 @@ def test_a_draw_is_full_and_different_while_it_can_be(
     )
     config = SamplerConfig(
         by,
-        data.draw(st.sampled_from([0.0, 0.3, 0.99])),
+        replay=data.draw(st.sampled_from([0.0, 0.3, 0.99])),
         rest_solved=data.draw(st.integers(0, 3)),
         rest_hopeless=data.draw(st.integers(0, 3)),
     )
@@ -227,3 +229,54 @@ def test_large_pools_are_fast() -> None:
     for _ in range(5):
         sampler.draw(128)
     assert time.process_time() - start < 5 * 0.5
+
+
+OWN = """
+def hardest(prompts, n, history, rng):
+    def rate(prompt):
+        return history.pass_rate(prompt.example)
+    return sorted(prompts, key=lambda prompt: (rate(prompt) or 0.0, prompt.example.id))[:n]
+
+def random(prompts, n, history, rng):
+    return rng.sample(prompts, n)
+
+def lazy(prompts, n, history, rng):
+    return prompts[:1] * n
+"""
+
+
+@pytest.fixture(scope="module")
+def own_draws(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("own") / "own_draws.py"
+    file.write_text(OWN)
+    return file
+
+
+def test_a_function_of_ones_own_draws_in_place_of_the_cells(own_draws: Path) -> None:
+    pool = [prompt(f"p{i}", pass_rate=i / 8) for i in range(8)]
+    old = [prompt(f"old{i}") for i in range(4)]
+    history = History()
+    history.observe([group(each, [1.0, 0.0]) for each in old])
+    sampler = Sampler(pool, history, 0, SamplerConfig(draw=f"{own_draws}:hardest"))
+    assert ids(sampler.draw(3)) == ["p0", "p1", "p2"]
+    assert ids(sampler.draw(3, leave_out=["p0", "p2"])) == ["p1", "p3", "p4"]
+    assert ids(sampler.draw(10)) == [*(f"p{i}" for i in range(8)), "p0", "p1"]
+    settings = SamplerConfig(draw=f"{own_draws}:hardest", replay=0.5)
+    replaying = Sampler(pool, history, 0, settings, earlier=old)
+    drawn = ids(replaying.draw(4))
+    assert {"p0", "p1"} < set(drawn) and len(set(drawn) & set(ids(old))) == 2
+
+
+def test_a_function_of_ones_own_draws_the_same_after_a_restart(own_draws: Path) -> None:
+    settings = SamplerConfig(draw=f"{own_draws}:random")
+    first = Sampler(PROMPTS, History(), "seed", settings)
+    first.draw(5)
+    again = Sampler(PROMPTS, History(), "seed", settings)
+    again.restore(json.loads(json.dumps(first.state())))
+    assert ids(first.draw(5)) == ids(again.draw(5))
+
+
+def test_a_function_of_ones_own_must_return_different_prompts(own_draws: Path) -> None:
+    sampler = Sampler(PROMPTS, History(), 0, SamplerConfig(draw=f"{own_draws}:lazy"))
+    with pytest.raises(InputError, match=r"lazy: must return 3 different prompts of the \d+ that"):
+        sampler.draw(3)
