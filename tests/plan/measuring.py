@@ -1,7 +1,7 @@
-"""What the real learner holds in a process of its own; run by ``test_measured.py``.
+"""Measures what the real learner holds, in a process of its own; run by ``test_measured.py``.
 
-Reads a list of points as JSON from the command line and prints, for each, bytes by part. Resident
-memory is taken as the benchmarks take it.
+Gets a list of points as JSON on the command line and prints the bytes of each, by part. Resident
+memory is measured as in the benchmarks.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ VOCABULARY = 2_048
 
 
 class Watched(GrpoLearner):
-    """Notes the gradients' bytes where an update begins."""
+    """Records the gradients' bytes when an update starts."""
 
     gradients = 0
 
@@ -38,7 +38,7 @@ class Watched(GrpoLearner):
 
 
 def build(folder: str, point: dict[str, Any]) -> None:
-    """A policy of exactly the point's shape; ``build_tiny``'s vocabulary depends on its texts."""
+    """Writes a policy with the point's shape; ``build_tiny``'s vocabulary depends on its texts."""
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     config = Qwen3Config(
@@ -58,7 +58,7 @@ def build(folder: str, point: dict[str, Any]) -> None:
 
 @contextmanager
 def saved_bytes(learner: GrpoLearner) -> Iterator[dict[int, int]]:
-    """Storages of all tensors that autograd saves meanwhile, parameters left out, by address."""
+    """Bytes of the tensors that autograd saves meanwhile, without parameters, by address."""
     own = {p.untyped_storage().data_ptr() for p in learner.model.parameters()}
     saved: dict[int, int] = {}
 

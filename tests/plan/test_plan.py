@@ -1,4 +1,4 @@
-"""Whether what is published fits, what is said where it does not, and the command itself."""
+"""Published settings fit; problems name keys that help; the command prints and exits so."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def test_the_other_baselines_fit_their_cards(name: str) -> None:
     assert not plan(load_config(EXPERIMENTS / f"{name}.yaml"), A100).problems
 
 
-def test_rows_of_30k_are_told_to_be_too_long_for_sft_of_the_32b() -> None:
+def test_sft_rows_of_30k_are_too_long_for_the_32b() -> None:
     problems = plan(load_config(PUBLISHED[1], ["stages.sft.context=30000"]), A100).problems
-    (told,) = problems
-    assert told.startswith("stages.sft: the learner needs") and "learner.data_ranks=" in told
+    (problem,) = problems
+    assert problem.startswith("stages.sft: the learner needs") and "learner.data_ranks=" in problem
 
 
 @pytest.mark.parametrize(
@@ -60,11 +60,10 @@ def test_rows_of_30k_are_told_to_be_too_long_for_sft_of_the_32b() -> None:
         ),
     ],
 )
-def test_the_keys_that_are_named_do_help(overrides: list[str], card: str, key: str) -> None:
+def test_the_named_keys_help(overrides: list[str], card: str, key: str) -> None:
     found = plan(load_config(PUBLISHED[0], overrides), CARDS[card])
     assert found.problems
-    told = "\n".join(found.problems)
-    assert key in told
+    assert key in "\n".join(found.problems)
     for problem in found.problems:
         name = re.match(r"stages\.(\w+): the learner needs", problem)
         assert name
@@ -84,16 +83,16 @@ def test_the_keys_that_are_named_do_help(overrides: list[str], card: str, key: s
         ("rollout.tensor_parallel_size=3", r"rollout\.tensor_parallel_size=3: must divide"),
     ],
 )
-def test_an_engine_that_cannot_start_is_told(override: str, said: str) -> None:
+def test_an_engine_that_cannot_start_is_a_problem(override: str, said: str) -> None:
     problems = plan(load_config(PUBLISHED[0], [override]), A100).problems
     assert any(re.match(said, problem) for problem in problems), problems
 
 
-def test_an_engine_without_room_is_told_its_tensor_parallel_size() -> None:
+def test_an_engine_without_room_gets_an_advice_that_helps() -> None:
     overrides = ["rollout.tensor_parallel_size=1", "rollout.gpus=1"]
     problems = plan(load_config(PUBLISHED[1], overrides), A100).problems
-    (told,) = [each for each in problems if each.startswith("rollout.")]
-    size = int(re.findall(r"make it (\d+)", told)[0])
+    (problem,) = [each for each in problems if each.startswith("rollout.")]
+    size = int(re.findall(r"make it (\d+)", problem)[0])
     again = load_config(PUBLISHED[1], [f"rollout.tensor_parallel_size={size}"])
     assert not [each for each in plan(again, A100).problems if each.startswith("rollout.")]
 

@@ -1,4 +1,4 @@
-"""Shapes, their parameters counted as transformers has them, and where they are read from."""
+"""Shapes have as many parameters as transformers' own models; where shapes are read from."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_tiny_has_the_shape_of_its_keys() -> None:
     assert (shape.head_dim, shape.window, shape.vocabulary) == (32, 512, 2048)
 
 
-def test_names_on_the_hub_are_known_with_their_endings() -> None:
+def test_hub_names_may_have_endings() -> None:
     assert shape_of(PolicyConfig("Qwen/Qwen3-30B-A3B-Thinking-2507")) == KNOWN["Qwen3-30B-A3B"]
     assert shape_of(PolicyConfig("Qwen/Qwen3-4B-Base")) == KNOWN["Qwen3-4B"]
 
@@ -93,13 +93,13 @@ def test_names_on_the_hub_are_known_with_their_endings() -> None:
         (PolicyConfig("tiny", window=64, tiny=TinyConfig(heads=3)), r"policy\.tiny\.heads=3"),
     ],
 )
-def test_what_has_no_shape_is_refused(policy: PolicyConfig, said: str) -> None:
+def test_unknown_shapes_are_refused(policy: PolicyConfig, said: str) -> None:
     with pytest.raises(InputError, match=said):
         shape_of(policy)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", json.dumps({"model_type": "llama"})])
-def test_a_config_that_is_no_policys_is_refused(text: str, tmp_path: Path) -> None:
+def test_a_config_of_something_else_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(InputError, match=r"config\.json is not a policy's"):
         shape_of(PolicyConfig(str(tmp_path)))

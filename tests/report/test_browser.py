@@ -1,4 +1,4 @@
-"""What models and data wrote, as a browser shows it: text, on every page that is made of it."""
+"""A browser shows what models and data wrote as text, on every page."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ ATTACKS = (
 )
 HOSTILE = " ".join(ATTACKS)
 NAME = f"<img src=x onerror={TAKEN}>"
-"""For what may not hold a slash."""
+"""An attack without a slash, for the names of files."""
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, NAMES)), "")
-# Opens all that can be opened; only then is everything in the page.
+# Opens all that can be opened; only then the page shows everything.
 PROBE = """<script id="probe">
 for (const each of document.querySelectorAll("details")) each.open = true;
 </script>"""
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.skipif(not BROWSER, reason="needs Chromium on the path"
 
 
 class Shown(HTMLParser):
-    """The document as the browser has it after everything that ran."""
+    """The document as the browser has it after all scripts ran."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Shown(HTMLParser):
 
 
 def shown(page: Path, tmp_path: Path) -> Shown:
-    """``page`` in a browser without what else holds scripts back, so that escaping is alone."""
+    """``page`` in a browser, without its security policy: only escaping holds scripts back."""
     html = page.read_text(encoding="utf-8")
     bare = "\n".join(line for line in html.split("\n") if "Content-Security-Policy" not in line)
     opened = tmp_path / "opened.html"
@@ -79,8 +79,8 @@ def shown(page: Path, tmp_path: Path) -> Shown:
     return Shown(done.stdout)
 
 
-def test_the_browser_would_tell(tmp_path: Path) -> None:
-    """Of each attack that can do something, where nothing is escaped; and of the name."""
+def test_the_attacks_work(tmp_path: Path) -> None:
+    """Each attack that can do something does it if nothing is escaped."""
     page = tmp_path / "page.html"
     body = "".join((*ATTACKS[:4], NAME))
     page.write_text(f"<html><head><title>own</title></head><body>{body}</body></html>")
@@ -121,7 +121,7 @@ def test_a_page_of_a_set(
 
 
 def test_findings(tmp_path: Path) -> None:
-    """As the most permissive reader of Markdown would make it HTML: with all raw HTML let in."""
+    """Rendered by the most permissive reader of Markdown, which passes raw HTML through."""
     runs = [
         arm_runs.write_run(tmp_path, arm, 0, wrong=HOSTILE, end=0.5) for arm in ("baseline", NAME)
     ]

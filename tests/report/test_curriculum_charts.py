@@ -1,4 +1,4 @@
-"""The curriculum's part of the report, from the metrics that a real sampler and gate give."""
+"""The curriculum's part of the report, from the metrics of a real sampler and gate."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def answered(prompt: Prompt, rewards: tuple[float, ...]) -> Group:
 
 
 def played(phase: str, own: list[Prompt], earlier: list[Prompt], state: Any) -> Any:
-    """Lines of four steps in which every second prompt has no variance, and the last state."""
+    """The metrics of four steps, in which every second prompt has no variance; the last state."""
     learner = LearnerConfig(importance_cap=2, entropy_high=0.5, entropy_low=0.1)
     curriculum = Curriculum(STAGE, learner, own, earlier, phase)
     if state:
         curriculum.continue_from(state)
-    told = []
+    logged = []
     for step in range(1, 5):
         curriculum.start_step(step - 1)
         while prompts := curriculum.draw():
@@ -52,8 +52,8 @@ def played(phase: str, own: list[Prompt], earlier: list[Prompt], state: Any) -> 
             rewards = [(0.0, 1.0, 1.0, 1.0) if each else (0.0,) * 4 for each in odd]
             curriculum.observe([answered(*each) for each in zip(prompts, rewards, strict=True)])
         curriculum.finish_step()
-        told.append(metrics(phase, "rl", step) | curriculum.metrics())
-    return told, curriculum.state()
+        logged.append(metrics(phase, "rl", step) | curriculum.metrics())
+    return logged, curriculum.state()
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_bars_are_as_high_as_the_metrics_say(run: Path) -> None:
         assert (waited, flat) == (step["gate_carried_in"], step["gate_flat"])
 
 
-def test_a_line_a_phase_of_what_was_drawn(run: Path) -> None:
+def test_draws_are_counted_by_phase(run: Path) -> None:
     [read] = read_runs([run])
     first, second = draws_by_phase(read)
     assert (first.phase, first.pool, first.replayed) == ("phase1", 12, 0)
@@ -93,13 +93,13 @@ def test_a_line_a_phase_of_what_was_drawn(run: Path) -> None:
     assert max(second.lengths) == 51
 
 
-def test_it_stands_in_the_page(run: Path, tmp_path: Path) -> None:
+def test_the_page_shows_it(run: Path, tmp_path: Path) -> None:
     html = write_report([run], tmp_path / "report.html").read_text()
     assert "What the curriculum drew" in html and "&lt;i&gt;a: " in html and "<i>a" not in html
     assert len(re.findall(r"<svg", html)) == 6 + 2
     assert "AEPO masked" in html
 
 
-def test_a_run_without_such_metrics_has_no_such_part(tmp_path: Path) -> None:
+def test_old_runs_have_no_such_part(tmp_path: Path) -> None:
     html = write_report([write_run(tmp_path / "old")], tmp_path / "report.html").read_text()
     assert "What the curriculum drew" not in html

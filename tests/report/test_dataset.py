@@ -1,4 +1,4 @@
-"""The page of a built set, from a small one that is built here."""
+"""The page of a set that is built here."""
 
 import json
 import re
@@ -86,7 +86,7 @@ def folder(
     tiny_policy: Path,
     examples: list[Example],
 ) -> Path:
-    """Two synthetic sources over a small corpus and one file, of all of which some is held out."""
+    """Two synthetic sources over a small corpus and one file, all with held-out examples."""
     home = tmp_path_factory.mktemp("sets")
     texts = [text for example in examples for text in example.documents]
     (home / "corpus.txt").write_text("\n\n".join(texts), encoding="utf-8")
@@ -123,7 +123,7 @@ def html(folder: Path) -> str:
 
 
 def rows(table: str, html: str) -> list[list[str]]:
-    """Cells of every table of a class, a list a row, without what is in small print."""
+    """The cells of all tables of a class, a list for each row, without small print."""
     found = []
     for body in re.findall(rf'<table class="{table}">.*?<tbody>(.*?)</tbody>', html, re.DOTALL):
         for row in re.findall(r"<tr.*?</tr>", body, re.DOTALL):
@@ -135,22 +135,22 @@ def rows(table: str, html: str) -> list[list[str]]:
 def test_the_page_has_every_count(html: str, manifest: dict[str, Any]) -> None:
     page = Page(html)
     facts = page.of("dd")
-    for told in manifest["splits"].values():
-        assert f"{told['longest']:,}" in facts
-    assert f"{sum(told['tokens'] for told in manifest['splits'].values()):,}" in facts
+    for tally in manifest["splits"].values():
+        assert f"{tally['longest']:,}" in facts
+    assert f"{sum(tally['tokens'] for tally in manifest['splits'].values()):,}" in facts
     assert "1,200" in facts and "keep_gold" in facts and "1234567" in facts
 
     removed: Counter[tuple[str, ...]] = Counter()
     for shown, entry in zip(rows("sources", html), manifest["sources"], strict=True):
         tallies = entry["splits"].values()
-        counted = [told["taken"] for told in tallies]
+        counted = [tally["taken"] for tally in tallies]
         counted += [
-            sum(sum(told[what].values()) for told in tallies) for what in ("left_out", "cut")
+            sum(sum(tally[what].values()) for tally in tallies) for what in ("left_out", "cut")
         ]
         assert [shown[0], *shown[2:]] == [entry["source"], *map(str, counted)]
-        for split, told in entry["splits"].items():
+        for split, tally in entry["splits"].items():
             for what in ("left_out", "cut"):
-                for why, n in told[what].items():
+                for why, n in tally[what].items():
                     removed[entry["source"], split.replace("_", " "), str(n), why] += 1
     shown_removed = Counter((row[0], row[1], row[3], row[4]) for row in rows("removed", html))
     assert removed == shown_removed
@@ -161,8 +161,8 @@ def test_the_page_has_every_count(html: str, manifest: dict[str, Any]) -> None:
 def test_kinds_by_source_add_up(html: str, folder: Path, manifest: dict[str, Any]) -> None:
     tables = rows("accuracy", html)
     sums = [row for row in tables if row[0] == "all"]
-    for row, told in zip(sums, manifest["splits"].values(), strict=True):
-        assert row[1:] == [*(str(n) for n in told["kinds"].values()), str(told["examples"])]
+    for row, tally in zip(sums, manifest["splits"].values(), strict=True):
+        assert row[1:] == [*(str(n) for n in tally["kinds"].values()), str(tally["examples"])]
     for split in manifest["splits"]:
         stored = parquet.read_table(folder / f"{split}.parquet").to_pylist()
         pairs = Counter((row["source"], row["kind"]) for row in stored)
@@ -191,15 +191,15 @@ def test_examples_are_spread_and_can_be_filtered(html: str, manifest: dict[str, 
     page = Page(html)
     assert 0 < len(page.examples) <= dataset.EXAMPLES_SHOWN
     assert f"{len(page.examples)} of " in html
-    for split, told in manifest["splits"].items():
+    for split, tally in manifest["splits"].items():
         here = [each for each in page.examples if each["split"] == split]
-        assert {each["source"] for each in here} == set(told["sources"])
-        assert {each["kind"] for each in here} == set(told["kinds"])
+        assert {each["source"] for each in here} == set(tally["sources"])
+        assert {each["kind"] for each in here} == set(tally["kinds"])
     options = re.findall(r'<option value="([^"]+)"', html)
     assert {"train", "held_out", "needles", "a &lt;b&gt; &amp; c"} <= set(options)
 
 
-def test_long_documents_lose_their_middle_and_say_so(html: str) -> None:
+def test_long_documents_lose_their_middle_and_the_page_says_so(html: str) -> None:
     page = Page(html)
     assert "characters are left out here" in page.of("pre")
     assert LONG not in page.of("pre")
@@ -222,7 +222,7 @@ def test_a_folder_that_is_no_whole_set_is_refused(folder: Path, tmp_path: Path) 
     assert not (tmp_path / "show.html").exists()
 
 
-def test_gold_is_marked_and_far_documents_are_passed_over() -> None:
+def test_gold_is_marked_and_distant_documents_are_left_out() -> None:
     documents = [f"document {i}" for i in range(100)]
     row: dict[str, Any] = {
         "id": "1",
@@ -242,7 +242,7 @@ def test_gold_is_marked_and_far_documents_are_passed_over() -> None:
     assert {kept[0]["number"], kept[-1]["number"]} == {1, 100}
 
 
-def test_depth_is_the_share_of_what_is_not_gold() -> None:
+def test_depth_is_a_share_of_the_other_documents() -> None:
     assert depths_of(["aaaa", "gold", "bb", "gold", "bb"], [1, 3]) == [0.5, 0.75]
     assert depths_of(["gold", "a"], [0]) == [0] and depths_of(["a", "gold"], [1]) == [1]
     assert depths_of(["gold"], [0]) == [] and depths_of(["a"], []) == []
@@ -279,10 +279,10 @@ def test_cut_texts_say_how_much_is_missing() -> None:
     for length in (10, 100, 101, 5000):
         text = "".join(draw.choice("abc\n") for _ in range(length))
         cut = cut_middle(text, 100)
-        told = re.search(r"\[… ([\d,]+) characters", cut)
+        note = re.search(r"\[… ([\d,]+) characters", cut)
         if length <= 100:
             assert cut == text
         else:
-            assert told
-            assert len(text) - int(told[1].replace(",", "")) <= 100
+            assert note
+            assert len(text) - int(note[1].replace(",", "")) <= 100
             assert text.startswith(cut[:60]) and text.endswith(cut[-30:])

@@ -1,4 +1,4 @@
-"""The report, from small run directories written by hand."""
+"""The report of small run directories, written by hand."""
 
 import json
 import re
