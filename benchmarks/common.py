@@ -12,8 +12,9 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from math import log
@@ -245,20 +246,31 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **found}
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def print_table(
+    title: str, columns: Mapping[str, str], records: Iterable[Mapping[str, Any]]
+) -> None:
+    """Prints a row for each record. ``columns`` has the format of a record's cell by its head.
+
+    A cell is empty if the record lacks what its format needs.
+    """
     table = Table(title=title)
-    for name in columns:
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(*row)
+    for head in columns:
+        table.add_column(head, justify="right")
+    for record in records:
+        cells = []
+        for text in columns.values():
+            with suppress(KeyError):
+                text = text.format_map(record)
+            cells.append("" if "{" in text else text)
+        table.add_row(*cells)
     console.print(table)
 
 
-def write_result(name: str, figures: Mapping[str, Any], threads: int | None = None) -> None:
+def write_result(name: str, measured: Mapping[str, Any], threads: int | None = None) -> None:
     """Writes ``results/<name>.json``: what was measured, when, and on which machine."""
     RESULTS.mkdir(exist_ok=True)
     result = {
-        **figures,
+        **measured,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": machine(threads),
         "versions": versions(),

@@ -11,7 +11,7 @@ recorded as a result. Every measurement has a process of its own, and its first 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
@@ -137,36 +137,40 @@ def measure(
         seconds = found.get(side, {}).get("seconds")
         if seconds:
             rate = model_flops(shape, point, shared) / seconds
-            found[side]["share_of_peak"] = rate / peak if peak else None
+            found[side] |= {"share_of_peak": rate / peak} if peak else {}
             found[side]["tokens_per_s"] = tokens / seconds  # the prompt counted once, for both
     if "seconds" in mine and "seconds" in found.get("trl", {}):
         found["ratio"] = found["trl"]["seconds"] / mine["seconds"]
     return found
 
 
-def show(points: list[dict[str, Any]], card: str) -> None:
-    rows = []
+COLUMNS = {
+    "model": "{model}",
+    "prompt": "{prompt:,}",
+    "": "{side}",
+    "seconds": "{seconds:.2f}",
+    "tokens/s": "{tokens_per_s:,.0f}",
+    "of peak": "{share_of_peak:.0%}",
+    "memory": "{peak_gb:.1f} GB",
+    "TRL / ours": "{ratio:.2f}",
+}
+
+
+def rows_of(points: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The rows of the table: each side of each point, with the time of TRL by that of ours."""
     for at in points:
-        for side in ("ours", "trl"):
-            if run := at.get(side):
-                how = " offloaded" if run.get("offload") else ""
-                rows.append((at["model"], f"{at['prompt']:,}", f"{side}{how}", *_cells(at, run)))
-    columns = ("model", "prompt", "", "seconds", "tokens/s", "of peak", "memory", "TRL / ours")
-    title = f"{card}: forward and backward, {GROUP} responses of {RESPONSE} tokens"
-    common.print_table(title, columns, rows)
+        same = {"model": at["model"], "prompt": at["prompt"]}
+        how = " offloaded" if at["ours"]["offload"] else ""
+        yield {**same, "side": f"ours{how}{failure(at['ours'])}", **at["ours"]}
+        if trl := at.get("trl"):
+            ratio = {"ratio": at["ratio"]} if "ratio" in at else {}
+            yield {**same, "side": f"TRL{failure(trl)}", **trl, **ratio}
 
 
-def _cells(at: dict[str, Any], run: dict[str, Any]) -> list[str]:
-    if "seconds" not in run:
-        return ["out of memory" if "out_of_memory" in run else "process died"]
-    share = run["share_of_peak"]
-    return [
-        f"{run['seconds']:.2f}",
-        f"{run['tokens_per_s']:,.0f}",
-        f"{share:.0%}" if share else "unknown",
-        f"{run['peak_gb']:.1f} GB",
-        f"{at['ratio']:.2f}" if run is at.get("trl") and "ratio" in at else "",
-    ]
+def failure(run: dict[str, Any]) -> str:
+    if "seconds" in run:
+        return ""
+    return ": out of memory" if "out_of_memory" in run else ": process died"
 
 
 def main(
@@ -190,7 +194,8 @@ def main(
                     at = common.Point(length, RESPONSE, GROUP)
                     points.append(measure(name, scratch, at, rounds, with_trl))
                 common.console.print(points[-1], highlight=False)
-    show(points, card)
+    title = f"{card}: forward and backward, {GROUP} responses of {RESPONSE} tokens"
+    common.print_table(title, COLUMNS, rows_of(points))
     common.write_result("gpu", {"card": card, "peak_flops": peak_flops(card), "points": points})
 
 

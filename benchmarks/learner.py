@@ -119,23 +119,16 @@ def measure(path: str, point: common.Point, rounds: int, threads: int) -> dict[s
     }
 
 
-def show(points: list[dict[str, Any]], threads: int) -> None:
-    columns = ("group", "ours", "TRL", "rows at once", "TRL / ours", "ours adds", "TRL adds")
-    rows = [
-        (
-            str(common.Point(at["prompt"], at["response"], at["group"])),
-            f"{at['ours_s']:.3f} s",
-            f"{at['trl_s']:.3f} s",
-            f"{at['trl_rows']}",
-            f"{at['ratio']:.2f}",
-            f"{at['ours_peak_mb']:,.0f} MB",
-            f"{at['trl_peak_mb']:,.0f} MB",
-            f"{at['grad_rel_error']:.1e}",
-        )
-        for at in points
-    ]
-    title = f"Forward and backward of one group, fp32, {threads} threads, medians"
-    common.print_table(title, (*columns, "gradients differ"), rows)
+COLUMNS = {
+    "group": "{prompt}/{response}/{group}",
+    "ours": "{ours_s:.3f} s",
+    "TRL": "{trl_s:.3f} s",
+    "rows at once": "{trl_rows}",
+    "TRL / ours": "{ratio:.2f}",
+    "ours adds": "{ours_peak_mb:,.0f} MB",
+    "TRL adds": "{trl_peak_mb:,.0f} MB",
+    "gradients differ": "{grad_rel_error:.1e}",
+}
 
 
 def main(
@@ -150,7 +143,8 @@ def main(
         window = max(each.prompt + each.response for each in wanted)
         path = common.build_policy(Path(scratch), window)
         found = [measure(path, point, rounds, threads) for point in wanted]
-    show(found, threads)
+    title = f"Forward and backward of one group, fp32, {threads} threads, medians"
+    common.print_table(title, COLUMNS, found)
     common.write_result("learner", {"rounds": rounds, "points": found}, threads)
 
 

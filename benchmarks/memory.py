@@ -145,19 +145,12 @@ def _label(axes: Axes, title: str, prompts: list[int]) -> None:
     axes.legend(frameon=False, loc="upper left")
 
 
-def show(points: list[dict[str, Any]], stats: list[dict[str, Any]]) -> None:
-    rows = []
-    for at in points:
-        memory = (f"{at[name]:.2f} GB" for name in ("added_gb", "absolute_gb"))
-        rows.append((f"{at['prompt']:,}", f"{at['seconds']:.2f}", *memory))
-    title = f"One GRPO step, {LAYERS} layers, {GROUP} responses of {RESPONSE} tokens"
-    common.print_table(title, ("prompt", "seconds", "adds", "whole process"), rows)
-    for at in stats:
-        common.console.print(
-            f"log-probabilities of {TOKENS:,} tokens, vocabulary {VOCABULARY:,}, top-p"
-            f" {at['top_p']}: add {at['added_gb']:.2f} GB (limit {LIMIT_GB} GB); all logits would"
-            f" be {at['all_logits_gb']:.1f} GB"
-        )
+COLUMNS = {
+    "prompt": "{prompt:,}",
+    "seconds": "{seconds:.2f}",
+    "adds": "{added_gb:.2f} GB",
+    "whole process": "{absolute_gb:.2f} GB",
+}
 
 
 def main(
@@ -179,7 +172,11 @@ def main(
     for top_p in (1.0, 0.95):
         with common.console.status(f"log-probabilities, top-p {top_p}"):
             stats.append(common.in_new_process(logprobs, top_p, threads, threads=threads))
-    show(points, stats)
+    title = f"One GRPO step, {LAYERS} layers, {GROUP} responses of {RESPONSE} tokens"
+    common.print_table(title, COLUMNS, points)
+    title = f"Log-probabilities of {TOKENS:,} tokens, vocabulary {VOCABULARY:,}"
+    columns = {"top-p": "{top_p}", "add": "{added_gb:.2f} GB", "limit": "{limit_gb} GB"}
+    common.print_table(title, {**columns, "all logits": "{all_logits_gb:.1f} GB"}, stats)
     linear, square, a_token = fitted(points)
     fit = {"seconds_a": linear, "seconds_b": square, "gb_a_token": a_token}
     common.write_result("memory", {"points": points, "fit": fit, "logprobs": stats}, threads)

@@ -38,11 +38,11 @@ class Outcome:
     before: Mapping[int, Accuracy]
     end_stage: str
     end: Mapping[int, Accuracy]
-    """After the last planned stage; empty if the run is not finished."""
+    """Accuracy after the last planned stage; empty if the run is not finished."""
     track: tuple[tuple[float, Mapping[int, Accuracy]], ...]
     """(tokens generated in RL so far, accuracy) after each stage from ``before_stage`` on."""
     measures: Mapping[str, float]
-    """By the names of ``MEASURES``."""
+    """Measures by their names in ``MEASURES``."""
 
     def value(self, name: str) -> float | None:
         """A measure, or an accuracy named ``before CONTEXT`` or ``end CONTEXT``."""

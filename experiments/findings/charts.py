@@ -206,4 +206,4 @@ CHARTS: dict[str, Callable[[Sequence[Arm], int | None], Figure | None]] = {
     "entropy": lambda arms, _: over_steps(arms, "entropy", "nats a token"),
     "gradient-norm": lambda arms, _: over_steps(arms, "grad_norm", "norm"),
 }
-"""By the plot's name in the page. Each gets the arms and the longest context, in tokens."""
+"""Charts by their name in the page. Each gets the arms and the longest context, in tokens."""

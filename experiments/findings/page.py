@@ -37,7 +37,7 @@ OVERVIEW = {
 def write_findings(run_dirs: Sequence[Path], out: Path) -> Path:
     """Writes the page of the runs to ``out``. Of an unfinished run only the curves are shown.
 
-    The plots are SVG files in a folder beside the page, named like it without its suffix.
+    The plots are SVG files in a folder that is named like the page without its suffix.
 
     Raises:
         InputError: ``out`` is not a Markdown file, a folder is not a run, a file cannot be read,

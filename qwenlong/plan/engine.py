@@ -11,7 +11,7 @@ GIB = 2**30
 MAX_SEQUENCES = 256
 """Most rollouts that vLLM computes at once (its ``max_num_seqs``; large cards have more)."""
 WORKSPACE = 3 * GIB
-"""Of a card: activations of a prefill chunk, CUDA graphs, logits; an assumption."""
+"""Bytes of a card for activations of a prefill chunk, CUDA graphs, logits; an assumption."""
 CPU_KV = GIB
 """KV cache on the CPU if ``kv_cache_gb`` is null (``rollout/vllm_engine.py``)."""
 

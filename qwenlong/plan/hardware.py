@@ -16,11 +16,11 @@ class Card:
 
     name: str
     memory_gib: float
-    """As it is sold; ``learner.py`` takes off what the driver keeps."""
+    """The memory that is sold; ``learner.py`` subtracts what the driver keeps."""
     tflops: float
     """Dense bf16, in 1e12 operations a second."""
     bandwidth: float
-    """Of its memory, in 1e9 bytes a second."""
+    """Bandwidth of its memory, in 1e9 bytes a second."""
 
     @property
     def is_cpu(self) -> bool:

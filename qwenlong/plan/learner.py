@@ -13,7 +13,7 @@ from qwenlong.plan.memory import MicroBatch, Setup, largest_micro_batch, learner
 from qwenlong.plan.shape import Shape
 
 RESERVED_GIB = 2.0
-"""Of a card: CUDA's context and NCCL's buffers; an assumption."""
+"""GiB of a card for CUDA's context and NCCL's buffers; an assumption."""
 FRAGMENTS = 0.05
 """Share of a card that the allocator holds in pieces too small to use; an assumption."""
 MOST_PROCESSES = 256

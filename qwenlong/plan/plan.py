@@ -41,7 +41,7 @@ class StageNeed:
     steps: int | None
     """None if the experiment file does not say how many examples there are."""
     seconds: float
-    """Of a step."""
+    """Seconds of a step."""
 
     @property
     def learner_gib(self) -> float:
@@ -55,12 +55,12 @@ class Plan:
     card: Card
     shape: Shape
     cards: float
-    """Of the learner, the rollout actors and a judge together; 1 on the CPU."""
+    """Cards of the learner, the rollout actors and a judge together; 1 on the CPU."""
     learner_limit: float
     """GiB that a process of the learner may use."""
     stages: tuple[StageNeed, ...]
     evaluation_seconds: float
-    """Of all evaluations together."""
+    """Seconds of all evaluations together."""
     problems: tuple[str, ...]
     """What does not fit, each with the key to change."""
 
@@ -165,7 +165,7 @@ def _updates(config: Config, stage: SftStage) -> int | None:
 
 
 def _evaluation_seconds(config: Config, shape: Shape, card: Card, engine: Engine) -> float:
-    """Of evaluating at every context, before the first stage and after each."""
+    """Seconds of evaluating at every context, before the first stage and after each stage."""
     response = config.evaluation.response or config.longest_response
     rollouts = _on_actor(config, config.evaluation.examples)
     cards = config.rollout.tensor_parallel_size
@@ -208,7 +208,7 @@ def _engine_problems(config: Config, shape: Shape, card: Card, engine: Engine) -
             if enough is None:
                 change = "shorten evaluation.contexts or use a larger card"
             left = max(engine.kv_cache, 0) / GIB
-            yield f"{key}: {text}, {left:.1f} are left beside the weights; {change}"
+            yield f"{key}: {text}, the weights leave {left:.1f}; {change}"
     used = (engine.weights + engine.workspace + engine.kv_cache) / GIB
     if not card.is_cpu and cache is not None and used > 0.95 * card.memory_gib:
         yield (

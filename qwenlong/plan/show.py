@@ -129,7 +129,7 @@ def _hours(chosen: Plan, stage: StageNeed) -> str:
 
 
 def _number(value: float) -> str:
-    """At least three digits, and never an exponent for a large number."""
+    """Formats with at least three digits and without an exponent for a large number."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 

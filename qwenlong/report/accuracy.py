@@ -44,12 +44,12 @@ class Stage:
     name: str
     kind: str
     seconds: float | None
-    """Of its steps; None if unknown."""
+    """Seconds of its steps; None if unknown."""
     evaluation_seconds: float | None
     accuracy: Mapping[int, Accuracy]
     """The mean over held-out sources."""
     by_source: Mapping[str, Mapping[int, Accuracy]] = field(default_factory=dict)
-    """By held-out source; empty in summaries of old runs."""
+    """Accuracies by held-out source; empty in summaries of old runs."""
 
 
 def stages_of(summary: Mapping[str, Any]) -> tuple[Stage, ...]:
@@ -86,7 +86,7 @@ def contexts_of(stages: Sequence[Stage]) -> list[int]:
 
 
 def split_by_source(stages: Sequence[Stage]) -> dict[str, list[Stage]]:
-    """For each held-out source, the stages with their accuracy on this source alone.
+    """The stages with their accuracy on one source alone, for each held-out source.
 
     Empty unless there are several sources: the accuracy on a single one is the mean.
     """

@@ -153,12 +153,14 @@ def time_parts(run: Run) -> dict[str, dict[str, float]]:
         name = str(step.get("stage"))
         timed = parts.setdefault(name, dict.fromkeys(PARTS, 0.0))
         seconds = {part: step.get(f"seconds_{part}") or 0.0 for part in PARTS}
+        # Old runs timed a step of SFT as a whole.
         if kinds.get(name, step.get("kind")) == "sft" and not seconds["learn"]:
             seconds["learn"] = step.get("seconds_step") or 0.0
         seconds["other"] = max(0.0, (step.get("seconds_step") or 0.0) - sum(seconds.values()))
         for part, value in seconds.items():
             timed[part] += value
     for stage in run.stages:
+        # A finished stage knows its whole time; steps may be missing.
         timed = parts[stage.name]
         timed["other"] += max(0.0, (stage.seconds or 0.0) - sum(timed.values()))
         timed["evaluate"] = stage.evaluation_seconds or 0.0

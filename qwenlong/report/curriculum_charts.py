@@ -48,7 +48,7 @@ def draws_by_phase(run: Run) -> list[Draws]:
     logged = [step for step in run.rl_steps if "pool" in step]
     found = []
     for phase, steps in groupby(logged, lambda step: str(step["stage"])):
-        last = list(steps)[-1]
+        last = list(steps)[-1]  # draws are counted from the phase's first step on
         lengths = {int(upper): n for upper, n in _parts(last, "draws_length/").items()}
         replayed, sources = int(last["draws_replayed"]), _parts(last, "draws_source/")
         own = sum(lengths.values())

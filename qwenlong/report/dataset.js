@@ -1,5 +1,5 @@
 "use strict";
-// The examples stand in the page; all that is done here is to hide and to open them.
+// The page holds all examples; this script only hides and opens them.
 const items = [...document.querySelectorAll("#list > .rollout")];
 const form = document.getElementById("filter");
 

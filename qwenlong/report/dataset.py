@@ -46,7 +46,7 @@ class Counts:
 
     kinds: Counter[str] = field(default_factory=Counter)
     lengths: Counter[int] = field(default_factory=Counter)
-    """Rows by tokens."""
+    """Number of rows by length in tokens."""
     depths: Counter[int] = field(default_factory=Counter)
     """Gold documents, by the part of the text that they stand in; there are ``DEPTHS`` parts."""
     placed: int = 0
@@ -65,7 +65,7 @@ Table = Mapping[tuple[str, str], Counts]
 
 
 def depths_of(documents: Sequence[str], gold: Sequence[int]) -> list[float]:
-    """For each gold document, the share of the other documents' text that stands before it.
+    """The share of the other documents' text that stands before each gold document.
 
     Empty if all documents are gold.
     """

@@ -160,8 +160,9 @@ def svg(figure: Figure, name: str, label: str) -> str:
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     body = text.getvalue()
-    body = body[body.index("<svg") :]
+    body = body[body.index("<svg") :]  # without the XML declaration, which HTML does not know
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    # Charts of one page must not share ids.
     body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", body)
     variables = {day: f"var(--{key})" for key, (day, _) in PALETTE.items()}
     body = re.sub(

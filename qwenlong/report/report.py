@@ -100,6 +100,7 @@ def write_report(run_dirs: Sequence[Path], out: Path) -> Path:
 
 def json_block(value: Any) -> Markup:
     """JSON that is safe inside a ``<script>`` element, whatever its strings hold."""
+    # "</script>" or "<!--" in a response would end the element or change how it is parsed.
     text = json.dumps(value, ensure_ascii=True)
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -114,6 +115,7 @@ def headline(run: Run) -> Headline:
     def last(stages: Sequence[Stage]) -> float | None:
         return stages[-1].accuracy[context].value if stages and context is not None else None
 
+    # SFT may come again after RL; the headline shows what RL started from.
     kinds = [stage.kind for stage in evaluated]
     before_rl = evaluated[: kinds.index("rl")] if "rl" in kinds else evaluated
     trained = [stage for stage in evaluated if stage.kind != "untrained"]

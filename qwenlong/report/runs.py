@@ -180,6 +180,7 @@ def _read_rollouts(
     for index, path in enumerate(paths):
         for offset, record in _lines(path, missing):
             evaluation = record.get("step") is None
+            # A bucket for each verdict, so that rare ones are shown too.
             bucket = (str(record["stage"]), evaluation, verdict(record["score"]["value"]))
             places[bucket].append((index, offset))
             written += 1
@@ -210,12 +211,13 @@ def cut_middle(text: str, most: int) -> str:
 
 
 def spread(buckets: Sequence[Sequence[T]], most: int) -> list[T]:
-    """At most ``most`` items, evenly spaced within each bucket.
+    """Picks at most ``most`` items, evenly spaced within each bucket.
 
     Every bucket gives the same number, or all that it has if it has fewer.
     """
     shares = [0] * len(buckets)
     left = most
+    # What a small bucket cannot give is shared out again among the larger ones.
     while left > 0:
         open_buckets = [i for i, bucket in enumerate(buckets) if shares[i] < len(bucket)]
         if not open_buckets:

@@ -39,7 +39,10 @@ def step_chart(runs: Sequence[Run], key: str) -> Figure | None:
         log_axis(axes, ".0e")
         powers = [math.log10(value) for value in values if value > 0]
         axes.set_ylim(10 ** math.floor(min(powers)), 10 ** (math.floor(max(powers)) + 1))
-    elif key in ("reward_mean", "engine_learner_kl"):
+    elif key in (
+        "reward_mean",
+        "engine_learner_kl",
+    ):  # without a KL above 0 no log axis is possible
         axes.set_ylim(-0.02, max(1.02, *values))
     else:
         axes.set_ylim(min(0, *values), max(0, *values) * 1.08 or 1)
