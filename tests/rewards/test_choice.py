@@ -51,12 +51,12 @@ def test_one_answer_is_right_for_one_option_at_most(answer: str) -> None:
 
 
 @pytest.mark.parametrize("piece", [*PIECES, "A or ", "(A)(B)", "London ", "A. Paris\n", "{}", "选"])
-@pytest.mark.parametrize("prefix", ["", "Therefore, the answer is ", "\\boxed{", "Answer: B"])
-def test_long_responses_are_quick(piece: str, prefix: str) -> None:
-    response = "</think>" + prefix + piece * (200_000 // len(piece)) + "}"
-    start = time.process_time()
-    score(example("B"), response)
-    assert time.process_time() - start < 0.5
+def test_long_responses_are_quick(piece: str) -> None:
+    for prefix in ["", "Therefore, the answer is ", "\\boxed{", "Answer: B"]:
+        response = "</think>" + prefix + piece * (200_000 // len(piece)) + "}"
+        start = time.process_time()
+        score(example("B"), response)
+        assert time.process_time() - start < 0.5
 
 
 @pytest.mark.parametrize(

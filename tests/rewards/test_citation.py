@@ -57,13 +57,13 @@ def test_f_beta_is_what_it_is_called(cited: set[int], beta: float) -> None:
     "piece", [*PIECES, "[1,", "Passage 1 and ", "\nSources: 1, ", "(see ", "[a]", " ."]
 )
 @pytest.mark.parametrize("length", [29_000, 200_000])
-@pytest.mark.parametrize("prefix", ["", "Therefore, the answer is Paris ", "Sources: "])
-def test_long_responses_are_quick(piece: str, length: int, prefix: str) -> None:
-    response = "</think>" + prefix + piece * (length // len(piece))
-    for gold in (example("Paris"), example("Paris", cited=["P1"])):
-        start = time.process_time()
-        score(gold, response)
-        assert time.process_time() - start < 0.5
+def test_long_responses_are_quick(piece: str, length: int) -> None:
+    for prefix in ["", "Therefore, the answer is Paris ", "Sources: "]:
+        response = "</think>" + prefix + piece * (length // len(piece))
+        for gold in (example("Paris"), example("Paris", cited=["P1"])):
+            start = time.process_time()
+            score(gold, response)
+            assert time.process_time() - start < 0.5
 
 
 def test_breakdown_says_why() -> None:

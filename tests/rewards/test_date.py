@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import re
 import time
+from itertools import product
 from typing import Any
 
 import pytest
@@ -83,7 +84,7 @@ ANY = (
 )
 
 
-@settings(max_examples=600)
+@settings(max_examples=600, deadline=None)
 @given(ANY, st.sampled_from(["2021-03-04", "3/4/2021", "March 2021", "2021", "Q1 2021", "44 BC"]))
 def test_never_raises_and_says_the_same_twice(text: str, gold: str) -> None:
     for response in (text, f"</think>Answer: {text}", f"</think>\\boxed{{{text}}}"):
@@ -94,7 +95,7 @@ def test_never_raises_and_says_the_same_twice(text: str, gold: str) -> None:
         assert {"extracted", "rule", "compared_with", "why"} <= verdict.breakdown.keys()
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(ANY)
 def test_a_gold_answer_is_read_or_refused(gold: str) -> None:
     with contextlib.suppress(ValueError):
@@ -112,9 +113,9 @@ def test_a_gold_answer_is_read_or_refused(gold: str) -> None:
         "ad 1", "'20",
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("prefix", ["Therefore, the answer is ", "\\boxed{", "Answer: 4 ", "x\n\n"])
-def test_long_answers_are_quick(piece: str, prefix: str) -> None:
-    for size in (280, 200_000):
+def test_long_answers_are_quick(piece: str) -> None:
+    prefixes = ("Therefore, the answer is ", "\\boxed{", "Answer: 4 ", "x\n\n")
+    for prefix, size in product(prefixes, (280, 200_000)):
         response = "</think>" + prefix + piece * (size // len(piece)) + "}"
         start = time.process_time()
         score(example("2021-03-04"), response)

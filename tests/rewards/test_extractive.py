@@ -167,7 +167,6 @@ def test_a_gold_answer_is_right_and_its_negation_wrong(gold: str) -> None:
     assert said(f"{gold} or not {gold}", gold) == 0.0
 
 
-@pytest.mark.parametrize("prefix", ["", "Therefore, the answer is ", "\\boxed{", "Answer:", "\n\n"])
 @pytest.mark.parametrize(
     "piece",
     [
@@ -198,11 +197,12 @@ def test_a_gold_answer_is_right_and_its_negation_wrong(gold: str) -> None:
         "\u0301\u0316",
     ],
 )
-def test_long_responses_are_quick(piece: str, prefix: str) -> None:
-    response = "</think>" + prefix + piece * (200_000 // len(piece)) + "}"
-    start = time.process_time()
-    score(example("Paris"), response)
-    assert time.process_time() - start < 0.25  # measured below 0.05, on a machine that does more
+def test_long_responses_are_quick(piece: str) -> None:
+    for prefix in ["", "Therefore, the answer is ", "\\boxed{", "Answer:", "\n\n"]:
+        response = "</think>" + prefix + piece * (200_000 // len(piece)) + "}"
+        start = time.process_time()
+        score(example("Paris"), response)
+        assert time.process_time() - start < 0.25  # mostly below 0.05
 
 
 CLAIM = "Therefore, the answer is Paris."

@@ -82,12 +82,12 @@ def test_unique_items(items: list[Any]) -> None:
     "piece", [*PIECES, '{"a":', '[{"a":[', "\\", "```\n", "1,", '\\"', "</think><think>"]
 )
 @pytest.mark.parametrize("length", [19_000, 200_000])
-@pytest.mark.parametrize("prefix", ["", "Answer: ", "```json\n", '{"answer": "'])
-def test_long_responses_are_quick(piece: str, length: int, prefix: str) -> None:
-    response = "x</think>" + prefix + piece * max(1, length // len(piece)) + '"}'
-    start = time.process_time()
-    score(example(**EVERY), response)
-    assert time.process_time() - start < 0.5
+def test_long_responses_are_quick(piece: str, length: int) -> None:
+    for prefix in ["", "Answer: ", "```json\n", '{"answer": "']:
+        response = "x</think>" + prefix + piece * max(1, length // len(piece)) + '"}'
+        start = time.process_time()
+        score(example(**EVERY), response)
+        assert time.process_time() - start < 0.5
 
 
 def test_the_largest_json_that_is_read_is_quick() -> None:

@@ -71,12 +71,12 @@ def test_metrics_are_what_they_are_called(items: list[str]) -> None:
 @pytest.mark.parametrize(
     "piece", [*PIECES, "Paris, ", "a,", "\n- x", "\nAnswer:\n", "1,", "[[", '"a",', "和a"]
 )
-@pytest.mark.parametrize("prefix", ["", "Therefore, the answer is ", "\\boxed{", "Answer:\n"])
-def test_long_responses_are_quick(piece: str, prefix: str) -> None:
-    response = "</think>" + prefix + piece * (200_000 // len(piece)) + "}"
-    start = time.process_time()
-    score(example(*CITIES, "a, b, c, d and e"), response)
-    assert time.process_time() - start < 0.5
+def test_long_responses_are_quick(piece: str) -> None:
+    for prefix in ["", "Therefore, the answer is ", "\\boxed{", "Answer:\n"]:
+        response = "</think>" + prefix + piece * (200_000 // len(piece)) + "}"
+        start = time.process_time()
+        score(example(*CITIES, "a, b, c, d and e"), response)
+        assert time.process_time() - start < 0.5
 
 
 @pytest.mark.parametrize("piece", ["a, ", "a and ", "item 1, part 2; ", "1. ", "\n- a", "和a"])

@@ -7,6 +7,7 @@ import re
 import time
 from decimal import Decimal
 from fractions import Fraction
+from itertools import product
 from typing import Any
 
 import pytest
@@ -140,7 +141,7 @@ ANY = (
 )
 
 
-@settings(max_examples=600)
+@settings(max_examples=600, deadline=None)
 @given(
     ANY, st.sampled_from(["32.4", "-5 million", "12.5%", "1.234,5", "3/4", "三万"]), st.booleans()
 )
@@ -153,7 +154,7 @@ def test_never_raises_and_says_the_same_twice(text: str, gold: str, thinking: bo
         assert {"extracted", "rule", "compared_with", "why"} <= verdict.breakdown.keys()
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(ANY)
 def test_a_gold_answer_is_read_or_refused(gold: str) -> None:
     with contextlib.suppress(ValueError):
@@ -172,9 +173,9 @@ def test_a_gold_answer_is_read_or_refused(gold: str) -> None:
         "<", "per ", "a",
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("prefix", ["Therefore, the answer is ", "\\boxed{", "Answer: 5 ", "x\n\n"])
-def test_long_answers_are_quick(piece: str, prefix: str) -> None:
-    for size in (380, 200_000):
+def test_long_answers_are_quick(piece: str) -> None:
+    prefixes = ("Therefore, the answer is ", "\\boxed{", "Answer: 5 ", "x\n\n")
+    for prefix, size in product(prefixes, (380, 200_000)):
         response = "</think>" + prefix + piece * (size // len(piece)) + "}"
         start = time.process_time()
         score(example("32.4"), response)

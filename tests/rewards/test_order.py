@@ -67,12 +67,12 @@ def test_only_permutations_gain(items: list[str]) -> None:
 @pytest.mark.parametrize(
     "piece", [*PIECES, "3 > ", "Passage 3, ", "\n- 3", "\nAnswer:\n", ">", "最后", ", then "]
 )
-@pytest.mark.parametrize("prefix", ["", "Therefore, the answer is ", "\\boxed{", "Answer:\n"])
-def test_long_responses_are_quick(piece: str, prefix: str) -> None:
-    response = "</think>" + prefix + piece * (200_000 // len(piece)) + "}"
-    start = time.process_time()
-    score(example("3", "1", "2"), response)
-    assert time.process_time() - start < 0.5
+def test_long_responses_are_quick(piece: str) -> None:
+    for prefix in ["", "Therefore, the answer is ", "\\boxed{", "Answer:\n"]:
+        response = "</think>" + prefix + piece * (200_000 // len(piece)) + "}"
+        start = time.process_time()
+        score(example("3", "1", "2"), response)
+        assert time.process_time() - start < 0.5
 
 
 def test_many_items_are_quick() -> None:

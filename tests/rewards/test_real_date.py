@@ -138,10 +138,10 @@ def table(title: str, hits: Counter[str], tried: Counter[str]) -> tuple[int, int
     return total
 
 
-def test_gold_answers_are_accepted() -> None:
+def test_gold_answers_are_accepted(every: int) -> None:
     tried, accepted = Counter[str](), Counter[str]()
     missed = []
-    for item in items():
+    for item in items()[::every]:
         date.check(item.example)
         for way, answer in written(item.when, item.gold).items():
             for phrasing in PHRASINGS:
@@ -154,11 +154,11 @@ def test_gold_answers_are_accepted() -> None:
     assert hits >= LEAST_ACCEPTED * total, missed[:20]
 
 
-def test_wrong_answers_are_refused() -> None:
+def test_wrong_answers_are_refused(every: int) -> None:
     tried, paid = Counter[str](), Counter[str]()
     slips = []
     everything = items()
-    for place, item in enumerate(everything):
+    for place, item in list(enumerate(everything))[::every]:
         rest = everything[place + 1 :] + everything[:place]
         other = next(each for each in rest if each.when != item.when)
         for way, answer in wrong(item, other).items():

@@ -72,12 +72,12 @@ def test_saying_it_again_never_gains(more: list[str], times: int) -> None:
 @pytest.mark.parametrize(
     "piece", [*PIECES, "Answer: x\n", "Here is a summary", "Summary:\n", "a b ", ". "]
 )
-@pytest.mark.parametrize("prefix", ["", "Therefore, the answer is ", "\\boxed{", "Summary:\n"])
-def test_long_responses_are_quick(piece: str, prefix: str) -> None:
-    response = "</think>" + prefix + piece * (200_000 // len(piece)) + "}"
-    start = time.process_time()
-    score(example(REFERENCE), response)
-    assert time.process_time() - start < 0.5
+def test_long_responses_are_quick(piece: str) -> None:
+    for prefix in ["", "Therefore, the answer is ", "\\boxed{", "Summary:\n"]:
+        response = "</think>" + prefix + piece * (200_000 // len(piece)) + "}"
+        start = time.process_time()
+        score(example(REFERENCE), response)
+        assert time.process_time() - start < 0.5
 
 
 @pytest.mark.parametrize("characters", [39_000, 200_000])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import product
 
 import pytest
 from hypothesis import given, settings
@@ -16,21 +17,20 @@ def example(*answers: str) -> Example:
     return Example("1", "test", "Is it?", ("A document.",), answers, kind="yes_no")
 
 
-@pytest.mark.parametrize(("form", "label"), _LABELS.items())
-def test_every_form_is_read_alone_and_refused_when_denied(form: str, label: str) -> None:
-    assert read(form)[0] == label
-    assert read(f"{form}.")[0] == label
-    assert read(f"not {form}")[0] is None
-    assert read(f"{form}?")[0] is None
+def test_every_form_is_read_alone_and_refused_when_denied() -> None:
+    for form, label in _LABELS.items():
+        assert read(form)[0] == label, form
+        assert read(f"{form}.")[0] == label, form
+        assert read(f"not {form}")[0] is None, form
+        assert read(f"{form}?")[0] is None, form
 
 
 def test_no_form_has_become_a_number() -> None:
     assert not [form for form in _LABELS if any(character.isdigit() for character in form)]
 
 
-@pytest.mark.parametrize("first", _LABELS)
-def test_two_labels_are_none(first: str) -> None:
-    for second in ("yes", "no", "unanswerable"):
+def test_two_labels_are_none() -> None:
+    for first, second in product(_LABELS, ("yes", "no", "unanswerable")):
         if {_LABELS[first], second} not in ({"yes", "true"}, {"no", "false"}, {second}):
             for mark in (", ", " and ", "/", ". ", " or ", "; "):
                 assert read(first + mark + second)[0] is None, (first, mark, second)
@@ -116,14 +116,14 @@ def test_any_answer_has_one_verdict(answer: str) -> None:
     assert all(verdict.value in (0.0, 1.0) for verdict in verdicts)
 
 
-@pytest.mark.parametrize("prefix", ["", "yes, because ", "no, ", "so yes "])
 @pytest.mark.parametrize(
     "piece",
     ["yes, ", "no ", "是", "不 ", "not answer", "based on ", "- ", "'", "\u0301\u0316", "  "],
 )
 @pytest.mark.parametrize("length", [LIMIT - 100, 200_000])
-def test_long_answers_are_quick(piece: str, prefix: str, length: int) -> None:
-    response = f"</think>Answer: {prefix}{piece * (length // len(piece))}"
-    start = time.process_time()
-    score(example("yes"), response)
-    assert time.process_time() - start < 0.25
+def test_long_answers_are_quick(piece: str, length: int) -> None:
+    for prefix in ["", "yes, because ", "no, ", "so yes "]:
+        response = f"</think>Answer: {prefix}{piece * (length // len(piece))}"
+        start = time.process_time()
+        score(example("yes"), response)
+        assert time.process_time() - start < 0.25
