@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 MODEL = "a-judge"
+DEAD_PROXY = "http://127.0.0.1:9"
+"""Nothing listens there. What runs on this machine is reached without a proxy."""
 Handler = BaseHTTPRequestHandler
 Behaviour = Callable[[Handler, dict[str, Any], int], None]
 

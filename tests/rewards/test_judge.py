@@ -43,6 +43,7 @@ from qwenlong.rewards.judge.store import Budget, Store
 from qwenlong.types import Example, Group, InputError, Prompt, Rollout, Score, StoppedError
 from tests.disks import small_files
 from tests.judge_server import (
+    DEAD_PROXY,
     MODEL,
     Behaviour,
     Handler,
@@ -60,7 +61,7 @@ CONFIG = JudgeConfig(MODEL)
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("http_proxy", DEAD_PROXY)
     with serving() as found:
         yield found
 

@@ -18,7 +18,7 @@ from qwenlong.data.prompts import training_texts
 from qwenlong.model.tiny import build_tiny
 from qwenlong.types import Example
 from tests.command import Command
-from tests.judge_server import MODEL, Handler, honest, says, sends, serving, shown
+from tests.judge_server import DEAD_PROXY, MODEL, Handler, honest, says, sends, serving, shown
 from tests.small import PLAIN, lines
 
 REWARDS = "rewards.by_source=[{source: '*', combine: judge}]"
@@ -89,7 +89,7 @@ def test_a_judge_over_http_that_fails_now_and_then(
 
     Killed and gone on with, the run asks for nothing twice and books nothing twice.
     """
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("http_proxy", DEAD_PROXY)
     run = experiment.parent / "judged"
 
     def behave(handler: Handler, body: dict[str, Any], number: int) -> None:
