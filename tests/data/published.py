@@ -41,6 +41,11 @@ FOLDERS: dict[str, tuple[Source, str]] = {
     "fairytaleqa": (fairytaleqa.SOURCE, "narrative_fairytaleqa"),
 }
 
+FEW = ("hotpotqa", "tatqa", "convfinqa", "bamboo", "longbench")
+"""One for each form of file and most kinds of answer; what scores every answer of the others is
+slow."""
+EACH = [name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in FOLDERS]
+
 
 def folder(name: str) -> Path:
     """Where a set lies; the test is passed over where it does not."""

@@ -36,8 +36,8 @@ def added(example: Example, documents: Sequence[str]) -> list[str]:
         (4_096, "hard", None, 30),
         (8_192, "hard", 0.5, 10),
         (8_192, "random", 0.0, 10),
-        (32_768, "hard", None, 5),
-        (131_072, "random", 0.25, 1),
+        pytest.param(32_768, "hard", None, 5, marks=pytest.mark.slow),
+        pytest.param(131_072, "random", 0.25, 1, marks=pytest.mark.slow),
     ],
 )
 def test_every_length_is_met_and_nothing_else_answers(

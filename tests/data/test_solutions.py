@@ -23,7 +23,7 @@ from qwenlong.rewards.wording import answer_text, instruction, is_chinese
 from qwenlong.train.inputs import Prepared, prepare
 from qwenlong.types import Example, InputError
 from tests.data.hub_rows import SETS
-from tests.data.published import FOLDERS, read_rows, whole
+from tests.data.published import EACH, read_rows, whole
 from tests.data.solvers import CORPORA, DATA
 
 MADE = 40
@@ -46,7 +46,7 @@ def unpaid(examples: Sequence[Example]) -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("name", FOLDERS)
+@pytest.mark.parametrize("name", EACH)
 def test_the_answers_of_published_sets_are_paid_for(name: str) -> None:
     assert unpaid(whole(name)[0]) == []
 

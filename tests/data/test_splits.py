@@ -92,7 +92,13 @@ def test_documents_are_joined_through_others(rules: Rules, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "keys", [{}, {"subset": "dev"}, {"path": "tatqa_dataset_dev.json"}], ids=str
+    "keys",
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"subset": "dev"}, marks=pytest.mark.slow),
+        {"path": "tatqa_dataset_dev.json"},
+    ],
+    ids=str,
 )
 def test_a_set_is_parted_however_it_is_named(keys: dict[str, str], rules: Rules) -> None:
     path = folder("tatqa")
@@ -252,6 +258,7 @@ def test_a_running_text_is_parted_by_place(tmp_path: Path) -> None:
         corpus_of(path, "train")
 
 
+@pytest.mark.slow
 def test_a_corpus_of_which_a_sample_is_used_says_so(tmp_path: Path) -> None:
     path = tmp_path / "long.txt"
     paragraph = f"{'The fleet came in by night with its crew. ' * 40}\n\n"

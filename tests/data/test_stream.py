@@ -58,7 +58,9 @@ def without_chains(document: str) -> str:
     return "".join(END.sub("", LINK.sub("", document)).split())
 
 
-@pytest.mark.parametrize(("tokens", "count"), [(8_192, 10), (32_768, 2)])
+@pytest.mark.parametrize(
+    ("tokens", "count"), [(8_192, 10), pytest.param(32_768, 2, marks=pytest.mark.slow)]
+)
 def test_a_hidden_question_is_found_again_by_its_chain(
     tokens: int, count: int, rules: Rules
 ) -> None:

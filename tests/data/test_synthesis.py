@@ -21,7 +21,11 @@ pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"{DATA} is not on thi
 UNIQUE = ("needles", "keychain", "multihop", "cited")
 
 
-@pytest.fixture(scope="module", params=list(CORPORA))
+# Running text is what test_shape and test_solutions hide all tasks in.
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param("Moby Dick", marks=pytest.mark.slow), "OTT-QA", "CMRC 2018"],
+)
 def filled(request: pytest.FixtureRequest) -> tuple[Corpus, str, CountTokens]:
     load, language, count = CORPORA[request.param]
     return load(), language, count
@@ -40,7 +44,9 @@ def answered(stated: str) -> str:
 
 
 @pytest.mark.parametrize("kind", TASKS)
-@pytest.mark.parametrize(("examples", "tokens"), [(25, 1024), (3, 65_536)])
+@pytest.mark.parametrize(
+    ("examples", "tokens"), [(25, 1024), pytest.param(3, 65_536, marks=pytest.mark.slow)]
+)
 def test_a_reader_of_the_documents_finds_the_stated_answer(
     kind: str, examples: int, tokens: int, filled: tuple[Corpus, str, CountTokens]
 ) -> None:
@@ -118,6 +124,7 @@ def test_ids_are_of_their_corpus_length_and_seed() -> None:
     assert len(set(ids)) == 8
 
 
+@pytest.mark.slow
 def test_depths_are_even_or_as_given(filled: tuple[Corpus, str, CountTokens]) -> None:
     depths = [e.metadata["depths"][0] for e in made("needles", filled, 300, 1024)[::3]]
     quarters = [sum(int(4 * depth) == quarter for depth in depths) for quarter in range(4)]
