@@ -1,16 +1,16 @@
-"""A whole RL step on one prompt: ours (Ray actors, vLLM on the CPU) beside TRL's GRPOTrainer.
+"""A whole RL step on one prompt: ours (Ray actors, vLLM on the CPU) and TRL's GRPOTrainer.
 
-A step generates G responses, scores them, learns from them and gives the new weights to whatever
-generates next. Ours is the run's own machinery with the quickstart's settings: ``Workers`` with a
-learner and one engine that take turns on all cores. TRL's is ``GRPOTrainer.train`` with what it
-has where no vLLM server runs: transformers' ``generate``. It is tried with every size of
-micro-batch that divides the group, and the fastest is compared; generation is of the whole group
-at once each time. Both have the quickstart's policy (fp32, random weights), the same prompts,
-temperature, AdamW and number of threads, and a reward that varies and costs nothing.
+A step generates G responses, scores them, learns from them and loads the new weights where the next
+responses are generated. Ours is what a run uses, with the quickstart's settings: ``Workers`` with a
+learner and one engine, which take turns on all cores. TRL's is ``GRPOTrainer.train`` with
+transformers' ``generate``, which it uses without a vLLM server. It is tried with every size of
+micro-batch that divides the group, and the fastest is compared; it always generates the whole group
+at once. Both have the quickstart's policy (fp32, random weights), the same prompts, temperature,
+AdamW and number of threads, and a reward that varies and costs nothing.
 
-The policy's end-of-turn token lies outside of its vocabulary, so that neither side can sample it:
-every response has exactly R tokens. The two sides run one after the other, each in processes of
-its own, with nothing of the other left. Figures are medians over steps after one that warms up.
+The policy's end-of-turn token lies outside its vocabulary, so neither side can sample it and every
+response has exactly R tokens. The two sides run one after the other, in processes of their own. The
+numbers are medians over the steps after the first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.common import (
@@ -35,6 +34,7 @@ from benchmarks.common import (
     console,
     divisors,
     in_new_process,
+    print_table,
     quiet,
     trl_trainer,
     write_result,
@@ -51,7 +51,7 @@ Steps = list[dict[str, float]]
 
 
 def never_ending_policy(folder: Path, window: int) -> str:
-    """A policy that ends its turn with a token that it does not have."""
+    """Writes a policy whose end-of-turn token is outside its vocabulary."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     path = build_policy(folder, window)
@@ -66,7 +66,7 @@ def never_ending_policy(folder: Path, window: int) -> str:
 
 
 def prompt_texts(path: str, tokens: int, count: int) -> list[str]:
-    """Texts of exactly so many tokens: words that are one token each."""
+    """``count`` texts of exactly ``tokens`` tokens: words of one token each."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(path)
@@ -106,7 +106,7 @@ def our_steps(path: str, point: Point, texts: list[str], threads: int, logs: Pat
             example = Example(str(number), "benchmark", "", (text,), ("",))
             prompt = Prompt(example, tuple(tokenizer(text)["input_ids"]))
             steps.append(our_step(workers, config, prompt, point, number))
-            told(f"ours, step {number} of {len(texts) - 1}", steps[-1])
+            print_step(f"ours, step {number} of {len(texts) - 1}", steps[-1])
     return steps
 
 
@@ -167,7 +167,9 @@ def trl_steps(path: str, point: Point, rows: int, texts: list[str], threads: int
                     "load": 0.0,  # it generates with the weights that it trains
                 }
             )
-            told(f"TRL, {rows} rows at once, step {len(steps) - 1} of {len(texts) - 1}", steps[-1])
+            print_step(
+                f"TRL, {rows} rows at once, step {len(steps) - 1} of {len(texts) - 1}", steps[-1]
+            )
 
     def scored(completion_ids: list[list[int]], **_: Any) -> list[float]:
         started = time.perf_counter()
@@ -188,13 +190,13 @@ def trl_steps(path: str, point: Point, rows: int, texts: list[str], threads: int
     return steps
 
 
-def told(what: str, step: dict[str, float]) -> None:
+def print_step(what: str, step: dict[str, float]) -> None:
     parts = ", ".join(f"{part} {step[part]:.2f}" for part in PARTS)
     console.print(f"{what}: {sum(step.values()):.2f} s ({parts})", highlight=False)
 
 
 def medians(steps: Steps) -> dict[str, float]:
-    """Of the steps after the first; ``step`` is the median of the whole."""
+    """Medians over the steps after the first; ``step`` is that of the whole step."""
     timed = steps[1:]
     return {
         **{part: median(step[part] for step in timed) for part in PARTS},
@@ -205,7 +207,7 @@ def medians(steps: Steps) -> dict[str, float]:
 def best_of_trl(
     path: str, point: Point, texts: list[str], threads: int
 ) -> tuple[int, dict[int, float], Steps]:
-    """The fastest micro-batch by one step after a warm-up, what was tried, and its steps."""
+    """TRL's fastest micro-batch, the seconds of those that were tried, and the fastest's steps."""
     tried = {}
     for rows in divisors(point.group):
         steps = in_new_process(trl_steps, path, point, rows, texts[:2], threads, threads=threads)
@@ -215,23 +217,12 @@ def best_of_trl(
     return best, tried, steps
 
 
-def show(point: Point, ours: dict[str, float], trl: dict[str, float], rows: int) -> None:
-    table = Table(title=f"Seconds of one RL step, {point} (prompt/response/group), medians")
-    table.add_column("")
-    for name in (*PARTS, "step"):
-        table.add_column(name, justify="right")
-    for side, of in (("ours", ours), (f"TRL, {rows} rows at once", trl)):
-        table.add_row(side, *(f"{of[name]:.3f}" for name in (*PARTS, "step")))
-    console.print(table)
-    console.print(f"TRL's step takes {trl['step'] / ours['step']:.2f} times as long")
-
-
 def main(
     point: Annotated[str, typer.Option(help="prompt/response/group")] = "4096/128/8",
     steps: Annotated[int, typer.Option(help="timed steps of each side")] = 3,
     threads: Annotated[int, typer.Option(help="threads of every process")] = 2,
 ) -> None:
-    """A whole RL step of ours beside one of TRL's GRPOTrainer."""
+    """Compares a whole RL step of ours with one of TRL's GRPOTrainer."""
     quiet()
     at = Point.read(point)
     with tempfile.TemporaryDirectory() as scratch:
@@ -240,8 +231,12 @@ def main(
         rows, tried, theirs = best_of_trl(path, at, texts, threads)
         mine = our_steps(path, at, texts, threads, Path(scratch))
     ours, trl = medians(mine), medians(theirs)
-    show(at, ours, trl, rows)
-    figures = {
+    title = f"Seconds of one RL step, {at} (prompt/response/group), medians"
+    columns = {"": "{side}", **{name: f"{{{name}:.3f}}" for name in (*PARTS, "step")}}
+    sides = [{"side": "ours", **ours}, {"side": f"TRL, {rows} rows at once", **trl}]
+    print_table(title, columns, sides)
+    console.print(f"TRL's step takes {trl['step'] / ours['step']:.2f} times as long")
+    measured = {
         **vars(at),
         "ratio": trl["step"] / ours["step"],
         "ours_s": ours,
@@ -250,7 +245,7 @@ def main(
         "trl_tried_s": tried,
         "steps": {"ours": mine, "trl": theirs},
     }
-    write_result("step", figures, threads)
+    write_result("step", measured, threads)
 
 
 if __name__ == "__main__":

@@ -167,7 +167,9 @@ def _updates(config: Config, stage: SftStage) -> int | None:
 def _evaluation_seconds(config: Config, shape: Shape, card: Card, engine: Engine) -> float:
     """Seconds of evaluating at every context, before the first stage and after each stage."""
     response = config.evaluation.response or config.longest_response
-    rollouts = _on_actor(config, config.evaluation.examples)
+    # Every held-out source has its own examples.
+    examples = config.evaluation.examples * max(1, len(config.data.held_out))
+    rollouts = _on_actor(config, examples)
     cards = config.rollout.tensor_parallel_size
     once = sum(
         generation_seconds(shape, engine, card, cards, context, response, 1, rollouts)
