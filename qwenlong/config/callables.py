@@ -1,7 +1,8 @@
-"""Functions of one's own, named in the experiment as ``module:callable`` or ``file.py:callable``.
+"""A user's functions, named in the experiment as ``module:callable`` or ``file.py:callable``.
 
-Each constant below says what such a function is called with, by position. ``qwenlong.config``
-checks the signature when it reads an experiment; the room that uses the function calls it.
+Each constant below says which arguments such a function gets, by position. ``qwenlong.config``
+checks the signature when it reads an experiment; the room that uses the function calls it, on a
+cluster also in actors on other nodes, where the module must be found, too.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def resolve(reference: str, key: str, parameters: Sequence[str]) -> Callable[...
 
 
 def is_reference(value: str) -> bool:
-    """Whether a value names a function of one's own, and nothing built in."""
+    """Whether a value names a user's function, and nothing built in."""
     return ":" in value
 
 

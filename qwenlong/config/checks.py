@@ -113,7 +113,7 @@ def _check_rewards(rewards: RewardsConfig) -> None:
         key = f"rewards.by_source.{i}"
         once = sources.count(reward.source) == 1
         require(once, f"{key}.source", reward.source, "must be named once")
-        # A function of one's own may do without a judge.
+        # A user's function may do without a judge.
         judged = reward.combine in ("judge", "max", "min", "mean")
         right = "needs a judge, but rewards.judge.model is not set"
         require(not judged or judge.model is not None, f"{key}.combine", reward.combine, right)
@@ -136,7 +136,7 @@ def _check_judge(judge: JudgeConfig) -> None:
         taken = [name for name in ("model", "messages") if name in judge.extra]
         require(not taken, f"{key}.extra", judge.extra, f"must leave {' and '.join(taken)} alone")
     elif judge.model is not None:
-        right = "needs rewards.judge.url; engines of the run have none of it"
+        right = "needs rewards.judge.url; engines of the run do not use it"
         require(judge.key_env is None, f"{key}.key_env", judge.key_env, right)
         default = judge.concurrency == JudgeConfig().concurrency
         require(default, f"{key}.concurrency", judge.concurrency, right)
@@ -149,7 +149,7 @@ def _check_judge(judge: JudgeConfig) -> None:
 def _check_rollout(config: Config) -> None:
     rollout = config.rollout
     on_gpu = rollout.gpus > 0 or not rollout.batch_invariant
-    right = "needs GPUs (rollout.gpus is 0), and is of no use without"
+    right = "needs GPUs, but rollout.gpus is 0"
     require(on_gpu, "rollout.batch_invariant", rollout.batch_invariant, right)
 
 
@@ -164,7 +164,7 @@ def _check_learner(config: Config) -> None:
         right = f"must be below stages.{name}.response ({phase.response})"
         require(buffer < phase.response, "learner.overlong_buffer", buffer, right)
     on_gpu = learner.gpus > 0 or learner.attention in ("auto", "sdpa")
-    require(on_gpu, "learner.attention", learner.attention, "needs a GPU (learner.gpus is 0)")
+    require(on_gpu, "learner.attention", learner.attention, "needs a GPU, but learner.gpus is 0")
     half = learner.attention != "flash" or config.policy.dtype == "bfloat16"
     require(half, "learner.attention", learner.attention, "needs policy.dtype=bfloat16")
     high, low = learner.entropy_high, learner.entropy_low

@@ -32,20 +32,20 @@ class SourceConfig:
 
     source: str = key(
         REQUIRED,
-        "A published set, a synthetic task, or one's own files (jsonl, chat, built, documents).",
+        "A published set, a synthetic task, or your own files (jsonl, chat, built, documents).",
         names="a source of docs/data.md",
         function=SOURCE,
     )
     path: str | None = key(
         None,
         "File or folder, relative to the experiment file; null takes a published set from the hub.",
-        beside=True,
+        path=True,
     )
     subset: str | None = key(None, "Part of a published set that has several.")
     corpus: str | None = key(
         None,
         "Texts in which a synthetic task is hidden, or from which distractors: text are taken.",
-        beside=True,
+        path=True,
     )
     language: str = key("en", "Language of a synthetic task.")
     examples: int | None = key(

@@ -34,11 +34,11 @@ class Declaration:
     names: str = ""
     """What else it may name, in words; a room above this one knows these names and checks them."""
     function: Sequence[str] = ()
-    """Parameters of a function of one's own that it may name (``callables.py``)."""
+    """The parameters of a user's function that it may name (``callables.py``)."""
     distinct: bool = False
     """No item of the list may come twice."""
-    beside: bool = False
-    """A path that is relative to the experiment file."""
+    path: bool = False
+    """It is a path, relative to the experiment file."""
     schemas: Sequence[Any] = ()
     """The dataclasses that the values of a mapping may be, one for each ``kind``."""
 

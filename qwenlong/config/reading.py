@@ -167,7 +167,7 @@ def _typed(schema: Any, raw: Any, prefix: str, folder: Path) -> Any:
         full = _joined(prefix, name)
         if name not in hints:
             near = " or ".join(get_close_matches(name, hints))
-            right = f"did you mean {near}?" if near else f"known are {', '.join(hints)}"
+            right = f"did you mean {near}?" if near else f"known keys are {', '.join(hints)}"
             raise InputError(f"{full}={raw[name]}: there is no such key; {right}")
         hint = hints[name]
         inner = next(iter(get_args(hint)), None)
@@ -195,7 +195,7 @@ def _value(schema: Any, name: str, raw: DictConfig, full: str, folder: Path) -> 
         given: Any = OmegaConf.to_container(raw)
         raise InputError(f"{full}={given[name]}: {str(error).splitlines()[0]}") from None
     value, declared = converted[name], declaration(schema, name)
-    if value and declared.beside:
+    if value and declared.path:
         value = str((folder / value).resolve())
     if value and declared.function and is_reference(value):
         value = anchored(value, folder)

@@ -67,7 +67,7 @@ class JudgeConfig:
         None,
         "File of verdicts that several runs may share, relative to the experiment file; null keeps"
         " one in the run's directory.",
-        beside=True,
+        path=True,
     )
     engine: EngineConfig = key(
         EngineConfig, "Engines of a judge without url; they compute in policy.dtype."

@@ -1,4 +1,4 @@
-"""Functions of one's own: found, checked, and refused with one line."""
+"""Functions of the user's: found, checked, and refused with one line."""
 
 from __future__ import annotations
 
