@@ -24,6 +24,7 @@ from rapidfuzz.distance import LCSseq
 
 from qwenlong.rewards.judge.view import gold_case
 from qwenlong.rewards.kind import JudgeView, Kind, Wording
+from qwenlong.rewards.tables import patterns
 from qwenlong.rewards.text.answer import BOXED, LAST_LINE, final_part, find, shown
 from qwenlong.rewards.text.normalise import folded, tokens
 from qwenlong.types import Example, Score
@@ -32,17 +33,15 @@ NAME = "summary"
 _TIMES, _LONGER = 4, 500
 # Cells of all subsequence tables together, which take some 20 ms.
 _TABLE = 100_000_000
+_WORDS = patterns("summary")
 _ANNOUNCES = re.compile(
-    r"\A\s{0,9}(?:(?:(?:sure|certainly|of course)[,!.]?\s)?[^\n.!?。]{0,80}(?:summary"
-    r"|summari[sz]e|摘要|总结|總結|概要|要約|요약|resumen|zusammenfassung|résumé|ملخص|सारांश)"
-    r"[^\n.!?。]{0,40}[:：*#]\s{0,9}\n|#{1,6} [^\n]{0,120}\n)",
+    r"\A\s{0,9}(?:(?:(?:sure|certainly|of course)[,!.]?\s)?"
+    rf"[^\n.!?。]{{0,80}}(?:{_WORDS['names']})[^\n.!?。]{{0,40}}[:：*#]\s{{0,9}}\n"
+    r"|#{1,6} [^\n]{0,120}\n)",
     re.IGNORECASE,
 )
 _LABEL = re.compile(
-    r"\A[\s*#_]{0,9}(?:(?:therefore,? )?(?:the )?(?:final )?(?:answer is|answer|summary|tl;?dr)"
-    r"|答案|摘要|总结|總結|概要|要約|요약|정답|respuesta|resumen|antwort|zusammenfassung|résumé|ملخص|الإجابة"
-    r"|सारांश|उत्तर)[*_]{0,3}\s?(?:[:：][\s*_]{0,9}|\n)",
-    re.IGNORECASE,
+    rf"\A[\s*#_]{{0,9}}(?:{_WORDS['labels']})[*_]{{0,3}}\s?(?:[:：][\s*_]{{0,9}}|\n)", re.IGNORECASE
 )
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from qwenlong.rewards.tables import alternatives, table
+
 _VULGAR = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"
 _HIDDEN = (
     "\u00ad\u061c\u0640\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e"
@@ -90,29 +92,8 @@ def _from_latex(text: str) -> str:
 
 
 _PHRASES = tuple(
-    (re.compile(phrase, re.IGNORECASE), word)
-    for phrase, word in (
-        (
-            r"\bper ?cent(?:age)?[- ]points?\b|%[- ]points?\b|\bper cent\b|\bpor ?cien(?:to)?\b"
-            r"|\bpor cento\b|\bpour cent\b|\bpuntos porcentuales\b|(?:في ?ال|بال)م(?:ئ|ائ|ي)[ةه]",
-            "%",
-        ),
-        (r"\bbasis[- ]points?\b|\bpuntos básicos\b", "bps"),
-        (
-            r"\b(?:U\.?S\.?|United States|American) dollars?\b|\bdólares estadounidenses\b"
-            r"|\bUS-Dollar\b|دولار امريكي",
-            "USD",
-        ),
-        (r"\bU\.?S\.? ?\$", "US$"),
-        (r"\bHong Kong dollars?\b", "HKD"),
-        (r"\bCanadian dollars?\b", "CAD"),
-        (r"\bAustralian dollars?\b", "AUD"),
-        (r"\bSingapore dollars?\b", "SGD"),
-        (r"\bpounds? sterling\b|\bBritish pounds?\b", "GBP"),
-        (r"\bdegrees? (?=celsius|fahrenheit)", ""),
-        (r"\bi\.? ?e\.(?!\w)", "ie"),
-        (r"(?<=\d):1(?![\d.,:])", ""),  # a ratio of 0.75:1
-    )
+    (re.compile(alternatives(each["phrase"]), re.IGNORECASE), each["word"])
+    for each in table("phrases")["phrases"]
 )
 _HAS_PHRASE = re.compile(
     r"cent|point|cien|punto|الم|dolla|dólar|U\.?S|دولار|pound|degree|i\.? ?e\.|:1", re.I

@@ -16,6 +16,7 @@ from qwenlong.rewards.numbers.months import ERAS, MONTHS, ORDINALS, QUARTERS, WE
 from qwenlong.rewards.numbers.neutral import Allowed, unknown_words
 from qwenlong.rewards.numbers.numerals import read_han
 from qwenlong.rewards.numbers.qualifiers import offers_choice, problem_of
+from qwenlong.rewards.tables import alternatives, table
 
 PIVOT = 69
 """Two-digit years below it are 20xx, from it on 19xx, as POSIX has it."""
@@ -119,17 +120,7 @@ _TWICE = re.compile(rf"({_MONTH}) ?/ ?({_MONTH})")
 _HAN = re.compile(r"[〇零一二三四五六七八九十廿]{1,4}(?= ?[年月日号號季四])")
 _WEEKDAY = re.compile(rf"(?<![a-z])(?:{_any_of(WEEKDAYS)}){_END}")
 _BESIDE_MONTH = re.compile(rf"^(?:(?:in|en|im|during|the month of|{_any_of(WEEKDAYS)}) ?)+|[ .]+$")
-_APART = re.compile(
-    r"\b(?:before|after|prior to|later than|earlier than|vor|nach|antes del?|despu[eé]s del?|avant"
-    r"|après|anniversary|eve of|(?:days?|weeks?|months?|years?) (?:from|following)"
-    r"|(?:days|weeks|months|years|week|weekend) of|within|between|some ?time|zwischen|entre|tras"
-    r"|(?:or|and|no|not|any time) (?:later|earlier|thereafter)|onwards?"
-    r"|at the (?:latest|earliest)"
-    r"|today|heute|hoy|(?:to|until|and)(?: the)? present"
-    r"|spätestens|frühestens|(?:oder|und) (?:später|früher)"
-    r"|o (?:después|antes))\b|قبل|بعد|से पहले|के बाद"
-    r"|之前|以前|之后|之後|以后|以後|より前|より後|이전|이후"
-)
+_APART = re.compile(alternatives(table("qualifiers")["dates"]["before_or_after"]))
 
 
 def read(text: str, day_first: bool | None = None, allowed: Allowed | None = None) -> Reading:

@@ -1,8 +1,7 @@
 """Other ways to write an answer that is a number or a date, over folded words (``words``).
 
 Whole numbers up to a hundred in words, larger ones with other separators, and dates in the common
-orders. ``rewards`` reads more than is listed here: what is promised of distractors is no more than
-that none of these forms stands in them.
+orders. The verifiers read more forms than these; a distractor is only sure to have none of these.
 """
 
 from __future__ import annotations
@@ -11,16 +10,12 @@ import re
 from collections.abc import Iterator
 
 from qwenlong.data.words import folded
+from qwenlong.rewards.numbers.months import ENGLISH_MONTHS
+from qwenlong.rewards.numbers.words import NUMBER_WORDS
 
-_UNITS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
-    " fifteen sixteen seventeen eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_WORDS = {number: word for word, number in NUMBER_WORDS["en"].items()}
 _HAN = "零一二三四五六七八九十"
-_MONTHS = (
-    "january february march april may june july august september october november december"
-).split()
+_MONTHS = [names.split()[0] for names in ENGLISH_MONTHS]
 _MONTH = {form: n for n, name in enumerate(_MONTHS, 1) for form in (name, name[:3])} | {"sept": 9}
 _NAMED = "|".join(_MONTH)
 _DAY, _YEAR = r"(?P<day>0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?", r"(?: (?P<year>\d{4}))?"
@@ -34,12 +29,10 @@ _DATES = (
 
 def _in_words(number: int) -> str:
     """In English, from 0 to 100, as folding leaves it: "twenty one"."""
-    if number < 20:
-        return _UNITS[number]
     if number == 100:
         return "one hundred"
-    tens, units = divmod(number, 10)
-    return _TENS[tens - 2] + (f" {_UNITS[units]}" if units else "")
+    units = number % 10
+    return _WORDS.get(number) or f"{_WORDS[number - units]} {_WORDS[units]}"
 
 
 def _in_signs(number: int) -> str:
