@@ -103,7 +103,9 @@ def fitted(points: list[dict[str, Any]]) -> tuple[float, float, float]:
         return np.linalg.lstsq(columns, np.ones(len(points)), rcond=None)[0]
 
     # If the best fit has a negative term, the best with a, b >= 0 has only one of the two.
-    fits = [solve(terms), (solve(terms[:, :1])[0], 0.0), (0.0, solve(terms[:, 1:])[0])]
+    linear_only = np.array([solve(terms[:, :1])[0], 0.0])
+    square_only = np.array([0.0, solve(terms[:, 1:])[0]])
+    fits = (solve(terms), linear_only, square_only)
     allowed = [fit for fit in fits if min(fit) >= 0]
     linear, square = min(allowed, key=lambda fit: float(np.square(terms @ fit - 1).sum()))
     return float(linear), float(square), float(solve((tokens / added)[:, None])[0])

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from statistics import fmean
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -118,7 +119,7 @@ def _panels(arms: Sequence[Arm], curve: Curve, x: str, y: str, marker: str) -> F
             axes.plot(*zip(*points, strict=True), color=light(name), linewidth=1, alpha=0.4)
         _mean_line(axes, means[index], name, marker)
         if not lines[index]:
-            middle = {"transform": axes.transAxes, "ha": "center", "va": "center"}
+            middle: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "va": "center"}
             axes.text(0.5, 0.5, "nothing yet", color=light("muted"), **middle)
         if index % columns == 0:
             axes.set_ylabel(y)

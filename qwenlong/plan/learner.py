@@ -106,8 +106,8 @@ def _changes(config: Config, shape: Shape, name: str) -> list[tuple[str, Any]]:
             changes.append(("learner.offload_activations", True))
     elif (stage.micro_batch or stage.batch) > learner.processes:
         changes.append((f"stages.{name}.micro_batch", learner.processes))
-    ranks = _multiples(learner.data_ranks, learner.processes)
-    return [*changes, *(("learner.data_ranks", n) for n in ranks)]
+    data_ranks = _multiples(learner.data_ranks, learner.processes)
+    return [*changes, *(("learner.data_ranks", ranks) for ranks in data_ranks)]
 
 
 def _multiples(ranks: int, processes: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -101,24 +101,25 @@ def _stages_table(config: Config, chosen: Plan) -> Table:
     for stage in stages:
         table.add_column(stage.name, justify="right")
 
-    def row(name: str, value: Callable[[StageNeed], str], end: bool = False) -> None:
-        table.add_row(name, *map(value, stages), end_section=end)
+    def row(name: str, values: Iterable[str], end: bool = False) -> None:
+        table.add_row(name, *values, end_section=end)
 
-    row("kind", lambda stage: "GRPO" if stage.is_rl else "SFT")
-    row("most tokens of a step", lambda stage: f"{stage.tokens:,}")
-    row("tokens of a micro-batch", lambda stage: f"{stage.row:,}", end=True)
+    row("kind", ("GRPO" if stage.is_rl else "SFT" for stage in stages))
+    row("most tokens of a step", (f"{stage.tokens:,}" for stage in stages))
+    row("tokens of a micro-batch", (f"{stage.row:,}" for stage in stages), end=True)
     for part in PARTS:
-        row(f"learner: {part}", lambda stage, part=part: f"{stage.learner[part]:.2f}")
-    row("learner: peak", lambda stage: f"{stage.learner_gib:.2f}")
-    row("the peak is in", lambda stage: stage.moment, end=True)
+        row(f"learner: {part}", (f"{stage.learner[part]:.2f}" for stage in stages))
+    row("learner: peak", (f"{stage.learner_gib:.2f}" for stage in stages))
+    row("the peak is in", (stage.moment for stage in stages), end=True)
     for part in stages[0].rollout:
-        row(f"rollout: {part}", lambda stage, part=part: f"{stage.rollout[part]:.2f}")
-    row("rollouts at once, an actor", lambda s: f"{s.at_once:,}" if s.is_rl else "", end=True)
+        row(f"rollout: {part}", (f"{stage.rollout[part]:.2f}" for stage in stages))
+    together = (f"{stage.at_once:,}" if stage.is_rl else "" for stage in stages)
+    row("rollouts at once, an actor", together, end=True)
     if on_cpu:
-        row("all processes", lambda stage: f"{machine_gib(config, stage):.2f}", end=True)
-    row("steps", lambda stage: "not known" if stage.steps is None else f"{stage.steps:,}")
-    row("seconds of a step, at most", lambda stage: _number(stage.seconds))
-    row(hours, lambda stage: _hours(chosen, stage))
+        row("all processes", (f"{machine_gib(config, s):.2f}" for s in stages), end=True)
+    row("steps", ("not known" if s.steps is None else f"{s.steps:,}" for s in stages))
+    row("seconds of a step, at most", (_number(stage.seconds) for stage in stages))
+    row(hours, (_hours(chosen, stage) for stage in stages))
     return table
 
 

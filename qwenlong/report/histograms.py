@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -113,7 +114,11 @@ def _grid(
             heights, words = bars(counts)
             axes = panels[row * len(splits) + column]
             _panel(axes, edges, heights, _HUES[column % len(_HUES)], together)
-            small = {"fontsize": 11, "fontweight": "normal", "color": light("muted")}
+            small: dict[str, Any] = {
+                "fontsize": 11,
+                "fontweight": "normal",
+                "color": light("muted"),
+            }
             axes.set_title(words, loc="right", pad=3, **small)
             if row == 0:
                 axes.set_title(split.replace("_", " "), loc="left", fontsize=12.5, pad=3)
