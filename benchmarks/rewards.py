@@ -1,13 +1,13 @@
 """How fast the verifiers are, and a fuzz run over all of them.
 
-Speed: answers a second on one core over the short responses (up to 300 characters) of the cases in
-tests/rewards/cases/, by kind; the median of five rounds. A run of the official rules stands beside
-them. Long: the most that one response of 200,000 characters takes, over the shapes of ``SHAPES``.
+Speed: answers a second on one core, by kind, over the short responses (up to 300 characters) of
+tests/rewards/cases/; the median of five rounds. Long: the longest time that one response of 200,000
+characters takes, over the shapes of ``SHAPES``.
 
-Fuzz: responses drawn from a seed, each a case's response that was cut, spliced, repeated, or mixed
-with what breaks parsers; one in a thousand is 200,000 characters long. Each is scored twice: an
-exception, a value outside [0, 1], two different scores or more than 50 ms (the faster of three
-tries, for another process may have had the core) are counted and the first of each is shown.
+Fuzz: responses drawn from a seed, each a case's response that was cut, spliced, repeated or mixed
+with what breaks parsers; one in a thousand is 200,000 characters long. Each is scored twice.
+Counted, and the first of each shown, are exceptions, values outside [0, 1], two different scores,
+and more than 50 ms (the fastest of three tries, because another process may have had the core).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LIKE = {
     "official_docmath": "numeric",
     "official_choice": "choice",
 }
-"""The official rules have no cases of their own: those of a like kind whose gold they can read."""
+"""The official rules use the cases of a similar kind, as far as they can read the gold answers."""
 
 SHAPES = (
     *"a1-()[]{}\\$*_.?'\"½万億٣३Ⅻ。、\u200f\u0301\x00\ud800😀 \n",
@@ -110,15 +110,15 @@ def speed(verifier: Verifier, cases: Sequence[tuple[Example, str, bool]]) -> flo
     """Answers a second."""
     short = [case for case in cases if len(case[1]) <= SHORT]
     repeats = 2_000 // len(short) + 1
-    begun = time.perf_counter()
+    start = time.perf_counter()
     for _ in range(repeats):
         for case in short:
             verifier(*case)
-    return repeats * len(short) / (time.perf_counter() - begun)
+    return repeats * len(short) / (time.perf_counter() - start)
 
 
 def longest_ms(verifier: Verifier, cases: Sequence[tuple[Example, str, bool]]) -> float:
-    """Over all shapes, before and after the thinking, each with an example drawn for it."""
+    """The longest time over all shapes, before and after the thinking, with random examples."""
     rng, longest = Random(0), 0.0
     for shape in SHAPES:
         text = (shape * (LONG // len(shape) + 1))[:LONG]
@@ -129,19 +129,19 @@ def longest_ms(verifier: Verifier, cases: Sequence[tuple[Example, str, bool]]) -
 
 
 def took_ms(action: Callable[[], object]) -> float:
-    """Of three tries the shortest, if the first is too long."""
+    """Milliseconds of one call; of the fastest of three if the first is too slow."""
     tries: list[float] = []
     while not tries or (min(tries) > LIMIT_MS and len(tries) < 3):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         action()
-        tries.append((time.perf_counter() - begun) * 1e3)
+        tries.append((time.perf_counter() - start) * 1e3)
     return min(tries)
 
 
 def fuzz(
     kind: str, verifier: Verifier, cases: Sequence[tuple[Example, str, bool]], n: int, rng: Random
 ) -> dict[str, int]:
-    """Failures by what failed."""
+    """How often each failure happened."""
     failures: dict[str, int] = {}
     for _ in track(range(n), kind, console=console, transient=True):
         example, _, thinking = rng.choice(cases)
@@ -156,13 +156,13 @@ def fuzz(
 
 
 def failure(verifier: Verifier, example: Example, response: str, thinking: bool) -> str:
-    """What is wrong with the verdict, if anything."""
+    """What is wrong with the verdict; "" if nothing."""
     try:
-        begun = time.perf_counter()
+        start = time.perf_counter()
         first = verifier(example, response, thinking)
-        slow = (time.perf_counter() - begun) * 1e3 > LIMIT_MS
+        slow = (time.perf_counter() - start) * 1e3 > LIMIT_MS
         again = verifier(example, response, thinking)
-    except Exception as error:  # which is what the run looks for
+    except Exception as error:  # a verifier must never raise
         return f"raised {type(error).__name__}"
     if first != again:
         return "two scores"

@@ -33,7 +33,7 @@ COMBINE: dict[str, Callable[[float, float], float]] = {
 
 POLICIES = ("stop", "rule", "drop")
 EVERY = "*"
-"""The sources that have no reward of their own."""
+"""Stands for all sources that have no reward of their own."""
 
 _SETTLED: dict[str, float] = {"max": 1.0, "min": 0.0}
 """The rule's value after which the judge cannot change anything."""
@@ -240,9 +240,9 @@ def _without_answer(rule: Score) -> Verdict:
 def _with_decoys(
     rewards: Rewards, examples: Sequence[Example], cases: Mapping[int, Case]
 ) -> dict[int, Case]:
-    """For the judge's control: the gold answer of another example of the same source and kind.
+    """Adds the gold answer of another example of the same source and kind, for the control.
 
-    One that the rule accepts for this example, too, is no control.
+    A gold answer that the rule accepts for this example, too, is no control.
     """
     decoys: dict[tuple[str, str], dict[str, None]] = {}
     for i, case in cases.items():
@@ -280,5 +280,5 @@ def _unjudged(rewards: Rewards, example: Example, rule: Score, why: str) -> Scor
     if rewards.unjudged == "drop":
         return Score(math.nan, rule.verifier, {**marked, "why": f"unjudged, dropped: {why}"})
     rule_why = rule.breakdown["rule_why"]
-    alone = f"{rule_why} (the rule alone, for the judge gave no verdict: {why})"
+    alone = f"{rule_why} (the rule alone, because the judge gave no verdict: {why})"
     return Score(rule.value, rule.verifier, {**marked, "why": alone})

@@ -15,7 +15,7 @@ from qwenlong.rewards.text.answer import Extraction, shown
 from qwenlong.types import Example, Score
 
 Verifier = Callable[[Example, str, bool], Score]
-"""From an example, a response and whether the response must close its thinking to a score."""
+"""Scores a response to an example; the last argument says whether it must close its thinking."""
 
 
 @dataclass(frozen=True)

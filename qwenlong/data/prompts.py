@@ -1,9 +1,9 @@
-"""From an example to the token ids that the policy reads, and to those it should answer.
+"""Renders an example as the token ids that the policy reads, and those it should answer.
 
-What is asked for and how is in ``rewards/wording``; here it meets a tokenizer and its template.
+``rewards/wording`` writes what is asked for; here it meets a tokenizer and its chat template.
 
-Only the template writes turns: a document, a question or an answer that spells out a token of its
-own, such as ``<|im_end|>``, has it encoded as the ordinary text that it is.
+Only the template writes turns: where a document, a question or an answer spells out a token of the
+template, such as ``<|im_end|>``, it is encoded as ordinary text.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ EMPTY_THINKING = f"{THINK}\n\n{END_THINK}\n\n"
 NO_THINK = "/no_think"
 """Qwen3's soft switch: words of the user that its policies were trained to obey."""
 _BATCH = 2**20
-"""Characters that are tokenised at once: an encoding takes some hundred bytes a token."""
+"""Characters to tokenise at once: an encoding takes some hundred bytes a token."""
 _SHORT, _REMEMBERED = 512, 2**16
-"""Characters of a text whose count is remembered, and how many are: some 20 MB of English."""
+"""Characters of the longest text whose count is cached, and texts in the cache (some 20 MB)."""
 _MARK = "\ue000"
-"""Of private use: parts a text where a token must not be read."""
+"""A character of private use, which splits a text where no token may be read."""
 
 
 class Renderer:
@@ -72,7 +72,7 @@ class Renderer:
             self._soft_switch = NO_THINK
 
     def count_tokens(self, text: str) -> int:
-        """Tokens of ``text`` alone; sentences of synthetic documents recur, so it remembers."""
+        """Tokens of ``text`` alone. Counts are cached: sentences of synthetic documents recur."""
         if text in self._counts:
             return self._counts[text]
         count = len(self._plain(text))
@@ -83,10 +83,9 @@ class Renderer:
         return count
 
     def count_documents(self, documents: Sequence[str]) -> list[int]:
-        """Tokens that each document adds to a prompt, what parts it from the next included.
+        """Tokens that each document adds to a prompt, with the separator behind it.
 
-        Counted where a letter follows, and so exact but for merges across that border. Nothing
-        is remembered.
+        Counted as if a letter followed, so only merges across that border can differ. Not cached.
         """
         behind = self.count_tokens("x")
         counts = [-behind] * len(documents)
@@ -143,7 +142,7 @@ class Renderer:
         return self.tokenizer.encode(text, add_special_tokens=False)
 
     def _thoughts(self, reasoning: str) -> str:
-        """What the policy writes before its answer, which the prompt may have begun or closed."""
+        """What the policy writes before its answer; the prompt may have opened or closed it."""
         if not self.thinking:
             return EMPTY_THINKING if self._soft_switch else ""
         return f"{'' if self._opens_thinking else THINK}\n{reasoning}\n{END_THINK}\n\n"
@@ -170,12 +169,12 @@ class Renderer:
         return tuple(id for part in text.split(mark) for id in self._ids_of(part))
 
     def _tokens_of(self, role: str) -> frozenset[str]:
-        """What a turn must not spell out; an assistant's may think."""
+        """The tokens that a turn must not spell out; an assistant's turn may have think tags."""
         return self._markup - _TAGS if role == "assistant" else self._markup
 
 
 def documents_text(example: Example) -> str:
-    """The documents as the prompt has them: one after the other, numbered if to be cited so."""
+    """The documents as the prompt has them, with numbers if they are cited by number."""
     if numbered(example):
         marked = (f"[{place}] {text}" for place, text in enumerate(example.documents, start=1))
         return SEPARATOR.join(marked)
@@ -183,10 +182,10 @@ def documents_text(example: Example) -> str:
 
 
 def _markup(tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
-    """The added tokens that give a prompt its form: special ones, think tags, the template's own.
+    """The added tokens that structure a prompt: special ones, think tags, the template's own.
 
-    R1's template writes turns in tokens that are not special. Other added tokens, such as those for
-    blanks or for words of a trade, are text.
+    R1's template writes turns in tokens that are not special. Other added tokens, such as runs of
+    blanks or technical words, are text.
     """
     template = str(tokenizer.chat_template)
     added = [(str(token), token.special) for token in tokenizer.added_tokens_decoder.values()]
@@ -198,7 +197,7 @@ def _markup(tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
 
 
 def _parts(text: str, tokens: frozenset[str]) -> list[str]:
-    """The text, parted behind the first character of each of the ``tokens`` that stands in it."""
+    """The text, split behind the first character of each of the ``tokens`` in it."""
     there = [re.escape(token) for token in tokens if token in text]
     if not there:
         return [text]
@@ -218,13 +217,13 @@ def _templated(
 
 
 def training_texts(examples: list[Example]) -> list[str]:
-    """What a tokenizer for these examples should know: documents, questions and answers.
+    """Texts to train a tokenizer for these examples on: documents, questions and answers.
 
-    Words are given with the blank that comes before them in running text.
+    Texts begin with the blank that comes before a word in running text.
     """
     texts = [f" {text}" for example in examples for text in (*example.documents, example.question)]
     texts += [f" {example.reasoning} {' '.join(example.answers)}" for example in examples]
-    told = dict.fromkeys(instruction(example, thinking=True) for example in examples)
-    own = [text for text in told if text != INSTRUCTION]
+    asks = dict.fromkeys(instruction(example, thinking=True) for example in examples)
+    own = [text for text in asks if text != INSTRUCTION]
     texts += [INSTRUCTION, "Therefore, the answer is", "user", "assistant", SEPARATOR, *own] * 2
     return texts

@@ -124,7 +124,7 @@ class Judge:
         return [known[key] for key in keys]
 
     def key(self, case: Case) -> str:
-        """Of the store: equal for cases that are the same to this judge."""
+        """The key of the store, which is equal for cases that are the same to this judge."""
         judge = [self.config.model, self.config.url, self.config.extra, PROMPT_VERSION]
         parts = [*judge, case.question, list(case.golds), case.answer]
         return _digest(json.dumps(parts, sort_keys=True))
@@ -155,7 +155,7 @@ class Judge:
         return verdicts
 
     def _replies(self, conversations: Sequence[Messages]) -> Iterator[Reply | JudgeError]:
-        """As many as there are conversations, whatever goes wrong."""
+        """One reply for each conversation, whatever goes wrong."""
         count, failed = 0, JudgeError("no reply")
         try:
             for reply in islice(self.complete(conversations), len(conversations)):

@@ -136,7 +136,7 @@ def claimed(answer: str, options: Options) -> tuple[str | None, str]:
 
 
 def _with_text(text: str, match: re.Match[str], options: Options) -> tuple[str | None, str]:
-    """What a letter that something follows claims."""
+    """The option that a letter with text behind it claims, or None; and how, or why not."""
     raw = text[match.end() :].strip()
     if raw.startswith("(") and raw.endswith(")"):
         raw = raw[1:-1]
@@ -165,13 +165,13 @@ def _with_text(text: str, match: re.Match[str], options: Options) -> tuple[str |
 
 
 def _unless(label: str, other: re.Match[str]) -> str:
-    """Nothing, or what refuses options as it stands where it refuses ``label``, too."""
+    """The whole refusal if it refuses ``label``, too; else "", so that it is removed."""
     said = (other["not"] or other["is"]).replace("option", "").replace("choice", "")
     return other[0] if label in LETTER.findall(said) else ""
 
 
 def _taken_back(raw: str, rest: str, after: str, label: str, options: Options) -> str:
-    """In words, why what follows the letter takes the claim back; empty where it does not."""
+    """Why the text behind the letter takes the claim back; "" where it does not."""
     at = options.labels.index(label)
     own = options.texts[at]
     letters = set(_LETTERS.findall(raw)).intersection(options.labels) - {label}

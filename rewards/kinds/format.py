@@ -99,7 +99,7 @@ def _requirements(example: Example) -> dict[str, Any]:
 
 
 def _thinking(before: str, closed: bool, wanted: str) -> str:
-    """In words, why the thinking is not as ``wanted``; empty where it is."""
+    """Why the thinking is not as ``wanted``; "" where it is."""
     _, _, inside = before.partition(THINK_OPEN)
     opened = THINK_OPEN in before
     if THINK_CLOSE in before or before.count(THINK_OPEN) > 1:
@@ -115,7 +115,7 @@ def _thinking(before: str, closed: bool, wanted: str) -> str:
 
 
 def _fits(response: str, text: str, schema: Mapping[str, Any] | bool) -> str:
-    """In words, why there is no JSON that fits; empty where there is."""
+    """Why there is no JSON that fits; "" where there is."""
     if len(text) > _CHARACTERS:
         return f"{len(text)} characters, at most {_CHARACTERS} are read"
     fenced = _FENCED.findall(text)
@@ -142,7 +142,7 @@ def _fits(response: str, text: str, schema: Mapping[str, Any] | bool) -> str:
 
 
 def _too_much(value: Any) -> str:
-    """In words, why ``value`` is too large to be validated in time."""
+    """Why ``value`` is too large to be validated in time; "" where it is not."""
     level, nodes = [value], 0
     for _ in range(_DEPTH):
         nodes += len(level)

@@ -94,7 +94,7 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
 
 
 def _no_permutation(claims: Claims | None, gold: tuple[int, ...], names: tuple[str, ...]) -> str:
-    """In words, why the claims are no permutation of the gold items; empty where they are one."""
+    """Why the claims are no permutation of the gold items; "" where they are one."""
     if claims is None:
         return "longer or with more items than any right answer"
     if claims.unknown:
@@ -127,7 +127,7 @@ def _ndcg(places: Sequence[int]) -> float:
 
 
 def _claims(answer: str, known: Known) -> Claims | None:
-    """As ``items.claims_of``, for all the ways to write an order."""
+    """The items in their order, as ``items.claims_of``, for all ways to write an order."""
     if len(answer) <= known.longest:
         if lead := _LEAD.match(answer):
             answer = answer[lead.end() :]

@@ -105,7 +105,7 @@ def _summary(response: str, thinking: bool) -> tuple[str | None, str]:
     if answer and how == BOXED:
         return answer, how
     if answer and how != LAST_LINE:
-        # All that follows the marker, for an answer of one line is no summary.
+        # Everything behind the marker, because a summary may have several lines.
         at = final.rfind(answer)
         return final[at:].strip() if at >= 0 else answer, f"{how} and all after it"
     final = _LABEL.sub("", _ANNOUNCES.sub("", final)).strip()

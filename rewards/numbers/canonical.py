@@ -193,7 +193,7 @@ _ASIDE = re.compile(f"{_WORKINGS}|{_REFERENCES}", re.IGNORECASE)
 
 
 def drop_asides(text: str) -> str:
-    """Without references, workings in parentheses, periods and rounding, where digits remain."""
+    """Removes references, workings in parentheses, periods and rounding, if digits remain."""
     if " " not in text and "(" not in text and "[" not in text:
         return text
     without = _ASIDE.sub(" ", text)

@@ -16,7 +16,7 @@ PERCENT, BASIS_POINT = Fraction(1, 100), Fraction(1, 10000)
 
 _TABLE = patterns("questions")
 _NO_MOVES = frozenset("up down lower higher".split())
-"""In a question they say little of what is wanted: "up to 2019", "the lower of both"."""
+"""Words of direction that say little in a question: "up to 2019", "the lower of both"."""
 
 
 def _moves(*kinds: str) -> str:

@@ -79,7 +79,7 @@ def check_schema(schema: Any) -> None:
 
 
 def misfit(value: Any, schema: Mapping[str, Any] | bool) -> str:
-    """In words, where ``value`` does not fit; empty where it does."""
+    """Where ``value`` does not fit, and why; "" where it fits."""
     cls, budget = _Validator, _Budget(_STEPS)
     if next(_values(schema, "pattern"), None) is not None:
         cls = jsonschema.validators.extend(
@@ -126,7 +126,7 @@ def _unmatched(pattern: str, text: Any, budget: _Budget) -> Iterator[jsonschema.
 
 
 def _bytes(text: str) -> bytes:
-    """As re2 reads it; JSON can have half a surrogate pair, which is one character there, too."""
+    """The bytes that re2 reads; half a surrogate pair, which JSON can have, is one character."""
     return text.encode("utf-8", "surrogatepass")
 
 

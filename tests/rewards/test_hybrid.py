@@ -163,7 +163,9 @@ def test_unjudged_rule(combine: str, answer: str, value: float) -> None:
         return  # The judge was not asked.
     assert score.breakdown["unjudged"] == "rule"
     assert score.breakdown["judge_score"] == "unjudged"
-    assert "the rule alone, for the judge gave no verdict: it says None" in score.breakdown["why"]
+    assert (
+        "the rule alone, because the judge gave no verdict: it says None" in score.breakdown["why"]
+    )
     assert score.breakdown["why"].startswith(("right:", "wrong:"))
     assert score.judged
 

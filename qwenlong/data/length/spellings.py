@@ -28,7 +28,7 @@ _DATES = (
 
 
 def _in_words(number: int) -> str:
-    """In English, from 0 to 100, as folding leaves it: "twenty one"."""
+    """0 to 100 in English, folded: "twenty one"."""
     if number == 100:
         return "one hundred"
     units = number % 10
@@ -36,7 +36,7 @@ def _in_words(number: int) -> str:
 
 
 def _in_signs(number: int) -> str:
-    """In Chinese, as folding leaves it: a blank between signs."""
+    """0 to 100 in Chinese, folded, which puts a blank between characters."""
     if number == 100:
         return "一 百"
     tens, units = divmod(number, 10)
@@ -51,13 +51,13 @@ _SPELT = re.compile(
 )
 _SHORT = re.compile(r"(?<![\d.])\d{1,3}(?![\d.])")
 EVERYWHERE = frozenset(("one", "two", *_HAN[:10]))
-"""Words of numbers that stand in nearly every text: none is kept out for them."""
+"""Words of numbers that nearly every text has: no distractor is left out because of them."""
 
 
 def spellings(form: str) -> list[str]:
-    """Other forms of a folded answer; none for what is neither number nor date.
+    """Other forms of a folded answer; [] for an answer without a number or a date.
 
-    A number within an answer ("five boats") is written both ways, too.
+    A number within an answer ("five boats") is also written both ways.
     """
     date = next(filter(None, (pattern.fullmatch(form) for pattern in _DATES)), None)
     if date:
@@ -71,7 +71,7 @@ def spellings(form: str) -> list[str]:
 
 
 def _spelt(form: str, language: int) -> str:
-    """With its numbers up to a hundred in words: English (0) or Chinese (1)."""
+    """``form`` with its numbers up to a hundred in words: English (0) or Chinese (1)."""
     return _SHORT.sub(lambda match: _NUMBERS.get(int(match[0]), match.group(0, 0))[language], form)
 
 
