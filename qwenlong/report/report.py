@@ -1,14 +1,15 @@
 """``report.html``: one or several runs on one page.
 
-To add a chart, write a function that draws it and add it to ``RUN_CHARTS``; then name it in
-``report.html.j2``. A metric over RL steps needs only a title in ``CURVES``.
+To add a chart, write a function that draws it and add it to ``CHARTS``. A metric over RL steps
+needs only a title in ``CURVES``.
 """
 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,21 +40,26 @@ from qwenlong.report.step_charts import CURVES, line_of_run, step_chart
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart of one run. ``draw`` gets the run and all runs of the page, for common scales."""
+    """A chart that the page shows for each run."""
 
+    name: str
+    section: str
+    """The section of the page: accuracy, curriculum or time."""
     label: str
     """What a screen reader reads, before the run's name."""
     draw: Callable[[Run, Sequence[Run]], Figure | None]
-    """Returns None if the run has nothing to draw."""
+    """Gets the run and, for common scales, all runs; returns None if there is nothing to draw."""
+    legend: Mapping[str, str] = field(default_factory=dict)
+    """Colours by what they mean."""
 
 
-RUN_CHARTS = {
-    "accuracy": Chart("Accuracy by context", accuracy_chart),
-    "sources": Chart("Accuracy by context, for each held-out source", source_chart),
-    "pool": Chart("The curriculum's pool, over steps", lambda run, _: pool_chart(run)),
-    "gate": Chart("The curriculum's gate, over steps", lambda run, _: gate_chart(run)),
-    "time": Chart("Seconds by part", time_chart),
-}
+CHARTS = (
+    Chart("accuracy", "accuracy", "Accuracy by context", accuracy_chart),
+    Chart("sources", "accuracy", "Accuracy by context and source", source_chart),
+    Chart("pool", "curriculum", "Pool over steps", lambda run, _: pool_chart(run), PASS_RATES),
+    Chart("gate", "curriculum", "Gate over steps", lambda run, _: gate_chart(run), GATE),
+    Chart("time", "time", "Seconds by part", time_chart),
+)
 
 
 @dataclass(frozen=True)
@@ -89,8 +95,6 @@ def write_report(run_dirs: Sequence[Path], out: Path) -> Path:
         runs=[_view(index, run, runs) for index, run in enumerate(runs)],
         curves=_curves(runs),
         parts=PARTS,
-        pass_rates=PASS_RATES,
-        gate=GATE,
         masked=any(step.get("aepo_masking") for run in runs for step in run.steps),
         rollouts=json_block(
             [_rollout(i, each) for i, run in enumerate(runs) for each in run.rollouts]
@@ -138,12 +142,13 @@ def _view(index: int, run: Run, runs: Sequence[Run]) -> dict[str, Any]:
     """What the template shows of a run."""
     colours, sources = stage_colours(runs), split_by_source(run.stages)
     colour, dashes = line_of_run(index)
-    charts = {}
-    for name, chart in RUN_CHARTS.items():
+    charts = defaultdict(list)
+    for chart in CHARTS:
         with style():
             figure = chart.draw(run, runs)
-            label = f"{chart.label}, {run.name}"
-            charts[name] = Markup(svg(figure, f"{name}-{index}", label)) if figure else ""
+            if figure:
+                image = svg(figure, f"{chart.name}-{index}", f"{chart.label}, {run.name}")
+                charts[chart.section].append((Markup(image), chart.legend))
     return {
         "run": run,
         "head": headline(run),

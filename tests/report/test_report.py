@@ -315,7 +315,7 @@ def test_a_single_source_and_old_summaries_look_alike(tmp_path: Path) -> None:
 def test_runs_with_one_and_with_two_sources_side_by_side(tmp_path: Path) -> None:
     two = with_sources(write_run(tmp_path / "two"), a=0.02, b=-0.02)
     html = report(tmp_path, write_run(tmp_path / "old"), two)
-    assert html.count('<figure class="sources">') == 1
+    assert html.count('aria-label="Accuracy by context and source') == 1
     assert html.count('<tr class="source">') == 2 * len(ACCURACY)
 
 
