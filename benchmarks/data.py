@@ -1,9 +1,9 @@
-"""How long ``qwenlong data build`` takes, how much memory, and how exact its lengths are.
+"""Measures ``qwenlong data build``: seconds, memory, and how exact its lengths are.
 
-Two sets of examples of 32,768 tokens, the second of twice as many, each built by the command in a
-process of its own that is held to two cores: five published sets of ../shared/data, lengthened, and
-two synthetic tasks in Moby Dick. Time is from the command's start to its end; memory is the most
-that the process held. Lengths are read from the Parquet file, template included. The tokenizer is
+Two sets of examples of 32,768 tokens are built, the second of twice as many, each by the command in
+its own process on two cores: five published sets of ../shared/data, lengthened, and two synthetic
+tasks in Moby Dick. Time is from the command's start to its end; memory is the peak of the
+process. Lengths are read from the Parquet file, template included. The tokenizer is
 trained on the same texts, with a vocabulary large enough for four characters a token in English.
 """
 
@@ -42,7 +42,7 @@ QUESTION = 168
 CORES = 2
 VOCABULARY = 32_000
 SECONDS, MEGABYTES, RATIO, LEAST, MOST = 180, 2_000, 2.2, 0.98, 1.0
-"""What 1,000 examples may take, what twice as many may take of that, and the lengths allowed."""
+"""Limits: seconds and memory of 1,000 examples, the ratio of time for twice as many, lengths."""
 REAL: tuple[dict[str, Any], ...] = (
     {"source": "hotpotqa", "path": "multihop_hotpot100", "weight": 4, "corpus": BOOK},
     {"source": "tatqa", "path": "numeric_tatqa", "weight": 25, "corpus": BOOK},

@@ -1,4 +1,4 @@
-"""Sets of examples from the command line: built, looked at, held against each other."""
+"""``qwenlong data``: builds a set of examples, shows it, and compares two sets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from qwenlong.types import Example, InputError, Split
 
 MOST_REASONS = 3
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|(?<=of )[A-Z][\w /&-]*(?= do not)|\b\d+ of \d+\b")
-"""What differs between reasons of one kind: quotations, names of columns, counts."""
+"""The parts in which reasons of one kind differ: quotations, names of columns, counts."""
 
 
 def build_set(path: Path, out: Path, overrides: Sequence[str], console: Console) -> None:
@@ -62,37 +62,37 @@ def build_set(path: Path, out: Path, overrides: Sequence[str], console: Console)
 
 
 def summary(manifest: dict[str, Any]) -> Table:
-    """Every source, what became of its examples, and the lengths of each split."""
+    """Every source with what happened to its examples, and the lengths of each split."""
     table = Table("source", box=SIMPLE)
     for column in ("split", "examples", "left out", "cut"):
         table.add_column(column, justify="right")
     table.add_column("why", overflow="fold")
     for source in manifest["sources"]:
-        for split, told in source["splits"].items():
-            reasons = _gathered({**told["left_out"], **told["cut"]}) + told.get("notes", [])
+        for split, counts in source["splits"].items():
+            reasons = _most_frequent({**counts["left_out"], **counts["cut"]})
             table.add_row(
                 source["source"],
                 split,
-                f"{told['taken']:,}",
-                f"{sum(told['left_out'].values()):,}",
-                f"{sum(told['cut'].values()):,}",
-                "; ".join(reasons),
+                f"{counts['taken']:,}",
+                f"{sum(counts['left_out'].values()):,}",
+                f"{sum(counts['cut'].values()):,}",
+                "; ".join(reasons + counts.get("notes", [])),
             )
-    for split, told in manifest["splits"].items():
-        mean = told["tokens"] / max(1, told["examples"])
-        lengths = f"{mean:,.0f} tokens in the mean, {told['longest']:,} at most"
-        table.add_row("all", split, f"{told['examples']:,}", "", "", lengths, style="bold")
+    for split, counts in manifest["splits"].items():
+        mean = counts["tokens"] / max(1, counts["examples"])
+        lengths = f"{mean:,.0f} tokens on average, {counts['longest']:,} at most"
+        table.add_row("all", split, f"{counts['examples']:,}", "", "", lengths, style="bold")
     return table
 
 
-def _gathered(reasons: Mapping[str, int]) -> list[str]:
-    """The most frequent reasons, without what they quote of the data; the manifest has all."""
+def _most_frequent(reasons: Mapping[str, int]) -> list[str]:
+    """The most frequent reasons, without their quotations of the data; the manifest has all."""
     alike: Counter[str] = Counter()
     for why, count in reasons.items():
         alike[_QUOTED.sub("…", why)] += count
-    told = [f"{count} {why}" for why, count in alike.most_common(MOST_REASONS)]
+    shown = [f"{count} {why}" for why, count in alike.most_common(MOST_REASONS)]
     rest = alike.total() - sum(count for _, count in alike.most_common(MOST_REASONS))
-    return [*told, f"{rest} for other reasons, in the manifest"] if rest else told
+    return [*shown, f"{rest} for other reasons, in the manifest"] if rest else shown
 
 
 def show_set(folder: Path, out: Path | None = None) -> Path:
@@ -120,7 +120,7 @@ def show_set(folder: Path, out: Path | None = None) -> Path:
 
 
 def _rows_of(folder: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every row with its split; gold is also what the metadata cites by number."""
+    """Every row with its split; documents that the metadata cites by number are gold, too."""
     for split in manifest["splits"]:
         for item in built.rows(folder / f"{split}.parquet"):
             if isinstance(item, Rejected):
@@ -130,28 +130,28 @@ def _rows_of(folder: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[str, d
 
 
 def check_sets(first: Path, second: Path, console: Console) -> Contamination:
-    """``qwenlong data check``: what of ``second`` stands in ``first``."""
+    """``qwenlong data check``: what of ``second`` is also in ``first``."""
     with console.status(f"reading {first} and {second}"):
         found = contamination(examples_at(first), examples_at(second))
     table = Table(f"of {found.second:,} examples of {second}", "", box=SIMPLE)
-    for told, count in (
+    for what, count in (
         (f"have a question of {first}", found.same_question),
         ("have a question that shares 13 words in a row with one", found.question_overlap),
         ("have a document of it", found.same_document),
         ("have a document that shares 13 words in a row with one", found.document_overlap),
     ):
-        table.add_row(told, f"{count:,}")
+        table.add_row(what, f"{count:,}")
     console.print(table)
     if found.templates:
         console.print(
             f"synthetic questions ({found.templates:,}) were compared whole, not by 13 words in a"
-            " row, for they share their templates",
+            " row, because they share their templates",
             soft_wrap=True,
         )
     if found.sampled > 1:
         console.print(
-            f"{first} is large: of documents one n-gram in {found.sampled} was compared, so that a"
-            " short overlap may be missed",
+            f"{first} is large: one document n-gram in {found.sampled} was compared, so a short"
+            " overlap may be missed",
             markup=False,
             soft_wrap=True,
         )

@@ -97,6 +97,7 @@ def quotas(config: BuildConfig, share: float) -> list[int | None]:
         own = [spec.examples for spec in config.sources]
         return [None if each is None else round(each * share) for each in own]
     weights = [1.0 if spec.weight is None else spec.weight for spec in config.sources]
+    # Rounded sums, not rounded parts: so the quotas add up to the number asked for.
     sums = accumulate(weights, initial=0.0)
     ends = [round(config.examples * share * each / sum(weights)) for each in sums]
     return [end - start for start, end in pairwise(ends)]

@@ -39,11 +39,11 @@ SCHEMA = pa.schema(
     ]
 )
 _ROWS = 64
-"""Written at once: 128K-token documents are half a megabyte each."""
+"""Rows that are written at once; documents of 128K tokens are half a megabyte each."""
 
 
 class Writer:
-    """Writes a split row by row; memory holds a few rows."""
+    """Writes the file of a split; memory holds a few rows."""
 
     def __init__(self, path: Path) -> None:
         self._file = parquet.ParquetWriter(path, SCHEMA, compression="zstd")

@@ -46,6 +46,7 @@ def grams_of(text: list[str], size: int) -> Hashes:
         return np.zeros(0, dtype=np.uint64)
     hashes = np.fromiter(map(hash_of, text), dtype=np.uint64, count=len(text))
     grams = np.zeros(count, dtype=np.uint64)
+    # A polynomial of the words' hashes: the order of the words counts. Overflow wraps around.
     for place in range(size):
         grams = grams * _BASE + hashes[place : place + count]
     grams ^= grams >> np.uint64(29)
@@ -58,6 +59,7 @@ def minhash_of(text: str) -> Hashes:
     shingles = grams_of(own, min(SHINGLE, max(1, len(own))))
     shingles = np.unique(shingles) if len(shingles) else np.zeros(1, dtype=np.uint64)
     least = np.full(SIGNATURE, np.iinfo(np.uint64).max, dtype=np.uint64)
+    # Each of the seeds makes another hash function; in chunks, so that memory stays small.
     for start in range(0, len(shingles), _CHUNK):
         mixed = (shingles[start : start + _CHUNK] ^ _SEEDS[:, None]) * _MIX
         mixed ^= mixed >> np.uint64(31)

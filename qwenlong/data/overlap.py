@@ -104,6 +104,7 @@ class Repeats:
     def earlier(self, example: Example) -> Duplicate | None:
         """What ``example`` repeats; where it repeats nothing, it is remembered."""
         documents = [_document(text, self._documents) for text in example.documents]
+        # Sorted, because the same documents in another order make the same example.
         key = key_of(example.question, *sorted(str(document) for document, _ in documents))
         if key in self._exact:
             return Duplicate(example.id, self._exact[key], True)
@@ -189,6 +190,8 @@ class _Known:
         grams, places = np.unique(np.concatenate([none, *self.grams]), return_index=True)
         owners = np.concatenate([np.zeros(0, dtype=np.uint32), *self.owners])[places]
         while len(grams) > most:
+            # Hashes are uniform, so those that a power of two divides are an even sample; and the
+            # second set is sampled by the same rule, so that what both have is still found.
             self.sampled *= 2
             kept = grams % np.uint64(self.sampled) == 0
             grams, owners = grams[kept], owners[kept]
@@ -257,6 +260,7 @@ class _Known:
         places = np.flatnonzero(every % np.uint64(self.sampled) == 0)
         if not self.held or not len(places):
             return _Shared(len(places), 0, tuple(hits))
+        # An n-gram larger than all that are known points behind the end; any other place will do.
         at = np.searchsorted(self.grams[0], every[places])
         at[at == self.held] = 0
         common = np.flatnonzero(self.grams[0][at] == every[places])
@@ -285,6 +289,7 @@ def _document(text: str, known: dict[bytes, tuple[int, Hashes]]) -> tuple[int, H
 def _places(example: Example, signature: Hashes) -> Iterator[int]:
     """A hash for each band, the answers and the question's numbers; examples that share one are
     compared."""
+    # Questions that differ in a year or an amount alone are alike by their words, but not the same.
     numbers = [word for word in words(example.question) if any(map(str.isdigit, word))]
     answers = key_of(" ".join(numbers), *sorted(map(folded, example.answers)))
     for at in range(0, _BAND * _BANDS, _BAND):

@@ -79,6 +79,7 @@ def sides(
     divided = sorted(_divided(rows, ours, theirs), key=str)
     chosen = _chosen({each: rows[each] for each in divided}, share)
     closed = {each: _closed(each, rows, theirs, chosen) for each in ours}
+    # A built set has a file for each split, so its broken rows are read once.
     same = {_inputs(spec) for spec in train.values() if spec.source != "built"}
     first: dict[str, Side] = {}
     second: dict[str, Side] = {}
@@ -178,12 +179,13 @@ def _chosen(rows: Mapping[_Identity, _Rows], share: float) -> dict[_Identity, fr
         together.setdefault(first, []).append(member)
     room = [share * source.sizes.total() for source in sources]
     chosen: list[set[int]] = [set() for _ in sources]
+    # In the order of a hash of their names: neither the files' order nor the seed matters.
     for members in sorted(together.values(), key=lambda each: min(group for _, group in each)):
         sizes: Counter[int] = Counter()
         for at, group in members:
             sizes[at] += sources[at].sizes[group]
         if any(size > room[at] for at, size in sizes.items()):
-            continue
+            continue  # a large set that belongs together stays in training
         for at, group in members:
             chosen[at].add(group)
         for at, size in sizes.items():

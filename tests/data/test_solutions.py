@@ -33,7 +33,7 @@ DOCUMENT = "Read it.\n\nAnn is in Arrow.\n\nWho is in Arrow?"
 ANSWER = "Therefore, the answer is Ann."
 
 
-def unpaid(examples: Sequence[Example]) -> list[tuple[str, str]]:
+def not_scoring_1(examples: Sequence[Example]) -> list[tuple[str, str]]:
     """The answers for which their verifier does not pay in full, in either mode; and why."""
     found = []
     for example in examples:
@@ -47,24 +47,24 @@ def unpaid(examples: Sequence[Example]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("name", EACH)
-def test_the_answers_of_published_sets_are_paid_for(name: str) -> None:
-    assert unpaid(whole(name)[0]) == []
+def test_the_answers_of_published_sets_score_1(name: str) -> None:
+    assert not_scoring_1(whole(name)[0]) == []
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_the_answers_of_sets_on_the_hub_are_paid_for(name: str, tmp_path: Path) -> None:
+def test_the_answers_of_sets_on_the_hub_score_1(name: str, tmp_path: Path) -> None:
     examples, _ = read_rows(name, tmp_path / "train.json", SETS[name][1])
-    assert examples and unpaid(examples) == []
+    assert examples and not_scoring_1(examples) == []
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"{DATA} is not on this machine")
 @pytest.mark.parametrize("corpus", CORPORA)
-def test_the_answers_of_synthetic_tasks_are_paid_for(corpus: str) -> None:
+def test_the_answers_of_synthetic_tasks_score_1(corpus: str) -> None:
     load, language, count = CORPORA[corpus]
     texts = load()
     for make in TASKS.values():
         examples = list(make(texts, MADE, 1024, count, 0, language))
-        assert examples and unpaid(examples) == []
+        assert examples and not_scoring_1(examples) == []
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_how_an_answer_is_written(
 ) -> None:
     example = Example("a", "m", question, (), answers, kind)
     assert answer_text(example) == written
-    assert unpaid([example]) == []
+    assert not_scoring_1([example]) == []
 
 
 @pytest.mark.parametrize("question", ["Who is the captain?", "谁是船长？"])

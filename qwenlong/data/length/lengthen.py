@@ -83,14 +83,16 @@ def lengthened(
         )
     if len(plain.ids) >= LEAST * tokens:
         return plain
+    # Seeded by the example alone: what is made of it does not depend on the others.
     draw = Random(f"lengthen {seed} {tokens} {kind} {example.id}")
     budget = tokens - len(plain.ids)
     slack = tokens - math.ceil(LEAST * tokens)
+    # What a document's number adds to it; an estimate, corrected like merges.
     mark = renderer.count_tokens("[100] ") if numbered(example) else 0
     enough = budget + budget // 8 + 64  # room for corrections
     loose, running = _supply(example, pool, kind, filler, draw, enough, mark)
     _check_supply(pool, tokens, budget - slack, loose + running)
-    order = draw.random()
+    order = draw.random()  # the documents keep their places when the budget is corrected
     for _ in range(_TRIES):
         taken = _filled(loose + running, budget, slack, renderer)
         built = _arranged(example, taken, len(loose), depth, Random(f"{order}"), renderer)

@@ -35,7 +35,7 @@ def documents(folder: Path) -> Iterator[Document | Rejected]:
     """
     yield from _unread(folder)
     for path, name in _files(folder):
-        if path.suffix.lower() == ".jsonl":
+        if _is_jsonl(path):
             for item in lines(path, name):
                 yield from (item,) if isinstance(item, Rejected) else item.documents
         else:
@@ -53,9 +53,12 @@ def examples(folder: Path) -> Iterator[Example | Rejected]:
     """
     yield from _unread(folder)
     for path, name in _files(folder):
-        if path.suffix.lower() == ".jsonl":
-            for item in lines(path, name):
-                yield from (item,) if isinstance(item, Rejected) else item.examples
+        for item in lines(path, name) if _is_jsonl(path) else ():
+            yield from (item,) if isinstance(item, Rejected) else item.examples
+
+
+def _is_jsonl(path: Path) -> bool:
+    return path.suffix.lower() == ".jsonl"
 
 
 def _unread(folder: Path) -> Iterator[Rejected]:

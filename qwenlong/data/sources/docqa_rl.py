@@ -25,9 +25,9 @@ from qwenlong.data.sources.fields import (
     exact_kind,
     fingerprint,
     inner_object,
-    records,
     split_options,
     text,
+    user_message,
 )
 from qwenlong.data.sources.hub import Snapshot, on_hub, splits
 from qwenlong.types import Example
@@ -43,7 +43,7 @@ _LEAD = "What is the correct answer to this question:"
 
 
 def examples(row: Row) -> Iterator[Example]:
-    asked = _PROMPT.search(_content(row))
+    asked = _PROMPT.search(user_message(row))
     if asked is None or not asked["document"].strip() or not asked["question"]:
         raise RowError("prompt has no <text>document</text> with a question behind it")
     document, question = asked["document"].strip(), asked["question"]
@@ -70,13 +70,6 @@ def examples(row: Row) -> Iterator[Example]:
             **{k: v for k, v in extra.items() if isinstance(v, str | int | float) and k != "index"},
         },
     )
-
-
-def _content(row: Row) -> str:
-    messages = [m for m in records(row["prompt"], "prompt") if m.get("role") == "user"]
-    if len(messages) != 1:
-        raise RowError(f"prompt must have one user message, has {len(messages)}")
-    return text(messages[0], "content")
 
 
 def _kind(ability: str, question: str, gold: str) -> tuple[str, str, dict[str, Any]]:

@@ -144,6 +144,14 @@ def records(value: Any, key: str) -> list[Mapping[str, Any]]:
     return list(value)
 
 
+def user_message(row: Row) -> str:
+    """The text of the one user message in verl's ``prompt``."""
+    messages = [m for m in records(row["prompt"], "prompt") if m.get("role") == "user"]
+    if len(messages) != 1:
+        raise RowError(f"prompt must have one user message, has {len(messages)}")
+    return text(messages[0], "content")
+
+
 def from_json(value: Any, key: str) -> Any:
     """The value of a column; some copies of a set keep it as JSON in a text."""
     if not isinstance(value, str):

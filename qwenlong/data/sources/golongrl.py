@@ -30,9 +30,9 @@ from qwenlong.data.sources.fields import (
     exact_kind,
     fingerprint,
     inner_object,
-    records,
     split_options,
     text,
+    user_message,
 )
 from qwenlong.data.sources.hub import Snapshot, on_hub, splits
 from qwenlong.types import Example
@@ -84,14 +84,10 @@ def examples(row: Row) -> Iterator[Example]:
 
 def _parts(row: Row, extra: Mapping[str, Any]) -> tuple[str, str, str]:
     """Document, question, and the text behind the question."""
-    messages = [m for m in records(row["prompt"], "prompt") if m.get("role") == "user"]
-    if len(messages) != 1:
-        raise RowError(f"prompt must have one user message, has {len(messages)}")
-    content = text(messages[0], "content")
     question = str(extra.get("question") or "").strip()
     if not question:
         raise RowError("extra_info.question is missing: where its document ends is not known")
-    before, found, behind = content.rpartition(question)
+    before, found, behind = user_message(row).rpartition(question)
     if not found or not before.strip():
         raise RowError("extra_info.question does not stand behind a document in the prompt")
     return before.strip(), question, behind.strip()

@@ -127,6 +127,7 @@ def _filled(
     rng: Random,
 ) -> list[str]:
     """Adds distractors until one more would exceed ``tokens``, then shuffles."""
+    # With the blank before it: so a sentence costs what it costs in the document.
     length = sum(count_tokens(" " + sentence) for sentence in sentences)
     facts = 0
     while True:

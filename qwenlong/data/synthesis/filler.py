@@ -134,6 +134,7 @@ def fill(filler: Filler, rng: Random, room: int, fits: Fits, label: Label | None
             left -= cost
         else:
             spare.append(piece)
+    # The rest of the room takes beginnings of texts that did not fit: whole sentences, then words.
     for ends, looks in ((sentence_ends, _SPARE), (word_ends, 2)):
         for _ in range(_MOST_CUT):
             if left <= (1 - _ENOUGH) * room or not spare:
@@ -178,7 +179,7 @@ def beginning(filler: Filler, piece: Piece, room: int, ends: Sequence[int]) -> P
     """As much of a text as fits, up to one of ``ends``."""
     best: Piece | None = None
     low, high = 0, len(ends)
-    while low < high:
+    while low < high:  # bisection, because counting tokens is what takes time here
         middle = (low + high) // 2
         cut = filler.costed(Piece(piece.title, piece.body[: ends[middle]].rstrip()))
         if cut.cost <= room:

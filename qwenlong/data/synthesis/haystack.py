@@ -73,6 +73,7 @@ def bury(
         return _with_facts(filler, pieces, facts, depths) if pieces else []
 
     documents = _labelled(_nearest(filler, rng, tokens, label, made), label)
+    # A fact is found by its text: its keys and values stand nowhere else.
     places = [next(i for i, text in enumerate(documents) if fact in text) for fact in facts]
     return _measured(documents, places, facts)
 
@@ -150,6 +151,7 @@ def _nearest(
     ``made`` is called with the room for its documents. A sentence within a text may have a token
     more or less than alone, so the room is corrected by the difference.
     """
+    # Every try draws the same texts, so that only the room differs between them.
     draw, room = rng.getrandbits(64), tokens
     best: list[Piece] = []
     most = last = 0
@@ -160,10 +162,11 @@ def _nearest(
         if most < length <= tokens:
             best, most = pieces, length
         if _GOOD * tokens <= length <= tokens or length == last < tokens:
-            break
+            break  # good enough, or a larger room changed nothing
         # The surplus may fit into room that stayed empty, so the room is reduced by a little more.
         room += tokens - length - (_SLACK * tokens // 1000 + 1 if length > tokens else 0)
         last = length
+    # The corpus is too small, or its texts too long to fill the rest of the room.
     if most < (_LEAST if tokens >= _SHORT else _ROUGHLY) * tokens:
         raise InputError(
             f"tokens={tokens}: the corpus fills only {most} with text in {filler.language!r};"

@@ -43,6 +43,7 @@ def multihop(draw: Draw) -> Question:
     lengths = [steps + 1] if short else [steps + 1, rng.randint(2, 4)]
     way = _ways(filler, _titles(filler), lengths, draw.tokens // (3 * sum(lengths)), rng)
     drawn = values(rng, len(way))
+    # A value must not stand in a text by chance.
     while any(value in text.text for value in drawn for text in way):
         drawn = values(rng, len(way))
     facts = [words.draw(rng, "facts", thing=thing, value=value) for value in drawn]

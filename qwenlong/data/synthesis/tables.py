@@ -49,6 +49,7 @@ def tables(draw: Draw) -> Question:
     own = [Piece(table.title, style(table)) for table in made]
     depths = draw.depths(computed.tables, len(made) - computed.tables)
     fits = without([table.title for table in made])
+    # A ratio is rounded; sums, differences and counts of whole numbers must be exact.
     exact = {} if operation in ("argmax", "ratio") else {"rel_tolerance": 0}
     return Question(
         task=operation,
@@ -151,6 +152,7 @@ def _argmax(tables: list[Table], words: Words, rng: Random) -> Computed:
 def _count(tables: list[Table], words: Words, rng: Random) -> Computed:
     title, column, cells = _column(tables[0], rng)
     numbers = sorted(cells.values())
+    # Never the largest number: at least one row is above the limit.
     limit = numbers[rng.randrange(len(numbers) - 1)]
     above = [name for name, number in cells.items() if number > limit]
     return _computed(
