@@ -1,11 +1,11 @@
-"""What becomes of documents that are too long for a prompt: dropped, or cut, and told which.
+"""Drops or cuts examples whose documents are too long for a prompt, and says which it did.
 
-An example whose answer would be cut out is dropped, as is one that needs all of its text.
+An example is dropped if its answer would be cut out, or if it needs all of its text.
 
-A cut example's documents are the shorter ones, so that it can be stored and rendered again to the
-same tokens; a gap within a document is a line with ``GAP``. Documents of which nothing is left
-vanish, and what numbers the documents is set anew. Lengths are the tokenizer's: at a limit of n
-the prompt has at most n tokens, and a few less at most where texts meet.
+A cut example has the shorter documents, so that it can be stored and rendered to the same tokens
+again. A gap within a document is a line with ``GAP``. A document with nothing left is removed, and
+the numbers of the others are corrected. Lengths are the tokenizer's: at a limit of n the prompt has
+n tokens, or a few less where two texts meet.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ WHOLE = ("counting", "facts", "ordering", "recital", "tables")
 
 GAP = "\n…\n"
 _SLIVER = 8
-"""Tokens; shorter remains of what is not gold are left out."""
+"""Tokens of the shortest rest that is kept of a document that is not gold."""
 _SPARE = 8
-"""Tokens below the limit that are not worth another try."""
+"""Tokens below the limit that are close enough."""
 _TRIES = 12
 Ints = NDArray[np.int64]
 _BETWEEN = r"[\W_]{0,9}"
@@ -50,7 +50,7 @@ _LETTER = rf"[^\W{HAN}\u3040-\u30ff]"
 
 @dataclass(frozen=True)
 class Fitted:
-    """A prompt of at most the tokens there are, or none, and what was done to it."""
+    """A prompt that fits, or None, and what was done to the example."""
 
     prompt: Prompt | None
     fate: Fate
@@ -58,7 +58,7 @@ class Fitted:
 
 @dataclass(frozen=True)
 class _Tokens:
-    """The documents' tokens one after the other: document, beginning and end of each [T]."""
+    """All tokens of the documents: document, start and end (in characters) of each, [T]."""
 
     document_T: Ints
     start_T: Ints
@@ -66,17 +66,17 @@ class _Tokens:
 
 
 def fitted(prompt: Prompt, renderer: Renderer, limit: int, policy: str, made: str = "") -> Fitted:
-    """``prompt`` as it is if it has at most ``limit`` tokens, else what ``policy`` makes of it.
+    """``prompt`` unchanged if it has at most ``limit`` tokens, else shortened by ``policy``.
 
-    ``drop`` drops it. ``middle`` cuts out the middle of all documents together. ``keep_gold``
-    keeps what is nearest to the gold documents, or to the answer's words where gold is unknown,
-    and cuts in the middle where these are not found either; gold documents that are too long
-    themselves are cut around the answer's words. A chat is never cut, nor a task in ``WHOLE`` or a
-    kind of answer that needs all of its text.
-    Dropped is also what loses a gold document or the answer's words.
+    ``drop`` drops it. ``middle`` cuts out the middle of all documents together. ``keep_gold`` keeps
+    what is nearest to the gold documents; where these are unknown, what is nearest to the answer's
+    words; and without these it cuts in the middle. Gold documents that are too long themselves are
+    cut around the answer's words. A chat is never cut, nor a task in ``WHOLE``, nor a kind of
+    answer that needs all of its text. An example that would lose a gold document or the answer's
+    words is dropped.
 
     Args:
-        made: the synthetic task that the example is of; its gold documents must stay as they are.
+        made: the synthetic task that made the example, whose gold documents must stay whole.
 
     Raises:
         InputError: the example does not fit even without its documents.
@@ -102,7 +102,7 @@ def fitted(prompt: Prompt, renderer: Renderer, limit: int, policy: str, made: st
 
 
 def _lost(example: Example, short: Example, made: str) -> bool:
-    """Whether gold was cut out: a document of it, or the answer that was in it."""
+    """Whether a gold document was cut out, or the answer's words."""
     gold, kept = gold_of(example), gold_of(short)
     cited = [len(each.metadata.get("gold_citations") or ()) for each in (example, short)]
     if len(kept) < len(gold) or (numbered(example) and cited[1] < cited[0]):
@@ -115,8 +115,8 @@ def _lost(example: Example, short: Example, made: str) -> bool:
         return True
     # A hidden question is reached by its keys alone.
     way = [*example.metadata.get("chain", ()), example.metadata.get("hidden_question", "")]
-    told = ["\n".join(each.documents) for each in (example, short)]
-    if any(told[1].count(each) < told[0].count(each) for each in way if each):
+    texts = ["\n".join(each.documents) for each in (example, short)]
+    if any(texts[1].count(each) < texts[0].count(each) for each in way if each):
         return True
     answers = answer_strings(example)
     pattern = _pattern(answers)
@@ -131,7 +131,7 @@ def _lost(example: Example, short: Example, made: str) -> bool:
 def _said(
     documents: Sequence[str], pattern: re.Pattern[str] | None, forms: Sequence[str]
 ) -> tuple[bool, bool]:
-    """Whether an answer stands there as words of its own, and whether as part of any words."""
+    """Whether an answer stands there as whole words, and whether as a part of words."""
     parts = [part for text in documents for part in text.split(GAP)]
     words_of = [folded(part) for part in parts] if forms else []
     return (
@@ -154,7 +154,7 @@ def _tokens(example: Example, renderer: Renderer) -> _Tokens:
 def _shortened(
     prompt: Prompt, renderer: Renderer, limit: int, tokens: _Tokens, rank_T: Ints
 ) -> Prompt:
-    """The prompt with as many tokens of lowest rank as fit."""
+    """The prompt with as many of the lowest ranked tokens as fit."""
     example = prompt.example
     order_T = np.argsort(rank_T, kind="stable")
     room = len(order_T) - (len(prompt.ids) - limit)
@@ -179,7 +179,7 @@ def _shortened(
 
 
 def _built(example: Example, tokens: _Tokens, kept_T: NDArray[np.bool_]) -> Example:
-    """The example over what is kept of its documents."""
+    """The example with the kept tokens of its documents."""
     gold = set(gold_of(example))
     texts: list[str] = []
     origins: list[int] = []
@@ -200,14 +200,14 @@ def _built(example: Example, tokens: _Tokens, kept_T: NDArray[np.bool_]) -> Exam
 
 
 def _runs(kept_T: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Where stretches of True begin and end."""
+    """Where each run of True starts and ends."""
     steps = np.diff(kept_T.astype(np.int8), prepend=0, append=0)
     starts, ends = np.flatnonzero(steps == 1).tolist(), np.flatnonzero(steps == -1).tolist()
     return list(zip(starts, ends, strict=True))
 
 
 def _to_ends(tokens: _Tokens) -> tuple[Ints, Ints]:
-    """Tokens between each token and the nearer end: of all documents, of its own."""
+    """Tokens from each token to the nearer end: of all documents, and of its own document."""
     total = len(tokens.document_T)
     place_T = np.arange(total)
     first_T = np.searchsorted(tokens.document_T, tokens.document_T, side="left")
@@ -217,9 +217,9 @@ def _to_ends(tokens: _Tokens) -> tuple[Ints, Ints]:
 
 
 def _from_gold(example: Example, tokens: _Tokens) -> Ints | None:
-    """How far each token is from gold, gold itself first; None where there is nothing to find.
+    """Ranks tokens by their distance from gold; None where neither gold nor answer is found.
 
-    Within gold documents the answer's words come first and what is near them, or their ends.
+    Within gold documents the answer's words come first, then what is near them, or near the ends.
     """
     gold = gold_of(example)
     said_T = _answers(example, tokens)
@@ -242,7 +242,7 @@ def _distance(anchor_T: NDArray[np.bool_]) -> Ints:
 
 
 def _answers(example: Example, tokens: _Tokens) -> NDArray[np.bool_]:
-    """Which tokens are of an answer's words."""
+    """Which tokens belong to an answer's words."""
     said_T = np.zeros(len(tokens.document_T), dtype=bool)
     pattern = _pattern(answer_strings(example))
     if pattern is None:
@@ -258,15 +258,15 @@ def _answers(example: Example, tokens: _Tokens) -> NDArray[np.bool_]:
 
 
 def _pattern(answers: Sequence[str]) -> re.Pattern[str] | None:
-    """The answers' words with anything but words between them; digits may have commas."""
+    """Matches the answers' words with anything but words between them, digits with commas."""
     forms = []
     for answer in answers:
         own = words(answer)[:64]
         if not own:
             continue
-        told = [",?".join(word) if word.isdigit() else re.escape(word) for word in own]
-        # Signs of Chinese and Japanese are words wherever they stand, beside others, too.
+        parts = [",?".join(word) if word.isdigit() else re.escape(word) for word in own]
+        # A Chinese or Japanese character is a word of its own, also next to others.
         before = "" if _SIGN.match(own[0]) else rf"(?<!{_LETTER})"
         behind = "" if _SIGN.match(own[-1]) else rf"(?!{_LETTER})"
-        forms.append(f"{before}{_BETWEEN.join(told)}{behind}")
+        forms.append(f"{before}{_BETWEEN.join(parts)}{behind}")
     return re.compile("|".join(forms), re.IGNORECASE) if forms else None
