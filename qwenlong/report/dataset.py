@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from itertools import accumulate
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any
 from warnings import catch_warnings, filterwarnings
@@ -243,24 +243,18 @@ def _documents(documents: Sequence[str], gold: Sequence[int]) -> Iterator[dict[s
         range(len(documents)),
         key=lambda place: (place not in golden, min(abs(place - each) for each in anchors), place),
     )[:DOCUMENTS_SHOWN]
-    gap: list[int] = []
-    for place, text in enumerate(documents):
-        if place not in kept:
-            gap.append(place)
+    for is_kept, group in groupby(range(len(documents)), lambda place: place in kept):
+        places = list(group)
+        if not is_kept:
+            characters = sum(len(documents[place]) for place in places)
+            yield {"first": places[0] + 1, "last": places[-1] + 1, "characters": characters}
             continue
-        yield from _gap(gap, documents)
-        gap = []
-        yield {
-            "number": place + 1,
-            "gold": place in golden,
-            "characters": len(text),
-            "opening": " ".join(text[:_OPENING].split()),
-            "text": cut_middle(text, GOLD_SHOWN if place in golden else OTHERS_SHOWN),
-        }
-    yield from _gap(gap, documents)
-
-
-def _gap(places: Sequence[int], documents: Sequence[str]) -> Iterator[dict[str, Any]]:
-    if places:
-        characters = sum(len(documents[place]) for place in places)
-        yield {"first": places[0] + 1, "last": places[-1] + 1, "characters": characters}
+        for place in places:
+            text = documents[place]
+            yield {
+                "number": place + 1,
+                "gold": place in golden,
+                "characters": len(text),
+                "opening": " ".join(text[:_OPENING].split()),
+                "text": cut_middle(text, GOLD_SHOWN if place in golden else OTHERS_SHOWN),
+            }

@@ -216,16 +216,11 @@ def spread(buckets: Sequence[Sequence[T]], most: int) -> list[T]:
     Every bucket gives the same number, or all that it has if it has fewer.
     """
     shares = [0] * len(buckets)
-    left = most
-    # What a small bucket cannot give is shared out again among the larger ones.
-    while left > 0:
-        open_buckets = [i for i, bucket in enumerate(buckets) if shares[i] < len(bucket)]
-        if not open_buckets:
+    for _ in range(most):
+        unfinished = [i for i, bucket in enumerate(buckets) if shares[i] < len(bucket)]
+        if not unfinished:
             break
-        for i in open_buckets[:left]:
-            more = min(max(1, left // len(open_buckets)), len(buckets[i]) - shares[i])
-            shares[i] += more
-        left = most - sum(shares)
+        shares[min(unfinished, key=lambda i: shares[i])] += 1
     return [
         bucket[k * len(bucket) // share]
         for bucket, share in zip(buckets, shares, strict=True)
