@@ -1,7 +1,7 @@
 """Tasks with checkable answers, hidden in the texts of any corpus.
 
 A task is a function from a ``tasks.Draw`` to a ``tasks.Question`` in a file of its own; its words
-stand in ``tables/``. Called here, a task has the arguments of ``tasks.examples_of``. An example's
+stand in ``words/``. Called here, a task has the arguments of ``tasks.examples_of``. An example's
 ``metadata`` has the ``task``, the ``language``, the ``depths`` of what is asked for (characters
 before it, as a share of all) and ``stated``, the final answer as it should be written: items
 joined, citations behind it.

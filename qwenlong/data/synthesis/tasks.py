@@ -17,12 +17,12 @@ from qwenlong.types import CountTokens, Example, InputError
 
 SHORT = 4096
 """Tokens below which tasks hide fewer and shorter things, so that there is room for other text."""
-_TABLES = Path(__file__).parent / "tables"
+_WORDS = Path(__file__).parent / "words"
 
 
 @dataclass(frozen=True)
 class Words:
-    """The words and sentences of a task in one language, by name (``tables/<task>.toml``)."""
+    """The words and sentences of a task in one language, by name (``words/<task>.toml``)."""
 
     language: str
     table: Mapping[str, Any]
@@ -57,7 +57,7 @@ def words_of(task: str, language: str) -> Words:
 
 @cache
 def _table(task: str) -> dict[str, dict[str, Any]]:
-    return tomllib.loads((_TABLES / f"{task}.toml").read_text(encoding="utf-8"))
+    return tomllib.loads((_WORDS / f"{task}.toml").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
