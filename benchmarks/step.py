@@ -18,11 +18,11 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from random import Random
-from statistics import median
-from typing import Annotated, Any
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 import typer
@@ -41,7 +41,10 @@ from benchmarks.common import (
 )
 from qwenlong.config import Config, LearnerConfig, PolicyConfig, RlStage, RolloutConfig
 from qwenlong.train.metrics import Clock
-from qwenlong.types import Example, Group, Prompt, Rope, Sampling, Score
+from qwenlong.types import Example, Group, Limits, Prompt, Rope, Sampling, Score
+
+if TYPE_CHECKING:
+    from qwenlong.cluster.placement import Workers
 
 PARTS = ("generate", "score", "learn", "load")
 NEVER = "<|never|>"
@@ -79,9 +82,9 @@ def prompt_texts(path: str, tokens: int, count: int) -> list[str]:
     return texts
 
 
-def reward(response: Sequence[int]) -> float:
+def reward(response: Iterable[int]) -> float:
     """The share of even token ids."""
-    return sum(token % 2 == 0 for token in response) / len(response)
+    return fmean(token % 2 == 0 for token in response)
 
 
 def our_steps(path: str, point: Point, texts: list[str], threads: int, logs: Path) -> Steps:
@@ -111,10 +114,10 @@ def our_steps(path: str, point: Point, texts: list[str], threads: int, logs: Pat
 
 
 def our_step(
-    workers: Any, config: Config, prompt: Prompt, point: Point, number: int
+    workers: Workers, config: Config, prompt: Prompt, point: Point, number: int
 ) -> dict[str, float]:
     """One turn of the loop in ``qwenlong.train.loop.phase``, without its files."""
-    from qwenlong.rollout.collector import request_seeds
+    from qwenlong.rollout.requests import requests_of
     from qwenlong.train.batch import advantages_of, batch_of
 
     stage = RlStage(
@@ -123,18 +126,19 @@ def our_step(
     )  # fmt: skip
     sampling = Sampling(point.group, point.response)
     clock = Clock()
-    (rollouts,) = workers.collect([prompt], sampling, request_seeds([prompt], number))
-    clock.lap("generate")
+    (rollouts,) = workers.engines.generate(requests_of([prompt], number), sampling)
+    clock.lap("rollout")
     assert all(len(each.response_ids) == point.response for each in rollouts)
-    scores = tuple(Score(reward(each.response_ids), "even") for each in rollouts)
+    scores = tuple(Score(reward(each.response_ids.tolist()), "even") for each in rollouts)
     groups = [Group(prompt, rollouts, scores)]
     advantages = advantages_of(groups, stage, config.learner)
     clock.lap("score")
-    workers.learn("step", batch_of(groups, advantages, stage, sampling, number, False))
+    workers.learner.step(batch_of(groups, advantages, number, stage, config, Limits()))
     clock.lap("learn")
-    workers.publish(number + 1)
+    workers.engines.load(number + 1)
     clock.lap("load")
-    return clock.taken()
+    taken = clock.taken()
+    return {"generate": taken["rollout"], **{p: taken[p] for p in ("score", "learn", "load")}}
 
 
 def trl_steps(path: str, point: Point, rows: int, texts: list[str], threads: int) -> Steps:

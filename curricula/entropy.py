@@ -15,8 +15,8 @@ def sampled_entropy(groups: Sequence[Group]) -> float:
     distribution that was sampled from, temperature and top-p included, and needs no forward pass,
     so it is known before the step is trained on.
     """
-    logprobs = [x for group in groups for rollout in group.judged for x in rollout.logprobs]
-    return -fsum(logprobs) / max(1, len(logprobs))
+    each = [x for group in groups for rollout in group.judged for x in rollout.logprobs.tolist()]
+    return -fsum(each) / max(1, len(each))
 
 
 class EntropyControl:

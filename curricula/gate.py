@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from qwenlong.types import Group, Prompt, Rollout, Score
+import numpy as np
+
+from qwenlong.types import Group, Prompt, Rollout, Score, token_ids
 
 LEAST_ADMITTED = 0.25
 """Lowest share of groups with variance that a refill assumes; it bounds how many it samples."""
@@ -105,7 +107,14 @@ def _record(group: Group) -> dict[str, Any]:
     """The group as JSON, without its prompt, which the data has."""
     return {
         "id": group.prompt.example.id,
-        "rollouts": [{**asdict(each), "prompt_ids": []} for each in group.rollouts],
+        "rollouts": [
+            {
+                **vars(each),
+                "response_ids": each.response_ids.tolist(),
+                "logprobs": each.logprobs.tolist(),
+            }
+            for each in group.rollouts
+        ],
         "scores": [asdict(score) for score in group.scores],
     }
 
@@ -113,9 +122,8 @@ def _record(group: Group) -> dict[str, Any]:
 def _group(record: Mapping[str, Any], prompt: Prompt) -> Group:
     rollouts = (
         Rollout(
-            prompt.ids,
-            tuple(each["response_ids"]),
-            tuple(each["logprobs"]),
+            token_ids(each["response_ids"]),
+            np.array(each["logprobs"], np.float32),
             each["finish_reason"],
             each["version"],
             each["text"],

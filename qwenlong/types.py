@@ -2,6 +2,9 @@
 
 Everything is frozen, and nothing here imports torch, so that the rooms that need none stay
 light. Lengths are in tokens of the policy's tokenizer, chat template included.
+
+Objects that hold arrays are compared by identity (``eq=False``): two arrays have no single truth
+value.
 """
 
 from __future__ import annotations
@@ -9,13 +12,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Split = Literal["train", "held_out"]
 CountTokens = Callable[[str], int]
+TokenIds = NDArray[np.int32]
+"""[n]. A token of a Python tuple takes 36 bytes and is pickled by itself; here it takes 4."""
+Logprobs = NDArray[np.float32]
+"""[n], in nats. The engine computes them in float32, so nothing is lost."""
+
+
+def token_ids(ids: Sequence[int]) -> TokenIds:
+    return np.array(ids, np.int32)
 
 
 class InputError(ValueError):
@@ -32,7 +47,7 @@ def require(holds: bool, key: str, value: Any, right: str) -> None:
 
 
 class StoppedError(RuntimeError):
-    """A run cannot go on now, for a reason to be told in one line; what it has done is kept."""
+    """The run cannot continue now. The message is one line; what the run has done is kept."""
 
 
 @dataclass(frozen=True)
@@ -95,12 +110,12 @@ class Rope:
 
 @dataclass(frozen=True)
 class JudgePolicy:
-    """What a judge's engines serve."""
+    """The policy that a judge's engines serve."""
 
     path: str
     rope: Rope
     longest: int
-    """Prompt and reply, in tokens."""
+    """Longest row of prompt and reply, in tokens."""
 
 
 @dataclass(frozen=True)
@@ -113,23 +128,40 @@ class Sampling:
     top_p: float = 1.0
 
 
-@dataclass(frozen=True)
-class Rollout:
-    """One sampled response. ``logprobs`` are the behaviour policy's, one a response token."""
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What an engine answers: a prompt, and the seed that fixes its responses.
 
-    prompt_ids: tuple[int, ...]
-    response_ids: tuple[int, ...]
-    logprobs: tuple[float, ...]
+    The seed makes the responses independent of which engine answers, when, and with which others.
+    """
+
+    ids: TokenIds
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Rollout:
+    """One sampled response of n tokens."""
+
+    response_ids: TokenIds
+    logprobs: Logprobs
+    """By the policy as it was sampled from: after temperature and top-p."""
     finish_reason: str
+    """``stop`` if the policy ended the response itself, ``length`` if it was cut at the limit."""
     version: int
+    """Of the weights that sampled it."""
     text: str
+
+
+Generate = Callable[[Sequence[Request], Sampling], list[tuple[Rollout, ...]]]
+"""``sampling.n`` rollouts of every request, in the requests' order."""
 
 
 @dataclass(frozen=True)
 class Score:
     """A verdict in [0, 1] with a breakdown that a person can read.
 
-    NaN where a judge that was asked for gave none: such a response is left out, never a 0.
+    The value is NaN if the judge gave no verdict: such a response is left out, never counted as 0.
     """
 
     value: float
@@ -141,7 +173,7 @@ class Score:
         return not math.isnan(self.value)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
     """One prompt and its G scored rollouts, in the order in which they were sampled."""
 
@@ -157,33 +189,35 @@ class Group:
 
     @property
     def rewards(self) -> tuple[float, ...]:
-        """Of the rollouts that were judged."""
+        """One for each of the judged rollouts."""
         return tuple(score.value for score in self.scores if score.judged)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """A group packed for the learner: its prompt once, its G responses after it."""
 
-    prompt_ids: tuple[int, ...]
-    responses: tuple[tuple[int, ...], ...]
-    logprobs: tuple[tuple[float, ...], ...]
+    prompt_ids: TokenIds
+    responses: tuple[TokenIds, ...]
+    logprobs: tuple[Logprobs, ...]
+    """The engine's, of each response."""
     advantages: tuple[float, ...]
+    """One a response."""
     stale: bool = False
     """Sampled by an earlier version of the policy than the one that is trained."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What holds the optimizer back: an update beyond them is left out. None by default."""
+    """Bounds beyond which the learner leaves an update out. No bound by default."""
 
     finite: bool = False
-    """Loss and gradient norm of the update are to be finite."""
+    """Loss and gradient norm of the update must be finite."""
     engine_kl: float = math.inf
-    """Of the whole batch, before its first update: nats a token between engine and learner."""
+    """Nats a token between engine and learner, over the whole batch before its first update."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """What the learner takes for one step, and how its responses were sampled.
 
@@ -201,18 +235,25 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class RowFigures:
-    """What a batch's row was to the learner."""
+class RowMetrics:
+    """What the learner found in one row of a batch."""
 
     engine_kl: float
     """Nats a token between engine and learner; 0 for stale and for empty rows."""
     finite: bool
-    """Whether all its log-probabilities are numbers, the engine's and the learner's."""
+    """Whether all its log-probabilities are finite, the engine's and the learner's."""
 
 
 @dataclass(frozen=True)
+class StepResult:
+    metrics: dict[str, float]
+    rows: tuple[RowMetrics, ...]
+    """In the batch's order."""
+
+
+@dataclass(frozen=True, eq=False)
 class StoredWeights:
-    """Weights as they lie in Ray's object store: arrays that readers share, not copy.
+    """Weights as NumPy arrays in Ray's object store, which readers share without copying.
 
     NumPy has no bfloat16, so its bits travel as int16; ``dtypes`` names the tensors' own.
     """
@@ -241,38 +282,36 @@ class StoredWeights:
 
 
 class Engine(Protocol):
-    """Generates from the policy's weights, whose version it stamps on every rollout."""
+    """Samples responses from a policy. One engine is one actor; ``cluster`` pools several."""
 
     def generate(
-        self, prompts: Sequence[Prompt], sampling: Sampling, seeds: Sequence[int]
-    ) -> list[tuple[Rollout, ...]]: ...
+        self, requests: Sequence[Request], sampling: Sampling
+    ) -> list[tuple[Rollout, ...]]:
+        """See ``Generate``. Every rollout carries the version of the weights that sampled it."""
+        ...
 
-    def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
+    def load(self, weights: StoredWeights, version: int) -> None:
         """Takes whole tensors in Hugging Face names and drops every cache of older weights."""
         ...
 
-    def stretch(self, rope: Rope) -> None:
+    def set_rope(self, rope: Rope) -> None:
         """Changes the rotary embedding to that of another phase."""
         ...
 
-    def close(self) -> None: ...
-
 
 class Learner(Protocol):
-    """Holds the trained weights and their optimizer."""
+    """Holds the trained weights and their optimizer: one process, or several behind one handle."""
 
-    def step(self, batch: Batch) -> dict[str, float]: ...
-
-    def row_figures(self) -> list[RowFigures]:
-        """Of the last step's rows, in their order."""
+    def step(self, batch: Batch) -> StepResult:
+        """Trains once on every row."""
         ...
 
-    def stretch(self, rope: Rope) -> None: ...
+    def set_rope(self, rope: Rope) -> None: ...
 
-    def weights(self) -> Iterable[tuple[str, Tensor]]: ...
+    def keep_reference(self) -> None:
+        """Takes the current weights as the reference of the KL term, if there is one."""
+        ...
 
-    def keep_reference(self) -> None: ...
-
-    def state(self) -> dict[str, Any]: ...
-
-    def restore(self, stored: Any) -> None: ...
+    def save_policy(self, folder: Path) -> None:
+        """Writes the policy so that transformers and vLLM can load it, RoPE included."""
+        ...

@@ -1,20 +1,20 @@
-"""An engine over vLLM, in the process that holds it."""
+"""The engine of rollouts and of a judge: vLLM, in the process of its actor."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from qwenlong.config import EngineConfig, RolloutConfig
-from qwenlong.types import Prompt, Rollout, Rope, Sampling
+from qwenlong.types import Engine, Request, Rollout, Rope, Sampling, StoredWeights, token_ids
 
 
-class VllmEngine:
-    """See ``types.Engine``. Logprobs are those of the behaviour policy: after temperature, top-p.
+class VllmEngine(Engine):
+    """``cluster`` makes it a Ray actor; it works without Ray, too.
 
     Args:
         rope: the most stretched RoPE of the run; its ``limit`` bounds every row.
@@ -28,7 +28,7 @@ class VllmEngine:
         if isinstance(config, RolloutConfig) and config.batch_invariant:
             os.environ["VLLM_BATCH_INVARIANT"] = "1"  # its tensor-parallel workers inherit it
         single = config.tensor_parallel_size == 1
-        # One process: no second one to start, feed and take down.
+        # A second process would have to be started, fed and ended for nothing.
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         from vllm import LLM
 
@@ -45,6 +45,7 @@ class VllmEngine:
                 "rope_parameters": rope.parameters(),
                 "max_position_embeddings": max(rope.limit, longest),
             },
+            # Log-probabilities of the distribution that was sampled from: after temperature, top-p.
             logprobs_mode="processed_logprobs",
             enable_prefix_caching=True,
             tensor_parallel_size=config.tensor_parallel_size,
@@ -56,12 +57,12 @@ class VllmEngine:
         )
 
     def generate(
-        self, prompts: Sequence[Prompt], sampling: Sampling, seeds: Sequence[int]
+        self, requests: Sequence[Request], sampling: Sampling
     ) -> list[tuple[Rollout, ...]]:
         from vllm import SamplingParams
 
-        # Keys and values of older weights, or of another RoPE, would else be taken for a prompt
-        # seen before; and answers must not depend on what was asked, for a new engine gives them.
+        # The prefix cache may hold keys and values of older weights or of another RoPE. And
+        # responses must not depend on earlier requests: a restarted engine has an empty cache.
         self._drop_caches()
         params = [
             SamplingParams(
@@ -69,38 +70,34 @@ class VllmEngine:
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
                 max_tokens=sampling.max_tokens,
-                logprobs=0,
-                seed=seed,
+                logprobs=0,  # of the sampled token alone
+                seed=request.seed,
                 skip_special_tokens=False,
             )
-            for seed in seeds
+            for request in requests
         ]
-        outputs = self.llm.generate(
-            [{"prompt_token_ids": list(prompt.ids)} for prompt in prompts], params, use_tqdm=False
-        )
-        return [
-            tuple(self._rollout(prompt, answer) for answer in output.outputs)
-            for prompt, output in zip(prompts, outputs, strict=True)
-        ]
+        prompts = [{"prompt_token_ids": request.ids.tolist()} for request in requests]
+        outputs = self.llm.generate(prompts, params, use_tqdm=False)
+        return [tuple(map(self._rollout, output.outputs)) for output in outputs]
 
-    def _rollout(self, prompt: Prompt, answer: Any) -> Rollout:
-        ids = tuple(answer.token_ids)
-        logprobs = tuple(at[token].logprob for at, token in zip(answer.logprobs, ids, strict=True))
+    def _rollout(self, output: Any) -> Rollout:
+        ids = output.token_ids
+        sampled = [at[token].logprob for at, token in zip(output.logprobs, ids, strict=True)]
         return Rollout(
-            prompt_ids=prompt.ids,
-            response_ids=ids,
-            logprobs=logprobs,
-            finish_reason=answer.finish_reason,
+            response_ids=token_ids(ids),
+            logprobs=np.array(sampled, np.float32),
+            finish_reason=output.finish_reason,
             version=self.version,
-            text=answer.text,
+            text=output.text,
         )
 
-    def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
-        self.llm.collective_rpc("load_policy_weights", args=(list(weights),))
+    def load(self, weights: StoredWeights, version: int) -> None:
+        """The arrays are read where they lie in the object store; only vLLM copies them."""
+        self.llm.collective_rpc("load_policy_weights", args=(list(weights.tensors()),))
         self.version = version
 
-    def stretch(self, rope: Rope) -> None:
-        self.llm.collective_rpc("stretch_rope", args=(rope.parameters(), rope.limit))
+    def set_rope(self, rope: Rope) -> None:
+        self.llm.collective_rpc("set_rope", args=(rope.parameters(), rope.limit))
 
     def _drop_caches(self) -> None:
         if not self.llm.reset_prefix_cache():

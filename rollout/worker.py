@@ -1,4 +1,4 @@
-"""What the engine's own workers do beyond vLLM: change weights and RoPE in place, exactly."""
+"""What vLLM's workers cannot do by themselves: change weights and RoPE in place, exactly."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ class WorkerExtension:
             if kernel is not None:
                 kernel.fused_experts.process_weights_after_loading(module)
         head = model.lm_head
-        # A tied head keeps the packed copy it made of older weights; have it packed anew.
+        # A tied head keeps the packed copy that it made of older weights; pack it again.
         head.quant_method.process_weights_after_loading(head)
 
-    def stretch_rope(self, parameters: dict[str, Any], limit: int) -> None:
-        """Writes another RoPE's table into the engine's, which compiled graphs keep pointing at.
+    def set_rope(self, parameters: dict[str, Any], limit: int) -> None:
+        """Writes another RoPE's table into the engine's table.
 
-        The table has room for the longest row of the run; a shorter RoPE fills its beginning.
+        Compiled graphs point at the engine's table, so it is overwritten and not replaced. It has
+        room for the longest row of the run; a RoPE with a lower limit fills its beginning.
         """
         for module in self.model_runner.get_model().modules():
             table = getattr(module, "cos_sin_cache", None)
             if table is None:
                 continue
-            # vLLM's cache could answer with the very table that is about to be overwritten.
+            # vLLM's cache could return the very table that is about to be overwritten.
             rotary_embedding._ROPE_DICT.clear()
             with set_current_vllm_config(self.model_runner.vllm_config):
                 fresh = rotary_embedding.get_rope(

@@ -35,7 +35,7 @@ TRIES = 4
 AT_START = 0.2
 """Share of the strokes that come before the first step, which takes so small a run most time."""
 
-ACTORS = {"learner": r"^ray::LearnerActor", "rollout": r"^ray::RolloutActor"}
+ACTORS = {"learner": r"^ray::LearnerActor", "rollout": r"^ray::VllmEngine"}
 """By the titles of their processes; a run goes on by itself without one."""
 OTHERS = {"driver": "", "Ray's raylet": r"^\S+/raylet ", "Ray's GCS": r"^\S+/gcs_server "}
 """Without one of these it is gone on with by hand."""
@@ -148,7 +148,7 @@ def finish(
     code, said = command.process.wait(900), command.output.read_text()
     if case.victim in ACTORS:
         assert code == 0, said
-        return "by itself" if f"{case.victim}-0 on " in said and "started anew" in said else ""
+        return "by itself" if f"{case.victim}-0 on " in said and "restarted" in said else ""
     if code == 0:
         return ""
     for resumed in range(1, RESUMES + 1):

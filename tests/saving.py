@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from qwenlong.runs.checkpoints import Checkpoint, Saver, last_checkpoint
+from qwenlong.runs.checkpoints import Checkpoint, RunState, Saver, last_checkpoint
 from qwenlong.types import Rope
 
 NATIVE = Rope(theta=10_000.0, window=256)
@@ -13,7 +13,7 @@ YARN = replace(NATIVE, factor=2.0)
 
 
 def commit(saver: Saver, step: int, rope: Rope = YARN, stage: str = "one") -> None:
-    saver.begin(stage, step, step, rope, {"drawn": step})
+    saver.begin(RunState(stage, step, step, rope, {"drawn": step}))
     saver.confirm()
 
 

@@ -1,4 +1,4 @@
-"""What becomes of actors is found out here, and how often they may be started anew is counted."""
+"""Detects dead or hung actors, and enforces the restart budget."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from qwenlong.disk import signals
 from qwenlong.types import StoppedError
 
 SLICE_S = 1.0
-"""How often one who waits looks up."""
+"""How often a wait checks for signals and for a dead Ray."""
 START_S = 600.0
-"""An actor may take so long to start, and longer where failures.timeout_s is."""
-WRONG = re.compile(r"(error|exception|fatal)\b|segmentation fault", re.IGNORECASE)
-"""A line of a log that tells of an end, not of work."""
+"""An actor may take this long to start, or failures.timeout_s if that is longer."""
+ERROR = re.compile(r"(error|exception|fatal)\b|segmentation fault", re.IGNORECASE)
+"""A line of a log that reports an error."""
 WITH_NODE = "died with its node"
-"""Why all of a node's actors are gone; counts as one failure."""
+"""The failure of every actor on a node that has left. All of them count as one restart."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where an actor of the run belongs, and how it is started there."""
+    """An actor's name, log and bundle of the placement group, and how to start it there."""
 
     name: str
     log: Path
@@ -47,17 +47,17 @@ class Place:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no answer."""
+    """Why an actor gave no answer."""
 
     why: str
     at_start: bool = False
-    """The actor's own start raised."""
+    """The actor's constructor raised."""
     unclear: bool = False
-    """It cannot be reached, and Ray does not know yet whether it is dead."""
+    """The actor cannot be reached, and Ray does not know yet whether it is dead."""
 
 
 class LearnerLostError(RuntimeError):
-    """A process of the learner is gone, and the weights since the last checkpoint with it."""
+    """A process of the learner has died, so the weights since the last checkpoint are lost."""
 
     def __init__(self, place: Place, node: str, why: str) -> None:
         super().__init__(f"{place.name} on {node} {why}")
@@ -65,11 +65,11 @@ class LearnerLostError(RuntimeError):
 
 
 class RayLostError(StoppedError):
-    """Ray itself is gone: there is nobody left to ask, or to tell to end."""
+    """Ray itself has died: no actor can be reached any more, not even to end it."""
 
 
 class Watch:
-    """What everyone who waits looks out for, and the count of a run's restarts."""
+    """Waits for answers while watching Ray and signals, and counts a run's restarts."""
 
     def __init__(
         self,
@@ -78,34 +78,34 @@ class Watch:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.failures, self.say, self.clock = failures, say, clock
-        self.begun = False
-        """Whether all actors have been there once."""
+        self.started = False
+        """Whether all actors have been running at once."""
         self._restarts: deque[float] = deque()
         self._gone: set[str] = set()
         """Nodes that have left."""
         self._daemons: Mapping[str, tuple[str, int]] = {}
 
-    def wait(self, asked: Sequence[Any], timeout_s: float = SLICE_S) -> list[Any]:
-        """Those of ``asked`` that are settled, once all are or the time is over.
+    def wait(self, refs: Sequence[Any], timeout_s: float = SLICE_S) -> list[Any]:
+        """The references that have an answer or an error, once all have or the time is over.
 
         Raises:
             RayLostError: Ray has died.
         """
         signals.check()
         limit = min(timeout_s, SLICE_S)
-        # Weights are waited for where they lie; the driver has no use for a copy.
-        ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=limit, fetch_local=False)
-        self._check_ray()  # before its actors are missed, which go with it
+        # Without fetch_local the weights are not copied to the driver's node.
+        ready, _ = ray.wait(list(refs), num_returns=len(refs), timeout=limit, fetch_local=False)
+        self._check_ray()  # first: a dead Ray makes every actor look dead
         return list(ready)
 
     def restarting(self, place: Place, node: str, why: str, what: str) -> None:
-        """Says that ``what`` is started anew, and counts it; a node's leaving counts once.
+        """Says that ``what`` is restarted, and counts it. A node that leaves counts once.
 
         Raises:
-            StoppedError: it is one too many.
+            StoppedError: failures.restarts allows no more.
         """
         if why == WITH_NODE and node in self._gone:
-            self.say(f"{place.name} on {node} {why}, too; {what} started anew")
+            self.say(f"{place.name} on {node} {why}, too; {what} restarted")
             return
         self._gone |= {node} if why == WITH_NODE else set()
         bounds, now = self.failures, self.clock()
@@ -119,12 +119,12 @@ class Watch:
             )
         self._restarts.append(now)
         self.say(
-            f"{place.name} on {node} {why}; {what} started anew, {len(self._restarts)} of {within}"
+            f"{place.name} on {node} {why}; {what} restarted, {len(self._restarts)} of {within}"
         )
 
     def first_start(self, place: Place, failure: Failure) -> StoppedError | None:
-        """What raises at a run's very start would raise again."""
-        if self.begun or not failure.at_start:
+        """The error to end the run with: what fails at its very start would fail again."""
+        if self.started or not failure.at_start:
             return None
         return StoppedError(f"{place.name} {failure.why}; {last_words(place.log)}")
 
@@ -137,7 +137,7 @@ class Watch:
             except ConnectionRefusedError:
                 raise RayLostError(f"Ray's {name} has died") from None
             except OSError:
-                pass  # slow is not dead; Ray itself gives up after a minute
+                pass  # slow is not dead, and Ray itself gives up after a minute
 
 
 def arrivals(
@@ -146,29 +146,29 @@ def arrivals(
     """The node of each actor once it has started, or why it did not.
 
     Raises:
-        StoppedError: since a node left, the cluster has had no room for one, for too long.
+        StoppedError: a node has left, and the cluster has had no room for its actor for too long.
     """
     limit = max(START_S, watch.failures.timeout_s)
-    asked = {i: actor.where.remote() for i, actor in enumerate(actors)}
+    refs = {i: actor.where.remote() for i, actor in enumerate(actors)}
     arrived: dict[int, str | Failure] = {}
-    began, homeless_since = watch.clock(), None
-    while asked:
-        ready = set(watch.wait(list(asked.values())))
-        arrived |= {i: outcome_of(ref) for i, ref in asked.items() if ref in ready}
-        asked = {i: ref for i, ref in asked.items() if ref not in ready}
+    began, no_room_since = watch.clock(), None
+    while refs:
+        ready = set(watch.wait(list(refs.values())))
+        arrived |= {i: outcome_of(ref) for i, ref in refs.items() if ref in ready}
+        refs = {i: ref for i, ref in refs.items() if ref not in ready}
         now = watch.clock()
-        if asked and _homeless(group):
-            names = " and ".join(places[i].name for i in asked)
-            wanted = [group.bundle_specs[places[i].bundle] for i in asked]
-            told = f"{names}: no node of the cluster has room; {lacking(wanted)}"
-            if homeless_since is None:
-                watch.say(told)
-            began, homeless_since = now, homeless_since or now
-            if now - homeless_since > watch.failures.timeout_s:
-                raise StoppedError(f"{told}, for {watch.failures.timeout_s:g} s now")
+        if refs and not _is_placed(group):
+            names = " and ".join(places[i].name for i in refs)
+            wanted = [group.bundle_specs[places[i].bundle] for i in refs]
+            message = f"{names}: no node of the cluster has room; {lacking(wanted)}"
+            if no_room_since is None:
+                watch.say(message)
+            began, no_room_since = now, no_room_since or now
+            if now - no_room_since > watch.failures.timeout_s:
+                raise StoppedError(f"{message}, for {watch.failures.timeout_s:g} s now")
         elif now - began > limit:
-            arrived |= dict.fromkeys(asked, Failure(f"did not start within {limit:g} s"))
-            asked = {}
+            arrived |= dict.fromkeys(refs, Failure(f"did not start within {limit:g} s"))
+            refs = {}
     return [arrived[i] for i in range(len(actors))]
 
 
@@ -181,38 +181,42 @@ def outcome_of(ref: Any) -> Any:
 
 
 def failure_of(error: RayError) -> Failure:
-    """In few words: Ray's own have lines of advice."""
-    told = str(error).strip()
+    """One line: Ray's own messages are many lines of advice."""
+    message = str(error).strip()
     if isinstance(error, RayTaskError):
-        return Failure(f"raised {told.splitlines()[-1][:300]}")
+        return Failure(f"raised {message.splitlines()[-1][:300]}")
     if isinstance(error, RayActorError) and error.actor_init_failed:
-        return Failure(f"raised at its start: {told.splitlines()[-1][:300]}", at_start=True)
+        return Failure(f"raised at its start: {message.splitlines()[-1][:300]}", at_start=True)
     if isinstance(error, OutOfMemoryError):
-        return Failure("was killed by Ray, for its node has no memory left")
+        return Failure("was killed by Ray because its node has no memory left")
     if isinstance(error, ActorUnavailableError):
         return Failure("cannot be reached", unclear=True)
-    return Failure(WITH_NODE if "its node has died" in told else "died")
+    return Failure(WITH_NODE if "its node has died" in message else "died")
 
 
 def last_words(log: Path, lines: int = 3) -> str:
-    """What an actor's log says last of what went wrong, in one line."""
+    """The last error in an actor's log, in one line."""
     if not log.is_file():
         return f"its log is not here ({log})"
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 4096))
-        told = file.read().decode(errors="replace").split("\n")
-    told = [line.strip() for line in told if line.strip()]
-    wrong = [i for i, line in enumerate(told) if WRONG.search(line)]
-    said = " | ".join(told[wrong[-1] :][:lines]) if wrong else ""
-    return f"{log}: {said[:600]}" if said else f"its log, {log}, says nothing of it"
+        tail = file.read().decode(errors="replace").split("\n")
+    tail = [line.strip() for line in tail if line.strip()]
+    errors = [i for i, line in enumerate(tail) if ERROR.search(line)]
+    last = " | ".join(tail[errors[-1] :][:lines]) if errors else ""
+    return f"{log}: {last[:600]}" if last else f"its log, {log}, shows no error"
 
 
-def _homeless(group: Any) -> bool:
-    return bool(placement_group_table(group)["state"] != "CREATED")
+def _is_placed(group: Any) -> bool:
+    """Whether every bundle has a node; not so after a node has left, until another has room."""
+    return bool(placement_group_table(group)["state"] == "CREATED")
 
 
 def lacking(bundles: Sequence[Mapping[str, float]]) -> str:
-    """What they need, and what the cluster has free; a bundle has to fit on one node."""
+    """What the bundles need, and what the whole cluster has free.
+
+    More may be free than needed: each bundle must fit on one node.
+    """
 
     def amounts(resources: Mapping[str, float]) -> str:
         return ", ".join(f"{resources.get(name, 0):g} {name}s" for name in ("CPU", "GPU"))
@@ -222,7 +226,7 @@ def lacking(bundles: Sequence[Mapping[str, float]]) -> str:
 
 
 def _daemons() -> dict[str, tuple[str, int]]:
-    """Where Ray's own processes listen without which the driver can do nothing."""
+    """Addresses of the Ray processes that the driver cannot do without."""
     context = ray.get_runtime_context()
     host, _, port = context.gcs_address.rpartition(":")
     own = next(node for node in ray.nodes() if node["NodeID"] == context.get_node_id())

@@ -12,7 +12,7 @@ from qwenlong.config import TINY, Config, RlStage, SftStage
 from qwenlong.config.checks import check_rope
 from qwenlong.model.pretrained import native_rope
 from qwenlong.train.names import check_names
-from qwenlong.train.progress import teller
+from qwenlong.train.progress import line_printer
 
 
 def describe(config: Config, console: Console) -> None:
@@ -52,13 +52,13 @@ def describe(config: Config, console: Console) -> None:
     for reward in config.rewards.by_source:
         rule = reward.rule or "each example's own kind"
         by = f"{reward.combine} of {rule} and {judge.model}" if reward.combine != "rule" else rule
-        teller(console)(f"rewards of {reward.source}: {by}")
+        line_printer(console)(f"rewards of {reward.source}: {by}")
     for key in ("sft", "train", "held_out"):
         for source in getattr(config.data, key):
             paths = [path for path in (source.path, source.corpus) if path]
             missing = [path for path in paths if not Path(path).exists()]
             note = f"  (not there: {', '.join(missing)})" if missing else ""
-            teller(console)(f"data.{key}: {source.source}{note}")
+            line_printer(console)(f"data.{key}: {source.source}{note}")
 
 
 def _column(stage: SftStage | RlStage) -> dict[str, str]:

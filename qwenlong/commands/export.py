@@ -1,4 +1,4 @@
-"""A policy out of a checkpoint, as a run leaves it in ``policy/``."""
+"""Exports the policy of a checkpoint, in the form that a run leaves in ``policy/``."""
 
 from __future__ import annotations
 
@@ -15,19 +15,29 @@ from qwenlong.disk.files import whole_folder
 from qwenlong.learner.distributed.storage import StoredTensors
 from qwenlong.learner.lora import add_adapters, merged_tensors
 from qwenlong.model.pretrained import load_policy, native_rope, save_policy, set_rope
-from qwenlong.runs.checkpoints import Checkpoint, best_checkpoint, last_checkpoint, read_checkpoint
+from qwenlong.runs.checkpoints import (
+    Checkpoint,
+    RunState,
+    best_checkpoint,
+    last_checkpoint,
+    read_checkpoint,
+)
 from qwenlong.runs.directory import RunDir
 from qwenlong.types import InputError, StoppedError
 
 
-def export(where: Path, out: Path, best: bool, say: Callable[[str], None]) -> Checkpoint:
-    """Writes policy and tokenizer, the RoPE of the checkpoint's stage included, to ``out``.
+def export(where: Path, out: Path, best: bool, say: Callable[[str], None]) -> RunState:
+    """Writes policy and tokenizer to ``out``, with the RoPE of the checkpoint's stage.
 
     Args:
-        where: a checkpoint, or a run, whose last one is taken, or the best.
+        where: a checkpoint; or a run, whose last checkpoint is taken, or the ``best``.
+
+    Returns:
+        Where the run was.
 
     Raises:
-        InputError: no such checkpoint, or it is not whole; ``out`` holds something, or has no room.
+        InputError: there is no such checkpoint, or it is not complete; ``out`` is not empty, or
+            its disk is full.
     """
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise InputError(f"--out={out}: is there already; name a new folder")
@@ -35,13 +45,13 @@ def export(where: Path, out: Path, best: bool, say: Callable[[str], None]) -> Ch
     run, checkpoint = _found(where, best, say)
     config = load_config(run.config)
     policy = str(run.initial_policy) if config.policy.path == TINY else config.policy.path
-    native_rope(policy, None)  # says so if there is no policy any more
+    native_rope(policy, None)  # an InputError if the policy is no longer there
     try:
         with whole_folder(out) as partial:
             _write(checkpoint, config, policy, partial)
     except StoppedError as error:
         raise InputError(f"--out={error}") from None
-    return checkpoint
+    return checkpoint.state
 
 
 def _found(where: Path, best: bool, say: Callable[[str], None]) -> tuple[RunDir, Checkpoint]:
@@ -57,7 +67,7 @@ def _found(where: Path, best: bool, say: Callable[[str], None]) -> tuple[RunDir,
         raise InputError(f"--best: goes with a run, and {where} is none")
     if where.resolve().parent.name != "checkpoints":
         raise InputError(f"{where}: neither a run nor a checkpoint in a run's checkpoints/")
-    # Its run says which policy it was trained from, and how.
+    # The run's configuration says which policy it was trained from, and how.
     return RunDir.open(where.resolve().parent.parent), read_checkpoint(where)
 
 
@@ -72,6 +82,6 @@ def _write(checkpoint: Checkpoint, config: Config, policy: str, folder: Path) ->
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             parameter.copy_(stored.like(f"model/{name}", parameter))
-    set_rope(model, checkpoint.rope)
+    set_rope(model, checkpoint.state.rope)
     save_policy(model, merged_tensors(model), dtype, folder)
     AutoTokenizer.from_pretrained(policy).save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""``qwenlong resume``: continue a stopped run from its last whole checkpoint."""
+"""``qwenlong resume``: continue a stopped run from its last complete checkpoint."""
 
 from __future__ import annotations
 
@@ -13,16 +13,9 @@ from qwenlong.config import RlStage
 from qwenlong.disk.lock import only_one
 from qwenlong.runs.checkpoints import Checkpoint
 from qwenlong.runs.directory import RunDir
-from qwenlong.train.inputs import Prepared, prepare
-from qwenlong.train.launch import (
-    config_of,
-    finish,
-    last_of,
-    reserved,
-    rewind,
-    run_stages,
-)
-from qwenlong.train.progress import teller
+from qwenlong.train.inputs import Inputs, read_inputs
+from qwenlong.train.launch import config_of, finish, last_of, reserve, rewind, run_stages
+from qwenlong.train.progress import line_printer
 from qwenlong.train.rewards import check_judge
 
 
@@ -33,25 +26,26 @@ def resume_run(root: Path, console: Console) -> None:
         stack.enter_context(only_one(root))
         config = config_of(run, root)
         with tempfile.TemporaryDirectory() as scratch, console.status("reading data"):
-            prepared = prepare(config, Path(scratch))
-        check_judge(config, teller(console))
-        last = last_of(run, config, teller(console))
-        if _is_finished(run, prepared, last):
-            console.print("the run is finished; there is nothing to go on with")
+            inputs = read_inputs(config, Path(scratch))
+        check_judge(config, line_printer(console))
+        last = last_of(run, config, line_printer(console))
+        if _is_finished(run, inputs, last):
+            console.print("the run is finished; there is nothing to continue")
             finish(run, console)
             return
-        group = reserved(prepared, stack, console)
-        rewind(run, config, last, teller(console))
-        run_stages(prepared, run, last, group, console)
+        group = reserve(inputs, stack, console)
+        rewind(run, config, last, line_printer(console))
+        run_stages(inputs, run, last, group, console)
         finish(run, console)
 
 
-def _is_finished(run: RunDir, prepared: Prepared, last: Checkpoint | None) -> bool:
-    """Through all its stages as they are configured now, evaluated, and its policy written."""
-    stages = prepared.config.stages
+def _is_finished(run: RunDir, inputs: Inputs, last: Checkpoint | None) -> bool:
+    """Whether all stages, as they are configured now, are trained and evaluated, and the policy is
+    written."""
+    stages = inputs.config.stages
     done = {stage["name"] for stage in run.summary()["stages"]}
-    if not last or last.stage != list(stages)[-1] or not run.policy.is_dir():
+    if not last or last.state.stage != list(stages)[-1] or not run.policy.is_dir():
         return False
-    final = stages[last.stage]
-    short = isinstance(final, RlStage) and not final.target and last.step < final.steps
+    final = stages[last.state.stage]
+    short = isinstance(final, RlStage) and not final.target and last.state.step < final.steps
     return done >= set(stages) and not short

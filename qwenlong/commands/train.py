@@ -14,13 +14,9 @@ from qwenlong.config import TINY, Config
 from qwenlong.disk.lock import only_one
 from qwenlong.runs.directory import RunDir, refuse_taken
 from qwenlong.runs.loggers import check_loggers
-from qwenlong.train.inputs import prepare
-from qwenlong.train.launch import (
-    finish,
-    reserved,
-    run_stages,
-)
-from qwenlong.train.progress import teller
+from qwenlong.train.inputs import read_inputs
+from qwenlong.train.launch import finish, reserve, run_stages
+from qwenlong.train.progress import line_printer
 from qwenlong.train.rewards import check_judge
 
 
@@ -31,13 +27,13 @@ def train_new(config: Config, console: Console) -> None:
     check_loggers(config.loggers)
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         with console.status("reading data"):
-            prepared = prepare(config, Path(scratch))
-        check_judge(config, teller(console))
-        group = reserved(prepared, stack, console)
+            inputs = read_inputs(config, Path(scratch))
+        check_judge(config, line_printer(console))
+        group = reserve(inputs, stack, console)
         stack.enter_context(only_one(Path(config.run_dir)))
-        built = Path(prepared.policy) if config.policy.path == TINY else None
+        built = Path(inputs.policy) if config.policy.path == TINY else None
         run = RunDir.create(config, built)
         if built:
-            prepared = replace(prepared, policy=str(run.initial_policy))
-        run_stages(prepared, run, None, group, console)
+            inputs = replace(inputs, policy=str(run.initial_policy))
+        run_stages(inputs, run, None, group, console)
         finish(run, console)

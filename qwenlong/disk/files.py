@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all, whenever a run is killed."""
+"""Files and folders that are complete or absent, at whatever moment a run is killed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from qwenlong.types import StoppedError
 
 PARTIAL = ".partial"
 TORCH_SAVE = ("PytorchStreamWriter", "inline_container", "iostream error")
-"""By one of these its RuntimeError for want of room is known."""
+"""torch.save raises a RuntimeError with one of these words when the disk is full."""
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes beside ``path``, then takes its place."""
+    """Writes a partial file next to ``path`` and then renames it."""
     partial = path.with_name(path.name + PARTIAL)
     partial.write_text(text, encoding="utf-8")
     sync(partial)
@@ -27,7 +27,7 @@ def write_whole(path: Path, text: str) -> None:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder for the block to write into, which takes ``path``'s place at the end.
+    """A folder for the block to write into; at the end it replaces ``path``.
 
     Raises:
         StoppedError: it cannot be written.
@@ -45,7 +45,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """Waits until a file, or the names in a folder, would outlast a loss of power."""
+    """Waits until a file, or the list of a folder's files, would survive a loss of power."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -64,6 +64,6 @@ def room_for(path: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         raise StoppedError(f"{path} cannot be written ({error})") from None
     except RuntimeError as error:
-        if not any(told in str(error) for told in TORCH_SAVE):
+        if not any(word in str(error) for word in TORCH_SAVE):
             raise
         raise StoppedError(f"{path} cannot be written (torch.save: {error})") from None

@@ -1,4 +1,4 @@
-"""One run at a time in a directory."""
+"""A lock that lets one run at a time use a directory."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ NAME = "lock"
 
 @contextmanager
 def only_one(root: Path) -> Iterator[None]:
-    """Holds the directory of a run; the kernel frees it when its holder dies, however it does.
+    """Locks the directory of a run. The kernel frees the lock when this process dies.
 
-    A lock of POSIX's kind: not handed on to processes that it starts, and known over NFS. It would
-    be lost if this process opened and closed the file elsewhere.
+    POSIX locks work over NFS, and processes that this one starts do not inherit them. The lock
+    would be lost if this process opened and closed the file elsewhere.
 
     Raises:
-        InputError: another process holds it.
+        InputError: another process holds the lock.
     """
     root.mkdir(parents=True, exist_ok=True)
     with (root / NAME).open("a+") as file:

@@ -1,4 +1,4 @@
-"""Manifests: a folder's files, by which one that is cut short or was changed is found out."""
+"""Manifests: lists of a folder's files with their hashes, to find incomplete or changed files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FileEntry = dict[str, Any]
 
 @dataclass(frozen=True)
 class Written:
-    """What a process has written, by file name; or why it could not."""
+    """The files that a process has written, by name; or the error."""
 
     files: Mapping[str, FileEntry] = field(default_factory=dict)
     error: str = ""
@@ -36,14 +36,18 @@ def file_entry(path: Path) -> FileEntry:
 
 
 def seal(folder: Path, files: Mapping[str, FileEntry]) -> None:
-    """Writes the manifest of ``files``, after which the folder counts as whole."""
+    """Writes the manifest of ``files``. With it the folder counts as complete."""
     manifest = {"format": FORMAT, "files": dict(files), "sha256": _digest(files)}
     write_whole(folder / MANIFEST, json.dumps(manifest))
     sync(folder)
 
 
 def fault(folder: Path, deep: bool = True) -> str | None:
-    """What is wrong with a folder, and with which of its files; sizes alone if not ``deep``."""
+    """What is wrong with a folder, with the file's name; None if nothing is.
+
+    Args:
+        deep: whether to check hashes, or sizes alone.
+    """
     if not (folder / MANIFEST).is_file():
         return f"{MANIFEST}: missing"
     try:
@@ -68,10 +72,10 @@ def fault(folder: Path, deep: bool = True) -> str | None:
 
 
 def trainer_step(checkpoint: Path | None) -> int:
-    """The step of a trainer's checkpoint; 0 where there is none."""
+    """The step of a trainer's checkpoint; 0 without a checkpoint."""
     return int(checkpoint.name.split("-")[1]) if checkpoint else 0
 
 
 def _digest(files: Mapping[str, FileEntry]) -> str:
-    """Of the manifest's own list, so that a file cannot be dropped from it unseen."""
+    """The hash of the list itself: an entry that is removed from the list is noticed."""
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()

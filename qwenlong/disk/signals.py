@@ -1,4 +1,4 @@
-"""Ctrl-C and a polite kill: heard once Ray has started whole, and where others swallow them."""
+"""Ctrl-C and SIGTERM end a run in order, even if a library swallows them or Ray is starting."""
 
 from __future__ import annotations
 
@@ -10,34 +10,39 @@ from types import FrameType
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 TERMINATED = 128 + signal.SIGTERM
-"""Exit code after a polite kill."""
-_heard: list[int] = []
+"""Exit code after SIGTERM."""
+_received: list[int] = []
 
 
 def listen() -> None:
-    """From now on both end the program in an orderly way, unless it was started deaf to them."""
+    """Makes both signals end the program in order, unless it was started with them ignored."""
     for number in NUMBERS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _hear)
+            signal.signal(number, _receive)
 
 
 def check() -> None:
-    """Raises once more what was heard, for the one who waits for an end.
+    """Raises the last signal again. Loops that wait call this.
 
-    An import's bare ``except``, a ``__del__`` or a callback from C++ may have swallowed it.
+    A bare ``except`` in an import, a ``__del__`` or a callback from C++ may have swallowed the
+    exception that the signal raised.
     """
-    if _heard:
-        _leave(_heard[-1])
+    if _received:
+        _leave(_received[-1])
 
 
 def terminated() -> bool:
-    """Whether a polite kill was heard."""
-    return signal.SIGTERM in _heard
+    """Whether SIGTERM was received."""
+    return signal.SIGTERM in _received
 
 
 @contextmanager
 def deferred(undo: Callable[[], None]) -> Iterator[None]:
-    """Lets the block end before a signal is heard; ``undo`` takes down what it started."""
+    """Delays signals until the block has ended.
+
+    Args:
+        undo: called if a signal came meanwhile, to end what the block started.
+    """
     pending: list[int] = []
     before = {
         number: signal.signal(number, lambda caught, _: pending.append(caught))
@@ -54,10 +59,10 @@ def deferred(undo: Callable[[], None]) -> Iterator[None]:
         signal.raise_signal(pending[0])
 
 
-def _hear(number: int, _: FrameType | None) -> None:
-    if not _heard:
+def _receive(number: int, _: FrameType | None) -> None:
+    if not _received:
         os.write(2, b"\nqwenlong: stopping\n")  # print may be what was interrupted
-    _heard.append(number)
+    _received.append(number)
     _leave(number)
 
 

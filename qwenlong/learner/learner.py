@@ -22,11 +22,11 @@ from qwenlong.learner.micro_batches import MicroBatch, check_batch, micro_batche
 from qwenlong.learner.objectives import Responses, Totals, find_objective, objective_loss
 from qwenlong.learner.packed_policy import PackedPolicy, open_policy
 from qwenlong.model.pretrained import check_policy, hub_tensors, save_policy, set_rope
-from qwenlong.types import Batch, Rope, Row, RowFigures
+from qwenlong.types import Batch, Learner, Rope, Row, StepResult
 
 
-class GrpoLearner:
-    """Holds the trained weights and their AdamW state; implements ``types.Learner``.
+class GrpoLearner(Learner):
+    """Holds the trained weights and their AdamW state, or this process's share of them.
 
     A bf16 policy's weights and optimizer state are fp32 here, and it computes under autocast: at
     a learning rate of 1e-6 most updates of bf16 weights would be rounded away.
@@ -65,15 +65,15 @@ class GrpoLearner:
     def model(self) -> Any:
         return self.policy.model
 
-    def step(self, batch: Batch) -> dict[str, float]:
+    def step(self, batch: Batch) -> StepResult:
         """Trains once on every row; ``batch.mini_batch`` rows make one optimizer update.
 
         An update none of whose rows has a gradient (all groups are flat) changes no weight. An
         update beyond ``batch.limits`` is left out on all processes alike, and counted.
 
         Returns:
-            Metrics: means over the step's response tokens (nats), or over its updates. Tokens a
-            second count a shared prompt once.
+            Metrics, and a RowMetrics for each row. The metrics are means over the step's response
+            tokens (nats), or over its updates. Tokens a second count a shared prompt once.
 
         Raises:
             ValueError: rows whose parts do not fit together, or one beyond learner.max_tokens.
@@ -115,11 +115,9 @@ class GrpoLearner:
             left_out += not updated
         seconds = time.perf_counter() - started
         total = self._over_ranks(list(sums.values())).tolist()
-        return step_summary(dict(zip(sums, total, strict=True)), norms, left_out, batch, seconds)
-
-    def row_figures(self) -> list[RowFigures]:
-        """One entry for each row of the last step. A collective: every process calls it."""
-        return self.engine_kl.by_row(self.mesh)
+        sums = dict(zip(sums, total, strict=True))
+        metrics = step_summary(sums, norms, left_out, batch, seconds)
+        return StepResult(metrics, tuple(self.engine_kl.by_row(self.mesh)))
 
     def _has_gradient(self, row: Row) -> bool:
         # A flat group has no advantage, but the KL to the reference still pulls at it.
@@ -248,13 +246,13 @@ class GrpoLearner:
     def _over_ranks(self, values: list[float]) -> Tensor:
         return sum_over_data_ranks(torch.tensor(values, dtype=torch.float64), self.mesh)
 
-    def stretch(self, rope: Rope) -> None:
+    def set_rope(self, rope: Rope) -> None:
         """Sets the rotary embedding of policy and reference."""
         for policy in filter(None, (self.policy, self.reference)):
             set_rope(policy.model, rope)
 
     def keep_reference(self) -> None:
-        """Makes the present weights the reference of the KL term. ``stretch`` sets its RoPE."""
+        """Makes the present weights the reference of the KL term. ``set_rope`` sets its RoPE."""
         if not self.config.kl_coefficient:
             return
         if self.config.lora_rank:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from qwenlong.learner.distributed.mesh import Mesh, sum_over_data_ranks
 from qwenlong.learner.logprobs import TokenStats
-from qwenlong.learner.micro_batches import Slices
-from qwenlong.types import Batch, Row, RowFigures
+from qwenlong.learner.micro_batches import Slices, joined
+from qwenlong.types import Batch, Row, RowMetrics
 
 MEANS = {"clipped": "clip_share", "masked": "masked_share", "truncated": "truncated_weight_share"}
 """The name of a metric's mean over tokens, where it differs from the name of its sum."""
@@ -19,8 +19,8 @@ MEANS = {"clipped": "clip_share", "masked": "masked_share", "truncated": "trunca
 
 def engine_logprobs(slices: Slices, stats: TokenStats) -> Tensor:
     """The engine's log-probabilities [R], in the dtype and on the device of ``stats``."""
-    each = [x for part in slices for of_response in part.logprobs for x in of_response]
-    return stats.logprobs.new_tensor(each)
+    each = [of_response for part in slices for of_response in part.logprobs]
+    return joined(each, stats.logprobs.dtype).to(stats.logprobs.device)
 
 
 def engine_kl(stats: TokenStats, engine_logprobs_R: Tensor) -> Tensor:
@@ -61,10 +61,10 @@ class EngineKl:
         kl, tokens, _ = self._sums(mesh).sum(0).tolist()
         return kl / max(tokens, 1.0)
 
-    def by_row(self, mesh: Mesh) -> list[RowFigures]:
+    def by_row(self, mesh: Mesh) -> list[RowMetrics]:
         """One entry a row, in the batch's order. A collective: every process calls it."""
         return [
-            RowFigures(engine_kl=kl / max(tokens, 1.0), finite=odd == 0)
+            RowMetrics(engine_kl=kl / max(tokens, 1.0), finite=odd == 0)
             for kl, tokens, odd in self._sums(mesh).tolist()
         ]
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from qwenlong.learner.attention.layout import Layout
 from qwenlong.learner.distributed.mesh import Mesh
-from qwenlong.types import Batch, Row
+from qwenlong.types import Batch, Logprobs, Row, TokenIds
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,7 @@ class RowSlice:
     """One past the last response."""
 
     @property
-    def responses(self) -> tuple[tuple[int, ...], ...]:
+    def responses(self) -> tuple[TokenIds, ...]:
         return self.row.responses[self.first : self.last]
 
     @property
@@ -28,7 +34,7 @@ class RowSlice:
         return self.row.advantages[self.first : self.last]
 
     @property
-    def logprobs(self) -> tuple[tuple[float, ...], ...]:
+    def logprobs(self) -> tuple[Logprobs, ...]:
         return self.row.logprobs[self.first : self.last]
 
     @property
@@ -96,6 +102,13 @@ def micro_batches_of(
             counts = index < len(every)
             share.append(MicroBatch(every[index if counts else -1], is_trained, counts))
     return share
+
+
+def joined(arrays: Sequence[NDArray[Any]], dtype: torch.dtype) -> Tensor:
+    """The arrays' values, one after another. A copy: arrays in Ray's object store are read-only."""
+    if not arrays:
+        return torch.empty(0, dtype=dtype)
+    return torch.from_numpy(np.concatenate(arrays)).to(dtype)
 
 
 def packed(rows: Sequence[Row], max_tokens: int) -> list[Slices]:

@@ -19,7 +19,7 @@ from qwenlong.learner.distributed.ulysses import gathered, own_tokens, sharded_a
 from qwenlong.learner.linear import use_onednn
 from qwenlong.learner.logprobs import TokenStats, token_stats
 from qwenlong.learner.lora import add_adapters
-from qwenlong.learner.micro_batches import Slices, layout_of
+from qwenlong.learner.micro_batches import Slices, joined, layout_of
 from qwenlong.model.pretrained import load_policy
 
 
@@ -70,8 +70,8 @@ class PackedPolicy:
         if self.bf16:
             hidden = hidden.bfloat16()
         own = own.to(device)
-        responses = [token for each in slices for ids in each.responses for token in ids]
-        sampled = torch.tensor(responses, dtype=torch.long, device=device)[own]
+        responses = [ids for each in slices for ids in each.responses]
+        sampled = joined(responses, torch.long).to(device)[own]
         stats = token_stats(hidden, self.model.lm_head.weight, sampled, temperature, top_p)
         each = (stats.logprobs, stats.entropy, stats.nucleus_logmass, stats.most_likely)
         return tuple(gathered(values, own, mesh) for values in each)
@@ -80,7 +80,7 @@ class PackedPolicy:
 def _token_ids(slices: Slices) -> Tensor:
     """Token ids [1, T]."""
     parts = [ids for each in slices for ids in (each.row.prompt_ids, *each.responses)]
-    return torch.tensor([[token for ids in parts for token in ids]])
+    return joined(parts, torch.long)[None]
 
 
 def open_policy(

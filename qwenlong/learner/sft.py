@@ -7,6 +7,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MethodType
 from typing import TYPE_CHECKING, Any
@@ -21,18 +22,36 @@ from qwenlong.config import LearnerConfig, SftStage
 from qwenlong.disk.files import room_for, sync, write_whole
 from qwenlong.disk.manifest import file_entry, seal, trainer_step
 from qwenlong.learner.logprobs import token_stats
+from qwenlong.types import Rope, TokenIds
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
     from trl import SFTConfig
 
-SftRow = tuple[tuple[int, ...], tuple[int, ...]]
-"""Token ids of a prompt and of its worked answer."""
+SftRow = tuple[TokenIds, TokenIds]
+"""A prompt and its worked answer."""
 LOG = "log.jsonl"
 """A stage's metrics, in the folder that also has the trainer's checkpoints."""
 BY_LENGTH = "group_by_length"
 DECAY = 0.2
 """Share of the updates over which the learning rate falls to 0 at the end."""
+
+
+@dataclass(frozen=True, eq=False)
+class SftJob:
+    """A stage of supervised fine-tuning, as the learner's processes get it."""
+
+    name: str
+    rows: Sequence[SftRow]
+    stage: SftStage
+    rope: Rope
+    folder: Path
+    """Holds the trainer's own checkpoints while the stage runs."""
+    resume_from: Path | None
+    """One of these checkpoints."""
+    seed: int
+    non_finite: str
+    """``guards.non_finite``: what an update whose gradient is not finite leads to."""
 
 
 def fine_tune(
@@ -68,7 +87,7 @@ def fine_tune(
 
     dataset = Dataset.from_dict(
         {
-            "input_ids": [[*prompt, *answer] for prompt, answer in rows],
+            "input_ids": [[*prompt.tolist(), *answer.tolist()] for prompt, answer in rows],
             "completion_mask": [[0] * len(prompt) + [1] * len(answer) for prompt, answer in rows],
         }
     )

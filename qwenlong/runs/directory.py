@@ -1,11 +1,11 @@
-"""The run directory: what a run leaves behind, line by line, and what it can go on from."""
+"""The run directory: all files of a run."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -14,12 +14,12 @@ from qwenlong.config import Config
 from qwenlong.config.reading import as_yaml
 from qwenlong.disk import lock
 from qwenlong.disk.files import PARTIAL, write_whole
-from qwenlong.types import Group, InputError, Prompt, Rollout, Score
+from qwenlong.types import Group, InputError, Prompt, Request, Rollout, Score
 
 BEFORE_CONFIG = (
     lock.NAME, "initial_policy", "summary.json", f"summary.json{PARTIAL}", f"config.yaml{PARTIAL}",
 )  # fmt: skip
-"""All that a run writes before it can be gone on with."""
+"""Everything that a run writes before it can be resumed."""
 
 
 class RunDir:
@@ -40,13 +40,13 @@ class RunDir:
 
     @classmethod
     def create(cls, config: Config, built_policy: Path | None) -> RunDir:
-        """Makes the directory; a policy that was built for the run moves into it.
+        """Makes the directory, and moves a policy that was built for the run into it.
 
-        The configuration comes last: a directory that has one can be gone on with.
+        The configuration is written last: a directory that has one can be resumed.
         """
         refuse_taken(Path(config.run_dir))
         run = cls(Path(config.run_dir))
-        if run.initial_policy.exists():  # of a run that was killed right here
+        if run.initial_policy.exists():  # an earlier run was killed right here
             shutil.rmtree(run.initial_policy)
         for folder in (run.rollouts, run.draws, run.checkpoints, run.logs):
             folder.mkdir(parents=True, exist_ok=True)
@@ -82,10 +82,12 @@ class RunDir:
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def rewind(self, keep: Callable[[Mapping[str, Any]], bool]) -> None:
-        """Takes out what was logged after the checkpoint that the run goes on from.
+        """Removes what was logged after the checkpoint that the run resumes from.
 
-        So are evaluations of stages that lose a line; they were of later weights. ``keep`` is
-        asked of what has stage, kind and step.
+        Evaluations of stages that lose a line are removed, too: they were made with later weights.
+
+        Args:
+            keep: called with mappings that hold at least stage, kind and step.
         """
         logged = self.logged()
         kept = [json.dumps(line) + "\n" for line in logged if keep(line)]
@@ -98,7 +100,7 @@ class RunDir:
         for file in (*self.rollouts.iterdir(), *self.draws.glob("*")):
             stage, _, step = file.stem.rpartition("-")
             if step.isdigit() and not keep({"stage": stage, "kind": "rl", "step": int(step)}):
-                file.unlink()  # of other weights than those that will be there at that step
+                file.unlink()  # the step will be made again, with other weights
 
     def log_rollouts(self, name: str, records: Iterable[Mapping[str, Any]]) -> None:
         with (self.rollouts / f"{name}.jsonl").open("w") as file:
@@ -107,39 +109,47 @@ class RunDir:
             _on_disk(file)
 
     def log_draws(
-        self, stage: str, step: int, version: int, draws: Iterable[tuple[list[Prompt], list[int]]]
+        self,
+        stage: str,
+        step: int,
+        version: int,
+        draws: Iterable[tuple[Sequence[Prompt], Sequence[Request]]],
     ) -> None:
-        """What a step's rollouts came from: its draws' prompts and seeds, the weights' version."""
-        told = [
-            {"ids": [prompt.example.id for prompt in prompts], "seeds": seeds}
-            for prompts, seeds in draws
+        """Where a step's rollouts came from: the draws' prompts and seeds, and the version of the
+        weights."""
+        records = [
+            {
+                "ids": [prompt.example.id for prompt in prompts],
+                "seeds": [request.seed for request in requests],
+            }
+            for prompts, requests in draws
         ]
-        self.draws.mkdir(exist_ok=True)  # of a run that was begun before there were any
-        line = json.dumps({"stage": stage, "step": step, "version": version, "draws": told})
+        self.draws.mkdir(exist_ok=True)  # runs of earlier versions have none
+        line = json.dumps({"stage": stage, "step": step, "version": version, "draws": records})
         write_whole(self.draws / f"{stage}-{step:05d}.json", f"{line}\n")
 
     def rollout_files(self, phase: str) -> list[Path]:
-        """A phase's, in the order of its steps."""
+        """A phase's files, in the order of its steps."""
         files = self.rollouts.glob(f"{phase}-*.jsonl")
         return sorted(file for file in files if file.stem.removeprefix(f"{phase}-").isdigit())
 
 
 def _on_disk(file: IO[str]) -> None:
-    """On the disk before the checkpoint is: one must not outlast what was logged before it."""
+    """Waits until the disk has it: a checkpoint must not outlast what was logged before it."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def refuse_taken(root: Path) -> None:
-    """Refuses a folder that holds anything, but what a run that was killed at its start left."""
+    """Refuses a folder that is not empty, unless its run was killed before it could be resumed."""
     file = next((path for path in (root, *root.parents) if path.is_file()), None)
     if file:
         raise InputError(f"run_dir={root}: {file} is a file; name a new folder")
     files = (path.relative_to(root) for path in root.rglob("*") if not path.is_dir())
     if any(path.parts[0] not in BEFORE_CONFIG for path in files):
         raise InputError(
-            f"run_dir={root}: is not empty; go on with `qwenlong resume {root}`, or name another"
-            " with run_dir=…"
+            f"run_dir={root}: is not empty; continue its run with `qwenlong resume {root}`, or name"
+            " another folder with run_dir=…"
         )
 
 
@@ -150,7 +160,7 @@ def group_records(
     advantages: Iterable[Iterable[float]],
     set_aside: Iterable[Group] = (),
 ) -> Iterator[dict[str, Any]]:
-    """A step's lines of ``rollouts/``; what was set aside has no advantage."""
+    """A step's lines in ``rollouts/``. Groups that were set aside have no advantage."""
     for group, of_group in zip(groups, advantages, strict=True):
         of_judged = iter(of_group)
         for rollout, score in zip(group.rollouts, group.scores, strict=True):
@@ -174,12 +184,15 @@ def evaluation_records(
 
 
 def _trained(stage: str, prompt: Prompt, rollout: Rollout, score: Score) -> dict[str, Any]:
-    """With the tokens, for a text does not tell how it was cut."""
-    return {**_record(stage, prompt, rollout, score), "response_ids": list(rollout.response_ids)}
+    """With the tokens: a text does not say how it was cut into tokens."""
+    return {
+        **_record(stage, prompt, rollout, score),
+        "response_ids": rollout.response_ids.tolist(),
+    }
 
 
 def _record(stage: str, prompt: Prompt, rollout: Rollout, score: Score) -> dict[str, Any]:
-    """The documents are left out, for the data has them."""
+    """Without the documents, which the data has."""
     example = prompt.example
     return {
         "stage": stage,

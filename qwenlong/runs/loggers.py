@@ -1,4 +1,4 @@
-"""Where a step's metrics go: metrics.jsonl always, others by name."""
+"""Where metrics go: always to metrics.jsonl, and to the loggers that the experiment names."""
 
 from __future__ import annotations
 

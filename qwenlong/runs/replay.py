@@ -1,4 +1,4 @@
-"""A step's rollouts made again, beside the run, and compared with those that it has kept."""
+"""Replay: sampling a step's rollouts again and comparing them with those that the run has kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from qwenlong.config import Config, RlStage
-from qwenlong.runs.checkpoints import Checkpoint, whole_checkpoints
+from qwenlong.runs.checkpoints import Checkpoint, complete_checkpoints
 from qwenlong.runs.directory import RunDir
 from qwenlong.types import InputError
 
@@ -20,80 +20,95 @@ SHOWN = 40
 
 
 @dataclass(frozen=True)
-class Compared:
-    """A step as the run has it, and as it was made again."""
+class Comparison:
+    """A step's rollouts as the run has kept them, against those that were sampled again."""
 
     stage: str
     step: int
     rollouts: int
     differing: int
     first: str
-    """Where the first of them differs; empty if none does."""
+    """The first difference; empty if there is none."""
+
+    def __str__(self) -> str:
+        where = f"step {self.step} of {self.stage}"
+        if not self.first:
+            return f"{where}: all {self.rollouts} rollouts are equal"
+        if not self.rollouts:
+            return f"{where}: {self.first}"
+        return f"{where}: {self.differing} of {self.rollouts} rollouts differ; first {self.first}"
 
 
-def target(config: Config, run: RunDir, stage: str | None, step: int) -> tuple[str, int]:
-    """
+def find_phase(config: Config, run: RunDir, stage: str | None, step: int) -> str:
+    """The phase whose step is meant: ``stage``, or the only phase that has such a step.
+
     Raises:
         InputError: the run has no such step.
     """
     phases = [name for name, each in config.stages.items() if isinstance(each, RlStage)]
     if stage is not None and stage not in phases:
         raise InputError(f"--stage={stage}: must be one of {', '.join(phases)}")
-    asked = [stage] if stage else phases
-    having = [name for name in asked if (run.rollouts / f"{name}-{step:05d}.jsonl").is_file()]
-    if not having:
-        have = ", ".join(f"{len(run.rollout_files(name))} steps of {name}" for name in asked)
+    candidates = [stage] if stage else phases
+    found = [name for name in candidates if (run.rollouts / f"{name}-{step:05d}.jsonl").is_file()]
+    if not found:
+        have = ", ".join(f"{len(run.rollout_files(name))} steps of {name}" for name in candidates)
         raise InputError(f"--step={step}: {run.root} has rollouts of {have}")
-    if len(having) > 1:
-        raise InputError(f"--step={step}: {' and '.join(having)} have one; say which by --stage")
-    return having[0], step
+    if len(found) > 1:
+        raise InputError(f"--step={step}: {' and '.join(found)} have one; say which by --stage")
+    return found[0]
 
 
 def checkpoint_before(
     config: Config, run: RunDir, stage: str, step: int, say: Callable[[str], None]
 ) -> Checkpoint | None:
-    """The nearest one that the step comes after."""
+    """The nearest checkpoint before the step."""
     order = list(config.stages)
-    before = (order.index(stage), step)
-    known = [each for each in whole_checkpoints(run.checkpoints, say) if each.stage in order]
-    earlier = [each for each in known if (order.index(each.stage), each.step) < before]
-    return max(earlier, key=lambda each: (order.index(each.stage), each.step), default=None)
+
+    def place(checkpoint: Checkpoint) -> tuple[int, int]:
+        return order.index(checkpoint.state.stage), checkpoint.state.step
+
+    known = complete_checkpoints(run.checkpoints, say)
+    before = [
+        each
+        for each in known
+        if each.state.stage in order and place(each) < (order.index(stage), step)
+    ]
+    return max(before, key=place, default=None)
 
 
-def from_where(last: Checkpoint | None, stage: str, step: int) -> str:
-    """What will be done, in one line."""
-    told = f"step {step} of {stage} is made again"
-    if last and (last.stage, last.step) == (stage, step - 1):
-        return f"{told} from the checkpoint just before"
-    start = f"step {last.step} of {last.stage}" if last else "the beginning"
-    nearest = "the nearest checkpoint before it" if last else "for no checkpoint precedes it"
-    return f"{told} from {start}, {nearest}; all steps between are trained again"
+def replay_plan(last: Checkpoint | None, stage: str, step: int) -> str:
+    """What a replay will do, in one line."""
+    what = f"samples step {step} of {stage} again"
+    if last and (last.state.stage, last.state.step) == (stage, step - 1):
+        return f"{what} from the checkpoint just before it"
+    start = f"step {last.state.step} of {last.state.stage}" if last else "the beginning"
+    nearest = "the nearest checkpoint before it" if last else "because no checkpoint precedes it"
+    return f"{what} from {start}, {nearest}; all steps between are trained again"
 
 
-def beside(run: RunDir, folder: Path) -> RunDir:
-    """A run directory of its own, with what of ``run`` later steps depend on: nothing is written
-    into ``run``."""
+def copy_for_replay(run: RunDir, folder: Path) -> RunDir:
+    """A second run directory with what later steps depend on, so that ``run`` stays unchanged."""
     again = RunDir(folder)
     for each in (again.draws, again.checkpoints, again.logs):
         each.mkdir(parents=True)
-    # SFT on own rollouts takes those of the phases before.
+    # SFT on own rollouts reads those of the phases before.
     shutil.copytree(run.rollouts, again.rollouts)
     for store in run.root.glob("judge.sqlite*"):
-        shutil.copy(store, folder)  # its verdicts hold
+        shutil.copy(store, folder)  # a judge is not asked again for verdicts that it has given
     again.write_summary({"stages": [], "engine_learner_kl_max": 0.0})
     return again
 
 
-def compare(run: RunDir, again: RunDir, stage: str, step: int) -> Compared:
-    """Rollouts of a step; what it drew, first, where the run has noted it."""
+def compare(run: RunDir, again: RunDir, stage: str, step: int) -> Comparison:
+    """Compares a step's draws, where the run has noted them, and then its rollouts."""
     name = f"{stage}-{step:05d}"
     if not (again.rollouts / f"{name}.jsonl").is_file():
-        return Compared(stage, step, 0, 0, "it was not reached: the phase ended before")
+        return Comparison(stage, step, 0, 0, "it was not reached: the phase ended before")
     ours, theirs = (_lines(each.rollouts / f"{name}.jsonl") for each in (run, again))
-    drew = [each.draws / f"{name}.json" for each in (run, again)]
+    draws = [each.draws / f"{name}.json" for each in (run, again)]
     first = ""
-    if drew[0].is_file():
-        first = _difference("", *(json.loads(path.read_text()) for path in drew))
+    if draws[0].is_file():
+        first = _difference("", *(json.loads(path.read_text()) for path in draws))
     differing = 0
     for i, (one, other) in enumerate(zip_longest(ours, theirs)):
         if one == other:
@@ -104,21 +119,11 @@ def compare(run: RunDir, again: RunDir, stage: str, step: int) -> Compared:
             first = first or f"{where} is {'new' if one is None else 'missing'}"
         else:
             first = first or _difference(f"{where} (example {one['id']}): ", one, other)
-    return Compared(stage, step, len(ours), differing, first)
-
-
-def told(compared: Compared) -> str:
-    where = f"step {compared.step} of {compared.stage}"
-    if not compared.first:
-        return f"{where}: all {compared.rollouts} rollouts are equal"
-    if not compared.rollouts:
-        return f"{where}: {compared.first}"
-    differing = f"{compared.differing} of {compared.rollouts} rollouts differ"
-    return f"{where}: {differing}; first {compared.first}"
+    return Comparison(stage, step, len(ours), differing, first)
 
 
 def _difference(where: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    """The first key whose values differ; empty if none does."""
+    """The first key whose values differ; empty if there is none."""
     for key in dict.fromkeys((*ours, *theirs)):
         one, other = ours.get(key), theirs.get(key)
         if one != other:
@@ -132,9 +137,9 @@ def _values(one: Any, other: Any) -> str:
     at = min(map(len, texts)) if at is None else at
     start = max(0, at - SHOWN // 2)
     was, now = (json.dumps(text[start : start + SHOWN], ensure_ascii=False) for text in texts)
-    return f"{was} was kept, {now} was made, from character {at} on"
+    return f"{was} was kept, {now} was sampled, from character {at} on"
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    # Not splitlines: a response may hold any of Unicode's line ends.
+    # splitlines would also split at Unicode's line ends, which a response may hold.
     return [json.loads(line) for line in path.read_text().split("\n") if line]

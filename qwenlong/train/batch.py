@@ -1,11 +1,11 @@
-"""One step's parts between the engine and the learner: scored, compared, packed."""
+"""From the engines to the learner: rollouts are scored, compared within groups, and packed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
 
-from qwenlong.config import LearnerConfig, RlStage
+from qwenlong.config import Config, LearnerConfig, RlStage
 from qwenlong.learner.advantages import (
     Advantages,
     by_difficulty,
@@ -14,16 +14,25 @@ from qwenlong.learner.advantages import (
 )
 from qwenlong.learner.objectives import find_objective
 from qwenlong.rewards.hybrid import Rewards, UnjudgedError, score_all
-from qwenlong.types import Batch, Group, Prompt, Rollout, Row, Sampling
+from qwenlong.types import Batch, Group, Limits, Prompt, Rollout, Row, Sampling, token_ids
 
 TRUNCATED = "length"
 """Finish reason of a response that was cut at the limit."""
 
 
+def sampling_of(stage: RlStage, config: Config) -> Sampling:
+    rollout = config.rollout
+    return Sampling(stage.group, stage.response, rollout.temperature, rollout.top_p)
+
+
 def scored(
     prompts: Sequence[Prompt], rollouts: Sequence[tuple[Rollout, ...]], rewards: Rewards
 ) -> list[Group]:
-    """Groups of one step or evaluation, scored together, for a judge takes many at once."""
+    """The groups of a step or an evaluation, scored together: a judge takes many cases at once.
+
+    Raises:
+        UnjudgedError: the judge gave no verdict on any response.
+    """
     answered = [
         (prompt.example, rollout.text)
         for prompt, of_prompt in zip(prompts, rollouts, strict=True)
@@ -68,40 +77,43 @@ def _rewards(group: Group, stage: RlStage, buffer: int) -> list[float]:
 def batch_of(
     groups: Sequence[Group],
     advantages: Sequence[Advantages],
-    stage: RlStage,
-    sampling: Sampling,
     version: int,
-    drop_truncated: bool,
+    stage: RlStage,
+    config: Config,
+    limits: Limits,
 ) -> Batch:
-    """Rows for the learner, a group each.
+    """A row for each group.
+
+    With ``learner.drop_truncated`` responses that were cut at the limit are left out of the rows,
+    although their rewards count in their groups' means (overlong filtering, DAPO, arXiv 2503.14476,
+    section 3.4).
 
     Args:
-        version: of the policy that is trained; groups of an earlier one are marked stale.
-        drop_truncated: leaves responses that were cut at the limit out. Their rewards have gone
-            into their group's mean (overlong filtering, DAPO, arXiv 2503.14476, section 3.4).
+        version: of the policy that is trained; groups of an earlier version are marked stale.
     """
     rows = []
     for group, of_group in zip(groups, advantages, strict=True):
         kept = [
             (rollout, advantage)
             for rollout, advantage in zip(group.judged, of_group, strict=True)
-            if not (drop_truncated and rollout.finish_reason == TRUNCATED)
+            if not (config.learner.drop_truncated and rollout.finish_reason == TRUNCATED)
         ]
         rows.append(
             Row(
-                group.prompt.ids,
+                token_ids(group.prompt.ids),
                 tuple(rollout.response_ids for rollout, _ in kept),
                 tuple(rollout.logprobs for rollout, _ in kept),
                 tuple(advantage for _, advantage in kept),
                 stale=any(rollout.version != version for rollout in group.rollouts),
             )
         )
-    mini_batch = (stage.mini_batch or stage.batch) // stage.group
+    sampling = sampling_of(stage, config)
     return Batch(
         tuple(rows),
-        mini_batch,
-        stage.learning_rate,
-        stage.response,
-        sampling.temperature,
-        sampling.top_p,
+        mini_batch=(stage.mini_batch or stage.batch) // stage.group,
+        learning_rate=stage.learning_rate,
+        response_limit=stage.response,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        limits=limits,
     )

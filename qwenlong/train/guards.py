@@ -1,4 +1,4 @@
-"""Guards: what of a step's figures and of the machine has gone wrong, each in one line."""
+"""Guards: checks of a step's metrics and of the machine. What is wrong is said in one line."""
 
 from __future__ import annotations
 
@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from qwenlong.config import GuardsConfig
-from qwenlong.types import Limits, RowFigures
+from qwenlong.types import Group, Limits, RowMetrics
 
 GIB = 2**30
 NAMED = 3
-"""Examples that a line names, at most."""
-BY_EXAMPLES = ("non_finite", "engine_kl")
-OF_MACHINE = ("disk", "memory")
-"""Guards whose line names the examples concerned."""
-BEFORE = "weights and optimizer are as before it"
+"""Examples that a message names, at most."""
+MACHINE = ("disk", "memory")
+"""Guards of the machine; the others are guards of the training."""
 
 
 @dataclass(frozen=True)
@@ -27,111 +25,126 @@ class Breach:
     guard: str
     """A key of ``guards``."""
     action: str
-    told: str
-    """The figure and the bound."""
+    message: str
+    """The value and its bound."""
+    details: tuple[str, ...] = ()
+    """The examples concerned, and what was done."""
+
+    def __str__(self) -> str:
+        return f"guards.{self.guard}={self.action}: {'; '.join((self.message, *self.details))}"
 
 
 class Guards:
-    """Of one run.
+    """The guards of one run.
 
     Args:
-        logged: the run's metrics so far, from which it is known how long there was no reward; they
-            are taken back with every checkpoint that is gone on from.
+        logged: the lines of metrics.jsonl. They say how many steps before a resume had no reward.
     """
 
     def __init__(self, config: GuardsConfig, logged: Sequence[Mapping[str, Any]]) -> None:
         self.config = config
         self.zero_steps = zero_steps(logged)
         self._low: set[str] = set()
-        """Guards of the machine that have spoken, and do so again only after it got better."""
+        """Guards of the machine that have warned. They warn again only after it got better."""
+        self._missing = False
+        """Whether the last step missed verdicts of the judge."""
 
     @property
     def limits(self) -> Limits:
-        """What the learner is to leave out."""
+        """The bounds beyond which the learner leaves an update out."""
         config = self.config
-        apart = config.engine_kl_above if config.engine_kl != "warn" else math.inf
-        return Limits(config.non_finite != "warn", apart)
+        engine_kl = config.engine_kl_above if config.engine_kl != "warn" else math.inf
+        return Limits(config.non_finite != "warn", engine_kl)
 
-    def of_step(self, metrics: Mapping[str, float]) -> list[Breach]:
-        """What an RL step's metrics say; to be asked once a step."""
+    def of_step(
+        self, metrics: Mapping[str, float], rows: Sequence[RowMetrics], examples: Sequence[str]
+    ) -> list[Breach]:
+        """Checks an RL step; to be called once a step.
+
+        Args:
+            rows: what the learner found in each row of the batch.
+            examples: the id of each row's example.
+        """
         config, breaches = self.config, []
-        odd = _odd(metrics)
+        left_out = int(metrics["updates_left_out"])
+        updates = f"{left_out} update{'s' * (left_out > 1)} left out, weights and optimizer are"
+        done = (f"{updates} as before it",) if left_out else ()
         kl, entropy = metrics["engine_learner_kl"], metrics["entropy"]
-        if odd:
-            breaches.append(self._breach("non_finite", odd))
+        if odd := _not_finite(metrics):
+            details = (not_finite_examples(rows, examples), *done)
+            breaches.append(Breach("non_finite", config.non_finite, odd, details))
         elif kl > config.engine_kl_above:
-            told = f"engine and learner differ by {kl:.3g} nats a token, more than"
-            breaches.append(self._breach("engine_kl", f"{told} {config.engine_kl_above:g}"))
+            message = f"engine and learner differ by {kl:.3g} nats a token, more than"
+            message += f" {config.engine_kl_above:g}"
+            details = (highest_kl_examples(rows, examples), *done)
+            breaches.append(Breach("engine_kl", config.engine_kl, message, details))
         if entropy < config.entropy_below:
-            told = f"entropy is {entropy:.3g} nats a token, less than {config.entropy_below:g}"
-            breaches.append(self._breach("entropy", told))
+            message = f"entropy is {entropy:.3g} nats a token, less than {config.entropy_below:g}"
+            breaches.append(Breach("entropy", config.entropy, message))
         self.zero_steps = 0 if metrics["reward_mean"] else self.zero_steps + 1
         if self.zero_steps and self.zero_steps % config.reward_zero_steps == 0:
-            told = f"no reward in {self.zero_steps} steps in a row"
-            breaches.append(self._breach("reward", told))
+            message = f"no reward in {self.zero_steps} steps in a row"
+            breaches.append(Breach("reward", config.reward, message))
         return breaches
 
+    def missing_verdicts(self, groups: Sequence[Group]) -> str:
+        """A message when a step misses verdicts of the judge and the step before did not."""
+        breakdowns = [score.breakdown for group in groups for score in group.scores]
+        whys = [each["judge_why"] for each in breakdowns if "unjudged" in each]
+        before, self._missing = self._missing, bool(whys)
+        if before or not whys:
+            return ""
+        return f"{len(whys)} responses got no verdict of the judge: {whys[0]}"
+
     def of_update(self, metrics: Mapping[str, float]) -> list[Breach]:
-        """What the metrics of an update of SFT say."""
-        odd = _odd(metrics)
-        return [self._breach("non_finite", odd)] if odd else []
+        """Checks an update of SFT."""
+        odd = _not_finite(metrics)
+        return [Breach("non_finite", self.config.non_finite, odd)] if odd else []
 
     def of_disk(self, folder: Path, needed: int = 0) -> list[Breach]:
-        """``needed``: bytes that are about to be written to ``folder``."""
-        room = shutil.disk_usage(folder).free / GIB
+        """
+        Args:
+            needed: bytes that are about to be written to ``folder``.
+        """
+        free = shutil.disk_usage(folder).free / GIB
         bound = max(self.config.disk_gb, needed / GIB)
         why = "a checkpoint takes" if needed / GIB == bound else "guards.disk_gb"
-        told = f"{room:,.1f} GiB are free where the run is kept, less than {bound:,.1f} ({why})"
-        return self._machine("disk", room < bound, told)
+        message = f"{free:,.1f} GiB are free where the run is kept, less than {bound:,.1f} ({why})"
+        return self._machine("disk", self.config.disk, free < bound, message)
 
     def of_memory(self) -> list[Breach]:
-        left, bound = memory_gb(), self.config.memory_gb
-        told = f"{left:,.1f} GiB of memory are left, less than {bound:,.1f}"
-        return self._machine("memory", left < bound, told)
+        free, bound = memory_gb(), self.config.memory_gb
+        message = f"{free:,.1f} GiB of memory are left, less than {bound:,.1f}"
+        return self._machine("memory", self.config.memory, free < bound, message)
 
-    def _machine(self, guard: str, low: bool, told: str) -> list[Breach]:
+    def _machine(self, guard: str, action: str, low: bool, message: str) -> list[Breach]:
         if not low:
             self._low.discard(guard)
             return []
-        breach = self._breach(guard, told)
-        said = guard in self._low and breach.action != "stop"
+        warned = guard in self._low and action != "stop"
         self._low.add(guard)
-        return [] if said else [breach]
-
-    def _breach(self, guard: str, told: str) -> Breach:
-        return Breach(guard, getattr(self.config, guard), told)
+        return [] if warned else [Breach(guard, action, message)]
 
 
-def line(breach: Breach, where: str, examples: str = "", left_out: int = 0) -> str:
-    """All of it in one line.
-
-    Args:
-        where: stage and step.
-        examples: what ``concerned`` says.
-        left_out: updates of the step that the optimizer did not make.
-    """
-    updates = f"{left_out} update{'s' * (left_out > 1)} left out, {BEFORE}"
-    parts = [breach.told, examples, updates if left_out else ""]
-    told = "; ".join(part for part in parts if part)
-    return f"{where}: guards.{breach.guard}={breach.action}: {told}"
+def not_finite_examples(rows: Sequence[RowMetrics], examples: Sequence[str]) -> str:
+    """The examples of rows with log-probabilities that are not finite."""
+    pairs = zip(rows, examples, strict=True)
+    odd = list(dict.fromkeys(example for row, example in pairs if not row.finite))
+    if not odd:
+        return "in the gradient alone, not in the probabilities of any example"
+    more = f" and {len(odd) - NAMED} more" if len(odd) > NAMED else ""
+    return f"examples {', '.join(odd[:NAMED])}{more} of {len(set(examples))}"
 
 
-def concerned(guard: str, figures: Sequence[RowFigures], examples: Sequence[str]) -> str:
-    """The examples whose figures a breach comes from; ``examples`` are the rows' ids."""
-    pairs = list(zip(figures, examples, strict=True))
-    if guard == "non_finite":
-        odd = list(dict.fromkeys(example for each, example in pairs if not each.finite))
-        if not odd:
-            return "in the gradient alone, not in the probabilities of any example"
-        more = f" and {len(odd) - NAMED} more" if len(odd) > NAMED else ""
-        return f"examples {', '.join(odd[:NAMED])}{more} of {len(set(examples))}"
-    pairs.sort(key=lambda pair: -pair[0].engine_kl)
-    worst = [f"{example} ({each.engine_kl:.3g})" for each, example in pairs[:NAMED]]
+def highest_kl_examples(rows: Sequence[RowMetrics], examples: Sequence[str]) -> str:
+    """The examples whose engine and learner differ most."""
+    pairs = sorted(zip(rows, examples, strict=True), key=lambda pair: -pair[0].engine_kl)
+    worst = [f"{example} ({row.engine_kl:.3g})" for row, example in pairs[:NAMED]]
     return f"most in examples {', '.join(worst)}"
 
 
 def zero_steps(logged: Iterable[Mapping[str, Any]]) -> int:
-    """RL steps without any reward at the end of a run's metrics."""
+    """How many RL steps at the end of ``logged`` had no reward."""
     count = 0
     for step in logged:
         if "reward_mean" in step:
@@ -139,8 +152,8 @@ def zero_steps(logged: Iterable[Mapping[str, Any]]) -> int:
     return count
 
 
-def _odd(metrics: Mapping[str, float]) -> str:
-    """Which of loss and gradient norm are not finite; empty if both are."""
+def _not_finite(metrics: Mapping[str, float]) -> str:
+    """Which of loss and gradient norm are not finite; empty if both are finite."""
     named = {"loss": metrics["loss"], "gradient norm": metrics["grad_norm"]}
     odd = [f"{name} is {value:g}" for name, value in named.items() if not math.isfinite(value)]
     return ", ".join(odd)
@@ -149,17 +162,17 @@ def _odd(metrics: Mapping[str, float]) -> str:
 def folder_bytes(folder: Path | None) -> int:
     total = 0
     for path in folder.rglob("*") if folder else ():
-        with suppress(FileNotFoundError):  # a learner may be clearing old ones away
+        with suppress(FileNotFoundError):  # the learner may be removing old checkpoints
             total += path.stat().st_size
     return total
 
 
 def memory_gb(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> float:
-    """GiB that this machine can still give, or this process' container if that is less."""
+    """Free memory in GiB: of this machine, or of this process's container if that is less."""
     fields = dict(_fields(proc / "meminfo"))
-    left = [int(fields["MemAvailable:"].split()[0]) * 1024]
-    for group in (proc / "self" / "cgroup").read_text().splitlines():
-        _, controllers, own = group.split(":", 2)
+    free = [int(fields["MemAvailable:"].split()[0]) * 1024]
+    for line in (proc / "self" / "cgroup").read_text().splitlines():
+        _, controllers, own = line.split(":", 2)
         if controllers == "":  # cgroup v2
             names, root = ("memory.max", "memory.current", "inactive_file"), cgroups
         elif "memory" in controllers.split(","):
@@ -167,15 +180,17 @@ def memory_gb(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")
             root = cgroups / "memory"
         else:
             continue
-        # A limit may be set on any group above; in a container only its own can be seen.
-        here = root / own.lstrip("/")
-        rooms = [_room(each, *names) for each in (here, *here.parents)]
-        left += [room for room in rooms if room is not None]
-    return max(0, min(left)) / GIB
+        # Any group above may set a limit, too. In a container only its own group can be seen.
+        group = root / own.lstrip("/")
+        below = [_below_limit(each, *names) for each in (group, *group.parents)]
+        free += [each for each in below if each is not None]
+    return max(0, min(free)) / GIB
 
 
-def _room(group: Path, limit: str, used: str, inactive: str) -> int | None:
-    """Bytes below a cgroup's limit, its file cache not counted as used; None without a limit."""
+def _below_limit(group: Path, limit: str, used: str, inactive: str) -> int | None:
+    """Bytes left below a cgroup's limit; None without a limit. File cache does not count as used:
+    the kernel drops it when memory is needed.
+    """
     try:
         most = (group / limit).read_text().strip()
         if most == "max":

@@ -1,4 +1,4 @@
-"""All that a run needs before any actor starts: checked, read, rendered, counted."""
+"""Reads everything that a run needs before any actor starts, and checks it."""
 
 from __future__ import annotations
 
@@ -15,34 +15,37 @@ from qwenlong.curricula.phases import phase_prompts, within
 from qwenlong.data.pipeline import load, sample
 from qwenlong.data.prompts import Renderer, training_texts
 from qwenlong.data.rules import Rules
+from qwenlong.evaluate.evaluate import by_source, draw_held_out
 from qwenlong.learner.sft import SftRow
 from qwenlong.model.pretrained import chat_tokenizer, check_policy, check_weights, native_rope
 from qwenlong.model.tiny import build_tiny
 from qwenlong.rewards.hybrid import Rewards, check_sources
 from qwenlong.rewards.hybrid import check as check_rewards
 from qwenlong.train.names import check_names
-from qwenlong.train.rewards import judge_policy, rules_of, strict
-from qwenlong.types import InputError, JudgePolicy, Prompt, Rope
+from qwenlong.train.rewards import judge_policy, rule_rewards, strict_rewards
+from qwenlong.types import InputError, JudgePolicy, Prompt, Rope, token_ids
 
 TOKENIZER_EXAMPLES = 500
-"""Examples of each source that a tiny policy's tokenizer is trained on."""
+"""Examples of each source that the tokenizer of a tiny policy is trained on."""
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A run's data in tokens of its policy. Keys are stage names, and contexts in tokens."""
+class Inputs:
+    """A run's policy, and its data in tokens of the policy. Keys are names of stages."""
 
     config: Config
     policy: str
+    """Folder or name."""
     rope: Rope
-    """The native one."""
+    """The policy's native RoPE."""
     sft_rows: Mapping[str, Sequence[SftRow]]
     phase_prompts: Mapping[str, Sequence[Prompt]]
     held_out: Mapping[int, Sequence[Prompt]]
+    """Questions to evaluate on, by context in tokens."""
     judge: JudgePolicy | None
-    """What the engines of a judge serve, if the run has them."""
+    """What the judge's engines serve, if the run has them."""
     notes: Sequence[str]
-    """What was dropped or cut, in words."""
+    """What was dropped, cut or left out, in words."""
 
     @property
     def ropes(self) -> list[Rope]:
@@ -54,9 +57,10 @@ class Prepared:
         return replace(self.rope, factor=stage.yarn_factor)
 
     def rope_for(self, row: int, current: Rope) -> Rope:
-        """The RoPE to evaluate rows of ``row`` tokens: the current one, stretched if it must be.
+        """The RoPE to evaluate rows of ``row`` tokens with: the least stretched that reaches them.
 
-        Longer rows than any phase reaches get the most stretched one.
+        It is the current one or one of the stages'; for longer rows than these reach, the most
+        stretched one.
         """
         reaching = [rope for rope in (current, *self.ropes) if row <= rope.limit]
         return reaching[0] if reaching else self.ropes[-1]
@@ -67,12 +71,12 @@ class Prepared:
         return max(contexts) + self.config.longest_response
 
     def phase_number(self, name: str) -> int | None:
-        """1 for the first RL phase; None for a stage that is none."""
+        """1 for the first RL phase; None for an SFT stage."""
         phases = [n for n, stage in self.config.stages.items() if isinstance(stage, RlStage)]
         return phases.index(name) + 1 if name in phases else None
 
     def earlier_prompts(self, name: str) -> list[Prompt]:
-        """What the phases before ``name`` train on."""
+        """The prompts of the phases before ``name``."""
         before: dict[str, Prompt] = {}
         for other, prompts in self.phase_prompts.items():
             if other == name:
@@ -81,7 +85,7 @@ class Prepared:
         return list(before.values())
 
     def steps(self, name: str) -> int:
-        """Optimizer updates of an SFT stage, rollout batches of a phase, at most."""
+        """At most how many updates an SFT stage has, or how many steps a phase has."""
         stage = self.config.stages[name]
         if isinstance(stage, RlStage):
             return stage.steps
@@ -89,7 +93,7 @@ class Prepared:
         return math.ceil(stage.epochs * math.ceil(rows / stage.batch))
 
     def _prompts_before(self, name: str) -> int:
-        """Different prompts that the phases before draw, at most."""
+        """At most how many different prompts the phases before draw."""
         before = takewhile(lambda item: item[0] != name, self.config.stages.items())
         return sum(
             min(stage.steps * stage.batch // stage.group, len(self.phase_prompts[phase]))
@@ -98,22 +102,22 @@ class Prepared:
         )
 
     def tokens(self, name: str) -> float:
-        """Tokens of a step, in the mean; responses of RL are taken to be as long as they may."""
+        """Mean tokens of a step. Responses of RL count as long as they may become."""
         stage = self.config.stages[name]
         if isinstance(stage, SftStage):
             rows = self.sft_rows[name]
-            if not rows:  # its rows are still to be sampled
+            if not rows:  # they are sampled during the run
                 return float(stage.batch * stage.context)
             return stage.batch * fmean(len(prompt) + len(answer) for prompt, answer in rows)
         prompt = fmean(len(prompt.ids) for prompt in self.phase_prompts[name])
         return stage.batch / stage.group * prompt + stage.batch * stage.response
 
 
-def prepare(config: Config, scratch: Path) -> Prepared:
-    """Reads everything; a policy that has to be built is built in ``scratch``.
+def read_inputs(config: Config, scratch: Path) -> Inputs:
+    """Reads everything; a tiny policy is built in ``scratch``.
 
     Raises:
-        InputError: whatever of the user's input is wrong.
+        InputError: something in the user's input is wrong.
     """
     check_names(config)
     if config.policy.window is not None:
@@ -129,14 +133,14 @@ def prepare(config: Config, scratch: Path) -> Prepared:
     sft = _sft_rows(config, renderer, notes)
     phases = _phase_prompts(config, renderer, notes)
     held_out = _held_out(config, renderer, notes)
-    return Prepared(config, policy, rope, sft, phases, held_out, judge, notes)
+    return Inputs(config, policy, rope, sft, phases, held_out, judge, notes)
 
 
 def _policy(config: Config, scratch: Path) -> str:
     if config.policy.path != TINY:
         return config.policy.path
-    assert config.policy.window is not None  # checks.py sees to it
-    # There is no tokenizer yet to count with; words will do to choose its training texts.
+    assert config.policy.window is not None  # checked when the configuration is read
+    # There is no tokenizer yet, so lengths are counted in words.
     texts: list[str] = []
     for part in ("sft", "train"):
         examples = sample(
@@ -154,9 +158,11 @@ def _sft_rows(config: Config, renderer: Renderer, notes: list[str]) -> dict[str,
     stages = {n: s for n, s in all_stages.items() if s.sources or not s.own_rollouts}
     if not stages:
         return rows
-    if config.data.thinking:  # what has no reasoning is learned without
+    if config.data.thinking:  # examples without reasoning are learned without thinking
         renderer = Renderer(renderer.tokenizer, thinking=None)
-    prompts, left_out = load(config.data, "sft", _rules(config, renderer, None, strict(config)))
+    prompts, left_out = load(
+        config.data, "sft", _rules(config, renderer, None, strict_rewards(config))
+    )
     notes += left_out
     examples = [prompt.example for prompt in prompts]
     for example in examples:
@@ -175,7 +181,10 @@ def _sft_rows(config: Config, renderer: Renderer, notes: list[str]) -> dict[str,
                 f"stages.{name}.sources={stage.sources}: data.sft has no source"
                 f" {', '.join(sorted(unknown))}"
             )
-    pairs = [(p.example.source, (p.ids, renderer.solution(p.example))) for p in prompts]
+    pairs = [
+        (p.example.source, (token_ids(p.ids), token_ids(renderer.solution(p.example))))
+        for p in prompts
+    ]
     for name, stage in stages.items():
         own = [pair for source, pair in pairs if source in (stage.sources or [source])]
         rows[name] = [row for row in own if len(row[0]) + len(row[1]) <= stage.context]
@@ -193,15 +202,12 @@ def _sft_rows(config: Config, renderer: Renderer, notes: list[str]) -> dict[str,
 def _phase_prompts(
     config: Config, renderer: Renderer, notes: list[str]
 ) -> dict[str, Sequence[Prompt]]:
-    """Phase k draws lengths in (L(k-1), L(k)], or all up to L(k).
-
-    Phases of the same context share their band.
-    """
+    """Phase k gets the prompts with lengths in (L(k-1), L(k)], or all up to L(k)."""
     phases = {n: s for n, s in config.stages.items() if isinstance(s, RlStage)}
     if not phases:
         return {}
     limit = max(phase.context for phase in phases.values())
-    rewards = rules_of(config)
+    rewards = rule_rewards(config)
     prompts, left_out = load(config.data, "train", _rules(config, renderer, limit, rewards))
     notes += left_out
     check_sources(rewards, {prompt.example.source for prompt in prompts})
@@ -209,19 +215,26 @@ def _phase_prompts(
 
 
 def _held_out(config: Config, renderer: Renderer, notes: list[str]) -> dict[int, Sequence[Prompt]]:
-    rules = _rules(config, renderer, config.contexts[-1], strict(config))
+    rules = _rules(config, renderer, config.contexts[-1], strict_rewards(config))
     prompts, left_out = load(config.data, "held_out", rules)
     notes += left_out
     bands: dict[int, Sequence[Prompt]] = {}
+    examples = config.evaluation.examples
     for lower, context in zip([0, *config.contexts], config.contexts, strict=False):
         band = within(prompts, lower, context)
         if not band:
             raise InputError(
                 f"evaluation.contexts={config.contexts}: no example of data.held_out has more"
                 f" than {lower} and at most {context} tokens"
-                + ("" if config.evaluation.contexts else " (those of the stages, for none are set)")
+                + ("" if config.evaluation.contexts else " (the stages' contexts: none are set)")
             )
-        bands[context] = band[: config.evaluation.examples]
+        bands[context] = draw_held_out(band, examples, config.seed)
+        for source, own in by_source(band).items():
+            if len(own) > examples:
+                notes.append(
+                    f"evaluation at {context:,} tokens: {examples} of {len(own):,} questions of"
+                    f" {source}, spread over them all (evaluation.examples={examples})"
+                )
     return bands
 
 

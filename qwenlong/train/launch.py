@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from qwenlong.config import TINY, Config
+from qwenlong.config import TINY, UNTRAINED, Config
 from qwenlong.config.reading import load_config
 from qwenlong.disk import signals
 from qwenlong.disk.manifest import trainer_step
@@ -19,6 +19,8 @@ from qwenlong.report.report import write_report
 from qwenlong.report.table import print_summary
 from qwenlong.runs.checkpoints import (
     Checkpoint,
+    RunState,
+    Saver,
     last_checkpoint,
     trainer_checkpoint,
     trainer_folder,
@@ -26,17 +28,18 @@ from qwenlong.runs.checkpoints import (
 from qwenlong.runs.directory import RunDir
 from qwenlong.runs.loggers import open_loggers
 from qwenlong.train.guards import Guards
-from qwenlong.train.inputs import Prepared
-from qwenlong.train.progress import Progress, StagePlan, teller
+from qwenlong.train.inputs import Inputs
+from qwenlong.train.progress import Progress, StagePlan, line_printer
 from qwenlong.train.rewards import open_rewards
 from qwenlong.types import InputError, StoppedError
 
 if TYPE_CHECKING:
     from qwenlong.cluster.supervision import Watch
+    from qwenlong.train.run import Run
 
 
 def config_of(run: RunDir, root: Path) -> Config:
-    """The run's own, as it goes on."""
+    """The configuration of a run that is resumed."""
     config = replace(load_config(run.config), run_dir=str(root))
     if config.policy.path == TINY:
         config = replace(config, policy=replace(config.policy, path=str(run.initial_policy)))
@@ -44,14 +47,14 @@ def config_of(run: RunDir, root: Path) -> Config:
 
 
 def last_of(run: RunDir, config: Config, say: Callable[[str], None]) -> Checkpoint | None:
-    """The checkpoint to go on from.
+    """The checkpoint to resume from; None to start from the beginning.
 
     Raises:
-        InputError: there are some, but none is whole; or the configuration has no longer a stage
-            that the run has been through.
+        InputError: there are checkpoints, but none is complete; or the configuration no longer has
+            a stage that the run has been through.
     """
     last = last_checkpoint(run.checkpoints, say)
-    been = [*(line["stage"] for line in run.logged()), *([last.stage] if last else [])]
+    been = [*(line["stage"] for line in run.logged()), *([last.state.stage] if last else [])]
     gone = next((stage for stage in been if stage not in config.stages), None)
     if gone:
         raise InputError(f"{run.config}: stages has no {gone}, which the run has been through")
@@ -61,16 +64,16 @@ def last_of(run: RunDir, config: Config, say: Callable[[str], None]) -> Checkpoi
 def rewind(
     run: RunDir, config: Config, last: Checkpoint | None, say: Callable[[str], None]
 ) -> None:
-    """Takes out what was logged after the checkpoint that the run goes on from."""
+    """Removes what was logged after the checkpoint that the run resumes from."""
     own = _trainer_steps(run, config, last)
     run.rewind(lambda line: was_before(config, line, last, own))
     points = [f"step {step} of {name}" for name, step in own.items() if step]
-    points += [f"step {last.step} of {last.stage}" if last else "the beginning"]
-    say(f"going on from {points[0]}")
+    points += [f"step {last.state.step} of {last.state.stage}" if last else "the beginning"]
+    say(f"continuing from {points[0]}")
 
 
 def _trainer_steps(run: RunDir, config: Config, last: Checkpoint | None) -> dict[str, int]:
-    """How far each SFT stage's own checkpoints are, of those that count after ``last``."""
+    """The step of each SFT stage's own last checkpoint, of those that continue ``last``."""
     after, processes = last.folder.name if last else None, config.learner.processes
     folders = {name: trainer_folder(run.checkpoints, name, after) for name in config.stages}
     return {name: trainer_step(trainer_checkpoint(folders[name], processes)) for name in folders}
@@ -81,105 +84,132 @@ def was_before(
 ) -> bool:
     """Whether a logged step was before the checkpoint, the run's or an SFT trainer's own."""
     order = list(config.stages)
-    if line["stage"] not in order:  # a file of somebody else's
+    if line["stage"] not in order:  # the user's own file
         return True
     at = (order.index(line["stage"]), line["step"])
-    if last and at <= (order.index(last.stage), last.step):
+    if last and at <= (order.index(last.state.stage), last.state.step):
         return True
     return line["kind"] == "sft" and line["step"] <= own[line["stage"]]
 
 
-def reserved(prepared: Prepared, stack: ExitStack, console: Console) -> Any:
-    """Ray with what the run needs reserved, before anything is written; ``stack`` ends it."""
+def reserve(inputs: Inputs, stack: ExitStack, console: Console) -> Any:
+    """Reserves on Ray what the run needs, before anything is written; ``stack`` ends it.
+
+    Returns:
+        The placement group.
+    """
     # Ray reads both when it is imported. A Ray of the run's own listens on the loopback alone.
-    if not prepared.config.ray.address:
+    if not inputs.config.ray.address:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    # What Ray prints of a death is many lines; the run says it in one.
+    # The run reports a dead actor in one line, where Ray prints many.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
-    # Ray takes seconds to import; bad input should not wait for it.
+    # Ray takes seconds to import; wrong input must not wait for it.
     from qwenlong.cluster.placement import start_ray
 
-    for note in prepared.notes:
-        teller(console)(note)
+    for note in inputs.notes:
+        line_printer(console)(note)
     console.print("starting Ray, the learner and vLLM")
-    return stack.enter_context(start_ray(prepared.config, teller(console)))
+    return stack.enter_context(start_ray(inputs.config, line_printer(console)))
 
 
 def run_stages(
-    prepared: Prepared,
+    inputs: Inputs,
     directory: RunDir,
     last: Checkpoint | None,
     group: Any,
     console: Console,
-    until: tuple[str, int] | None = None,
+    replayed: tuple[str, int] | None = None,
 ) -> None:
+    """Trains to the end. If the learner is lost, all actors are restarted from the last checkpoint.
+
+    Args:
+        last: the checkpoint to start from.
+        group: the placement group.
+        replayed: phase and step whose rollouts are sampled again, instead of training to the end.
+    """
     from qwenlong.cluster.supervision import LearnerLostError, Watch, last_words
 
-    config = prepared.config
-    plan = {name: StagePlan(prepared.steps(name), prepared.tokens(name)) for name in config.stages}
+    config = inputs.config
+    plan = {name: StagePlan(inputs.steps(name), inputs.tokens(name)) for name in config.stages}
     with Progress(plan, console) as progress:
         watch = Watch(config.failures, progress.say)
         while True:
             try:
-                _attempt(prepared, directory, last, group, progress, watch, until)
+                _attempt(inputs, directory, last, group, progress, watch, replayed)
                 break
             except LearnerLostError as lost:
-                if config.learner.on_failure == "stop" or until:
+                if config.learner.on_failure == "stop" or replayed:
                     raise StoppedError(f"{lost}; {last_words(lost.place.log)}") from None
                 watch.restarting(lost.place, lost.node, lost.why, "all actors are")
             last = last_of(directory, config, progress.say)
             rewind(directory, config, last, progress.say)
-            progress.begin_anew()
+            progress.forget_pace()
     signals.check()
 
 
 def _attempt(
-    prepared: Prepared,
+    inputs: Inputs,
     directory: RunDir,
     last: Checkpoint | None,
     group: Any,
     progress: Progress,
     watch: Watch,
-    until: tuple[str, int] | None,
+    replayed: tuple[str, int] | None,
 ) -> None:
-    """Trains to the end, unless the learner is lost."""
+    """Starts the actors and trains to the end, unless the learner is lost."""
     from qwenlong.cluster.placement import start_workers
-    from qwenlong.train.loop import train
+    from qwenlong.train.loop import replay, train
     from qwenlong.train.run import Run
 
-    config = prepared.config
+    config = inputs.config
     with ExitStack() as stack:
         log = open_loggers(config, directory, stack)
         workers = stack.enter_context(
             start_workers(
                 config,
                 group,
-                policy=prepared.policy,
-                rope=prepared.ropes[-1],
-                longest=prepared.longest_row,
+                policy=inputs.policy,
+                rope=inputs.ropes[-1],
+                longest=inputs.longest_row,
                 logs=directory.logs,
-                judge=prepared.judge,
+                judge=inputs.judge,
                 watch=watch,
             )
         )
+        generate = workers.judge.generate if workers.judge else None
         rewards = stack.enter_context(
-            open_rewards(config, prepared.judge, directory.root, workers.judge, progress.say)
+            open_rewards(config, inputs.judge, directory.root, generate, progress.say)
         )
+        keep = 0 if replayed else config.checkpoint.keep
         run = Run(
-            prepared=prepared,
+            inputs=inputs,
             directory=directory,
             workers=workers,
             progress=progress,
             log=log,
             rewards=rewards,
             guards=Guards(config.guards, directory.logged()),
-            rope=prepared.rope,
-            until=until,
+            saver=Saver(directory.checkpoints, keep, workers.learner),
         )
-        train(run, last)
+        state = _restored(run, last)
+        if replayed:
+            replay(run, state, *replayed)
+        else:
+            train(run, state)
+
+
+def _restored(run: Run, last: Checkpoint | None) -> RunState:
+    """Where the run starts, with learner and engines there, too."""
+    if not last:
+        return RunState(UNTRAINED, 0, 0, run.inputs.rope, {})
+    run.workers.learner.restore_state(last.folder)
+    run.workers.engines.load(last.state.version)
+    run.saver.resume_from(last)
+    return last.state
 
 
 def finish(run: RunDir, console: Console) -> None:
+    """Prints the summary and writes the report."""
     print_summary(run.summary(), console)
     report = write_report([run.root], run.report)
     console.print(f"policy  {run.policy}", highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""What a step and a stage are said to have been: the numbers of metrics.jsonl and summary.json."""
+"""The numbers of metrics.jsonl and summary.json."""
 
 from __future__ import annotations
 
@@ -6,25 +6,29 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from statistics import fmean, pstdev
-from typing import Any
+from typing import Any, Literal
 
+from qwenlong.evaluate.evaluate import Accuracy, mean_over_sources
 from qwenlong.types import Group
+
+Part = Literal["rollout", "score", "learn", "load", "checkpoint", "evaluation"]
 
 
 class Clock:
-    """Seconds of each part of a step; what follows the last lap counts in the next step."""
+    """Seconds of each part of a step. Time after the last lap counts in the next step."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+        self.seconds: dict[Part, float] = {}
         self.last = time.perf_counter()
 
-    def lap(self, part: str) -> None:
+    def lap(self, part: Part) -> None:
+        """Adds the time since the last lap to ``part``."""
         now = time.perf_counter()
         self.seconds[part] = self.seconds.get(part, 0.0) + now - self.last
         self.last = now
 
-    def taken(self) -> dict[str, float]:
-        """The laps since it was last asked."""
+    def taken(self) -> dict[Part, float]:
+        """The laps since the last call."""
         seconds, self.seconds = self.seconds, {}
         return seconds
 
@@ -32,15 +36,19 @@ class Clock:
 def phase_metrics(
     groups: Sequence[Group],
     learned: Mapping[str, float],
-    seconds: Mapping[str, float],
+    seconds: Mapping[Part, float],
     peak_memory_gb: float,
 ) -> dict[str, float]:
-    """One RL step, of the groups that it sampled and of what the learner made of those it took.
+    """The metrics of an RL step. Lengths in tokens, entropy and KL in nats, memory in GiB.
 
-    Lengths in tokens, entropy and KL in nats, memory in GiB over all actors.
+    ``unjudged_share`` counts the responses without the judge's verdict, whatever
+    ``rewards.unjudged`` did with them. ``seconds_checkpoint`` belongs to the checkpoint that was
+    written just before the step.
 
-    ``unjudged_share`` is of the responses that a judge gave no verdict on, whatever became of them.
-    ``seconds_checkpoint`` is the checkpoint's that was written just before the step.
+    Args:
+        groups: the groups that the step has sampled, trained on or not.
+        learned: the learner's metrics of the groups that it trained on.
+        peak_memory_gb: summed over all actors.
     """
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     rewards = [reward for group in groups for reward in group.rewards]
@@ -66,22 +74,28 @@ def phase_metrics(
     }
 
 
-def summarised(
+def add_stage(
     summary: Mapping[str, Any],
     name: str,
     kind: str,
-    accuracy: Mapping[str, Mapping[str, float]],
+    accuracy: Mapping[str, Accuracy],
     logged: Sequence[Mapping[str, Any]],
     evaluation_seconds: float,
 ) -> dict[str, Any]:
-    """``summary`` with one more stage; its seconds are those of the steps it logged."""
+    """The run's summary with one more stage; its seconds are the sum over the logged steps.
+
+    Args:
+        accuracy: by source.
+        logged: the lines of metrics.jsonl.
+    """
     seconds = sum(line.get("seconds_step", 0.0) for line in logged if line["stage"] == name)
     stage = {
         "name": name,
         "kind": kind,
         "seconds": seconds,
         "evaluation_seconds": evaluation_seconds,
-        "accuracy": accuracy,
+        "accuracy": mean_over_sources(accuracy),
+        "accuracy_by_source": accuracy,
     }
     kl = [line.get("engine_learner_kl", 0.0) for line in logged]
     kl = [each for each in kl if not math.isnan(each)]

@@ -1,4 +1,4 @@
-"""How far a run has come: one live line in a terminal, plain lines elsewhere."""
+"""Shows how far a run has come: one live line in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class StagePlan:
 
 @dataclass
 class Pace:
-    """Seconds a step, by stage, from updates within the stage alone.
+    """Seconds a step, by stage.
 
-    What happens between stages (evaluation, a restart) therefore counts in none of them.
+    Measured between updates of the same stage, so that evaluations and restarts do not count.
     """
 
     plan: Mapping[str, StagePlan]
@@ -41,10 +41,10 @@ class Pace:
             self.known[stage] = (now - began) / (step - first_step)
 
     def left(self, stage: str, step: int) -> str:
-        """Time for the steps left in this stage and in later ones.
+        """Time for the remaining steps of this stage and of later ones.
 
-        Later stages are taken to need as long for a token as the slowest so far; that is a guess
-        and shown as ``~3:10``.
+        Later stages are assumed to need as long for a token as the slowest stage so far. This is a
+        guess and shown as ``~3:10``.
         """
         pace = self.known.get(stage)
         if pace is None:
@@ -58,10 +58,11 @@ class Pace:
 
 
 class Progress:
-    """``with Progress(plan) as progress``: update() after each step, say() for the rest.
+    """``with Progress(plan) as progress``: update() after each step, say() for everything else.
 
-    ``plan`` is by stage, in their order. ``interval_s`` is the least time between two plain lines
-    of update(); say() always prints.
+    Args:
+        plan: by stage, in their order.
+        interval_s: the least time between two plain lines of update(); say() always prints.
     """
 
     def __init__(
@@ -127,8 +128,8 @@ class Progress:
             self._print(self.unprinted)
             self.printed, self.unprinted = now, ""
 
-    def begin_anew(self) -> None:
-        """Steps that were shown come again; what they took says nothing of the time between."""
+    def forget_pace(self) -> None:
+        """Called when steps that were shown are made again: their times do not fit together."""
         self.pace = Pace(self.plan)
 
     def doing(self, text: str) -> None:
@@ -141,7 +142,7 @@ class Progress:
     def say(self, text: str) -> None:
         """Prints a line of its own, above the live line if there is one."""
         if not self.live and self.unprinted:
-            # Otherwise a stage's last step would appear after the news of the next one.
+            # Otherwise the last step of a stage would appear after the first line of the next.
             self._print(self.unprinted)
             self.unprinted = ""
         self._print(text)
@@ -170,6 +171,6 @@ def clock_time(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def teller(console: Console) -> Callable[[str], None]:
-    """Prints a line as it is."""
+def line_printer(console: Console) -> Callable[[str], None]:
+    """A function that prints a line as it is."""
     return lambda text: console.print(text, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""A run's rewards, made of its configuration, and the judge behind them."""
+"""Builds a run's rewards from its configuration, with the judge behind them."""
 
 from __future__ import annotations
 
@@ -14,34 +14,42 @@ from qwenlong.rewards.hybrid import Rewards
 from qwenlong.rewards.judge.judge import Complete, Judge, JudgeError, Reply, probe
 from qwenlong.rewards.judge.prompt import Messages
 from qwenlong.rewards.judge.store import Budget, Store
-from qwenlong.types import Example, InputError, JudgePolicy, Prompt, Sampling, StoppedError
+from qwenlong.types import (
+    Generate,
+    InputError,
+    JudgePolicy,
+    Request,
+    Rollout,
+    Sampling,
+    StoppedError,
+    TokenIds,
+    token_ids,
+)
 
 if TYPE_CHECKING:
     from qwenlong.rewards.judge.calls import HttpJudge
-    from qwenlong.rollout.collector import Actors
-
 
 LONGEST_CASE = 8_192
-"""Tokens of what a judge's engine is shown, at most."""
+"""Longest prompt of a judge's engine, in tokens."""
 
 
-def rules_of(config: Config) -> Rewards:
-    """The rewards without their judge."""
+def rule_rewards(config: Config) -> Rewards:
+    """The rewards of training, without their judge."""
     rewards = config.rewards
     by_source = {reward.source: reward for reward in rewards.by_source}
     return Rewards(by_source, unjudged=rewards.unjudged, thinking=config.data.thinking)
 
 
-def strict(config: Config) -> Rewards:
-    """Each example's own kind, no judge: what evaluation counts, whatever a run rewards."""
+def strict_rewards(config: Config) -> Rewards:
+    """The rewards of evaluation: the rule of each example's kind, whatever the training rewards."""
     return Rewards(thinking=config.data.thinking)
 
 
 def judge_policy(config: JudgeConfig) -> JudgePolicy | None:
-    """None if the run has no engines of a judge's.
+    """What the judge's engines serve; None if the run has no such engines.
 
     Raises:
-        InputError: there is no such policy, or it cannot converse.
+        InputError: there is no such policy, or it has no chat template.
     """
     if not config.is_engine:
         return None
@@ -52,13 +60,13 @@ def judge_policy(config: JudgeConfig) -> JudgePolicy | None:
 
 
 def check_judge(config: Config, say: Callable[[str], None]) -> None:
-    """Opens a judge's store and asks its endpoint for a verdict, before anything starts.
+    """Opens the judge's cache and asks its endpoint for a verdict, before anything starts.
 
     Args:
-        say: told if the endpoint gives none.
+        say: prints a warning if the endpoint gives no verdict.
 
     Raises:
-        InputError: the store is none; or there is no verdict, and rewards.unjudged is stop.
+        InputError: the cache cannot be read; or there is no verdict, and rewards.unjudged is stop.
     """
     judge = config.rewards.judge
     if judge.cache:
@@ -73,30 +81,31 @@ def open_rewards(
     config: Config,
     policy: JudgePolicy | None,
     root: Path,
-    engines: Actors | None,
+    generate: Generate | None,
     say: Callable[[str], None],
 ) -> Iterator[Rewards]:
     """The rewards of a run whose directory is ``root``.
 
     Args:
-        policy: what ``engines`` serve, if the judge has some.
-        say: told if these give no verdict now.
+        policy: what the judge's engines serve, if it has engines.
+        generate: how they are asked.
+        say: prints a warning if they give no verdict.
 
     Raises:
-        StoppedError: they give none, and rewards.unjudged is stop.
+        StoppedError: they give no verdict, and rewards.unjudged is stop.
     """
-    rewards = rules_of(config)
+    rewards = rule_rewards(config)
     judge = config.rewards.judge
     if judge.model is None:
         yield rewards
         return
     with ExitStack() as stack:
-        # The run's own file says what it has spent, wherever the verdicts are.
+        # The budget is kept in the run's own file, even if the verdicts are in a shared cache.
         own = stack.enter_context(closing(Store(root / "judge.sqlite")))
         store = stack.enter_context(closing(_shared(judge.cache))) if judge.cache else own
         complete: Complete
-        if policy and engines:
-            complete = _engines(judge, policy, engines)
+        if policy and generate:
+            complete = _by_engines(judge, policy, generate)
             _probe(complete, config, say, StoppedError)
         else:
             complete = stack.enter_context(closing(_endpoint(judge)))
@@ -104,16 +113,24 @@ def open_rewards(
         yield replace(rewards, judge=Judge(complete, judge, config.seed, store, budget))
 
 
+def judge_metrics(rewards: Rewards) -> dict[str, float]:
+    """What the judge has cost the run so far; nothing without a judge."""
+    if not rewards.judge:
+        return {}
+    budget = rewards.judge.budget
+    return {"judge_calls": budget.calls, "judge_tokens": budget.tokens}
+
+
 def _probe(
     complete: Complete, config: Config, say: Callable[[str], None], failure: type[Exception]
 ) -> None:
     judge, policy = config.rewards.judge, config.rewards.unjudged
     why = probe(complete, judge)
-    told = f"rewards.judge.model={judge.model}: gives no verdict: {why}"
+    message = f"rewards.judge.model={judge.model}: gives no verdict: {why}"
     if why and policy == "stop":
-        raise failure(told)
+        raise failure(message)
     if why:
-        say(f"{told}; while that lasts, rewards.unjudged={policy} holds")
+        say(f"{message}; until it does, rewards.unjudged={policy} applies")
 
 
 def _shared(path: str) -> Store:
@@ -124,7 +141,7 @@ def _shared(path: str) -> Store:
 
 
 def _endpoint(config: JudgeConfig) -> HttpJudge:
-    # httpx is for those who have an endpoint.
+    # Only a run with an endpoint needs httpx.
     from qwenlong.rewards.judge.calls import HttpJudge
 
     try:
@@ -133,51 +150,50 @@ def _endpoint(config: JudgeConfig) -> HttpJudge:
         raise InputError(f"rewards.judge.{error}") from None
 
 
-def _engines(config: JudgeConfig, policy: JudgePolicy, actors: Actors) -> Conversing:
+def _by_engines(config: JudgeConfig, policy: JudgePolicy, generate: Generate) -> EngineJudge:
     template = config.extra.get("chat_template_kwargs", {})
     tokenizer = chat_tokenizer(policy.path, key="rewards.judge.model")
-    return Conversing(actors, tokenizer, policy.longest, config, template)
+    return EngineJudge(generate, tokenizer, policy.longest, config.reply_tokens, template)
 
 
 @dataclass(frozen=True)
-class Conversing:
-    """Answers many conversations at once, greedily, by rollout actors that serve a judge."""
+class EngineJudge:
+    """Completes many conversations at once, greedily, by engines that serve a judge."""
 
-    actors: Actors
+    generate: Generate
     tokenizer: Any
     longest: int
-    """Prompt and reply, in tokens."""
-    config: JudgeConfig
+    """Longest row of prompt and reply, in tokens."""
+    reply_tokens: int
     template: Mapping[str, Any]
     """Further arguments of the chat template."""
 
     def __call__(self, conversations: Sequence[Messages]) -> list[Reply | JudgeError]:
-        # Ray takes seconds to import, and a run without engines of a judge's needs none of it here.
-        from qwenlong.rollout.collector import collect
+        prompts = [self._ids(messages) for messages in conversations]
+        fitting = [ids for ids in prompts if self._fits(ids)]
+        sampling = Sampling(1, self.reply_tokens, temperature=0.0)
+        # Greedy sampling does not depend on the seed.
+        rollouts = iter(self.generate([Request(ids, seed=0) for ids in fitting], sampling))
+        return [
+            _reply(ids, *next(rollouts)) if self._fits(ids) else self._too_long(ids)
+            for ids in prompts
+        ]
 
-        nobody = Example("judge", "judge", "", (), ())
-        prompts = [Prompt(nobody, self._ids(messages)) for messages in conversations]
-        reply_tokens = self.config.reply_tokens
-        fits = [len(prompt.ids) + reply_tokens <= self.longest for prompt in prompts]
-        sampling = Sampling(1, reply_tokens, temperature=0.0)
-        shown = [prompt for prompt, does in zip(prompts, fits, strict=True) if does]
-        said = iter(collect(self.actors, shown, sampling, [0] * len(shown)))
-        replies: list[Reply | JudgeError] = []
-        for prompt, does in zip(prompts, fits, strict=True):
-            if not does:
-                why = f"{len(prompt.ids)} tokens to read and {reply_tokens} to write are"
-                replies.append(JudgeError(f"{why} more than {self.longest}", permanent=True))
-                continue
-            [rollout] = next(said)
-            if rollout.finish_reason == "length":
-                replies.append(JudgeError("the reply was cut off at reply_tokens"))
-            else:
-                tokens = len(rollout.prompt_ids) + len(rollout.response_ids)
-                replies.append(Reply(rollout.text, tokens))
-        return replies
+    def _fits(self, ids: TokenIds) -> bool:
+        return len(ids) + self.reply_tokens <= self.longest
 
-    def _ids(self, messages: Messages) -> tuple[int, ...]:
+    def _too_long(self, ids: TokenIds) -> JudgeError:
+        need = f"{len(ids)} tokens to read and {self.reply_tokens} to write"
+        return JudgeError(f"{need} are more than {self.longest}", permanent=True)
+
+    def _ids(self, messages: Messages) -> TokenIds:
         text = self.tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, tokenize=False, **self.template
         )
-        return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
+        return token_ids(self.tokenizer(text, add_special_tokens=False).input_ids)
+
+
+def _reply(ids: TokenIds, rollout: Rollout) -> Reply | JudgeError:
+    if rollout.finish_reason == "length":
+        return JudgeError("the reply was cut off at reply_tokens")
+    return Reply(rollout.text, len(ids) + len(rollout.response_ids))

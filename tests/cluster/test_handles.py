@@ -14,13 +14,29 @@ from typing import Any
 import pytest
 import ray
 
-from qwenlong.cluster.handles import Engines, Learners
+from qwenlong.cluster.handles import EnginePool, LearnerHandle
 from qwenlong.cluster.placement import start_ray
 from qwenlong.cluster.supervision import LearnerLostError, Place, Watch
 from qwenlong.config import Config, FailuresConfig, LearnerConfig, RayConfig, RolloutConfig
-from qwenlong.types import Rope, StoppedError
+from qwenlong.types import (
+    Batch,
+    Request,
+    Rollout,
+    Rope,
+    Sampling,
+    StepResult,
+    StoppedError,
+    token_ids,
+)
+from tests.arrays import rollout
 
 ROPE = Rope(theta=1e4, window=64)
+SAMPLING = Sampling(n=1, max_tokens=1)
+BATCH = Batch((), 1, 1e-3, 1)
+
+
+def requests(*seeds: int) -> list[Request]:
+    return [Request(token_ids([7]), seed) for seed in seeds]
 
 
 class Actor:
@@ -48,15 +64,21 @@ class Actor:
         self._happens("load")
         self.version = version
 
-    def stretch(self, rope: Rope) -> None:
-        self._happens("stretch")
+    def set_rope(self, rope: Rope) -> None:
+        self._happens("set_rope")
         self.rope = rope
 
-    def generate(self, request: str) -> tuple[str, int, bool]:
+    def generate(self, requests: list[Request], sampling: Sampling) -> list[tuple[Rollout, ...]]:
+        """The response is the seed, so that one sees who has answered what."""
         self._happens("generate")
         with (self.folder / f"{self.name}-asked").open("a") as file:
-            file.write(f"{request}\n")
-        return request, self.version, self.rope == ROPE
+            file.writelines(f"{request.seed}\n" for request in requests)
+        text = "RoPE" if self.rope == ROPE else ""
+        return [(rollout([each.seed], [0.0], "stop", self.version, text),) for each in requests]
+
+    def step(self, batch: Batch) -> StepResult:
+        self._happens("step")
+        return StepResult({"rows": len(batch.rows)}, ())
 
     def _happens(self, method: str) -> None:
         event = self.folder / f"{self.name}-{method}"
@@ -96,7 +118,7 @@ def place(group: Any, tmp_path: Path) -> Callable[[str, int], Place]:
     return place
 
 
-def end(*crews: Engines | Learners) -> None:
+def end(*crews: EnginePool | LearnerHandle) -> None:
     for crew in crews:
         for actor in crew.actors:
             ray.kill(actor)
@@ -107,27 +129,30 @@ def test_who_fails_is_replaced_and_asked_again(
 ) -> None:
     said: list[str] = []
     watch = Watch(FailuresConfig(restarts=9, timeout_s=4.0), said.append)
-    learners = Learners([place("learner-0", 0)], group, watch)
-    engines = Engines(
-        [place("rollout-0", 1), place("rollout-1", 2)], group, watch, learners.weights
+    learner = LearnerHandle([place("learner-0", 0)], group, watch)
+    engines = EnginePool(
+        [place("rollout-0", 1), place("rollout-1", 2)], group, watch, learner.weights
     )
     try:
-        learners.begin()
-        engines.begin()
-        (tmp_path / "rollout-1-stretch").write_text("die")
-        engines.stretch(ROPE)
+        learner.connect()
+        engines.connect()
+        (tmp_path / "rollout-1-set_rope").write_text("die")
+        engines.set_rope(ROPE)
         (tmp_path / "rollout-0-load").write_text("raise")
         engines.load(3)
         for number, event in enumerate(("raise", "die", "hang")):
             (tmp_path / "rollout-1-generate").write_text(event)
             if event == "die":
                 (tmp_path / "rollout-1-load").write_text("raise")  # the new one's, too
-            asked = [(f"{number}a",), (f"{number}b",)]
-            assert engines.generate(asked) == [(request, 3, True) for (request,) in asked]
-        assert (tmp_path / "rollout-0-asked").read_text() == "0a\n1a\n2a\n"
+            # Two requests as long as each other, so that each engine gets one.
+            seeds = [2 * number, 2 * number + 1]
+            answers = engines.generate(requests(*seeds), SAMPLING)
+            found = [(r.response_ids.tolist(), r.version, r.text) for (r,) in answers]
+            assert found == [([seed], 3, "RoPE") for seed in seeds]
+        assert (tmp_path / "rollout-0-asked").read_text() == "0\n2\n4\n"
     finally:
-        end(learners, engines)
-    whys = [line.split(" started anew")[0].split(") ")[1] for line in said]
+        end(learner, engines)
+    whys = [line.split(" restarted")[0].split(") ")[1] for line in said]
     raised = "raised ValueError: {} fails; it is"
     assert whys == [
         "died; it is", raised.format("load"), raised.format("generate"), "died; it is",
@@ -140,12 +165,12 @@ def test_what_fails_for_good_ends_the_run_in_one_line(
 ) -> None:
     (tmp_path / "log").write_text("loading\nCUDA error\n")
     bounds = FailuresConfig(restarts=1, timeout_s=60.0)
-    engines = Engines([place("rollout-0", 1)], group, Watch(bounds, print))
+    engines = EnginePool([place("rollout-0", 1)], group, Watch(bounds, print))
     try:
-        engines.begin()
+        engines.connect()
         (tmp_path / "rollout-0-generate").write_text("always")
         with pytest.raises(StoppedError) as stopped:
-            engines.generate([("a",)])
+            engines.generate(requests(1), SAMPLING)
     finally:
         end(engines)
     told = str(stopped.value)
@@ -153,9 +178,9 @@ def test_what_fails_for_good_ends_the_run_in_one_line(
     assert "raised ValueError: generate fails, and failures.restarts allows 1 restarts" in told
     assert told.endswith("log: CUDA error")
     (tmp_path / "rollout-0-init").write_text("always")
-    engines = Engines([place("rollout-0", 1)], group, Watch(replace(bounds, restarts=9), print))
+    engines = EnginePool([place("rollout-0", 1)], group, Watch(replace(bounds, restarts=9), print))
     with pytest.raises(StoppedError, match="rollout-0 raised at its start: ValueError: init fails"):
-        engines.begin()
+        engines.connect()
 
 
 def test_a_process_of_the_learner_that_dies_is_the_learner_lost(
@@ -163,22 +188,22 @@ def test_a_process_of_the_learner_that_dies_is_the_learner_lost(
 ) -> None:
     """So is one that raises, but at a run's start; where another has died, that is what is said."""
     watch = Watch(FailuresConfig(), print)
-    learners = Learners([place("learner-0", 0), place("learner-1", 1)], group, watch)
+    learner = LearnerHandle([place("learner-0", 0), place("learner-1", 1)], group, watch)
     try:
-        learners.begin()
+        learner.connect()
         (tmp_path / "learner-1-weights").write_text("raise")
         with pytest.raises(StoppedError, match=r"learner-1 raised ValueError: weights fails"):
-            learners.weights()
-        watch.begun = True
-        (tmp_path / "learner-0-generate").write_text("raise")
-        with pytest.raises(LearnerLostError, match=r"learner-0 on .* ValueError: generate fails"):
-            learners.answers(learners.ask("generate", "a"))
+            learner.weights()
+        watch.started = True
+        (tmp_path / "learner-0-step").write_text("raise")
+        with pytest.raises(LearnerLostError, match=r"learner-0 on .* ValueError: step fails"):
+            learner.step(BATCH)
         assert "self._happens(" in (tmp_path / "log").read_text()
-        (tmp_path / "learner-0-generate").write_text("raise")
-        (tmp_path / "learner-1-generate").write_text("die")
+        (tmp_path / "learner-0-step").write_text("raise")
+        (tmp_path / "learner-1-step").write_text("die")
         began = time.monotonic()
         with pytest.raises(LearnerLostError, match=r"learner-1 on here \(\d+\) died"):
-            learners.answers(learners.ask("generate", "a"))
+            learner.step(BATCH)
         assert time.monotonic() - began < 30
     finally:
-        end(learners)
+        end(learner)

@@ -1,4 +1,4 @@
-"""How often actors may be started anew, what is said of them, and one run at a time."""
+"""How often actors may be restarted, what is said of them, and one run at a time."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_restarts_are_counted_within_the_period(tmp_path: Path) -> None:
     for now[0] in (0.0, 50.0, 61.0):  # the first is forgotten when the third comes
         watch.restarting(place, "10.0.0.7 (0a1b2c3d)", "died", "it is")
     assert said[0] == (
-        "rollout-1 on 10.0.0.7 (0a1b2c3d) died; it is started anew, 1 of 2 restarts within 60 s"
+        "rollout-1 on 10.0.0.7 (0a1b2c3d) died; it is restarted, 1 of 2 restarts within 60 s"
     )
     assert [line.split(", ")[1][0] for line in said] == ["1", "2", "2"]
     with pytest.raises(StoppedError) as stopped:
@@ -54,7 +54,7 @@ def test_a_node_that_leaves_counts_once_however_many_were_on_it() -> None:
     for node in ("a", "a", "b", "a", "b"):
         place = Place(f"rollout-{len(said)}", Path("log"), len(said), lambda: None)
         watch.restarting(place, node, WITH_NODE, "it is")
-    assert said[1] == "rollout-1 on a died with its node, too; it is started anew"
+    assert said[1] == "rollout-1 on a died with its node, too; it is restarted"
     with pytest.raises(StoppedError):
         watch.restarting(place, "c", WITH_NODE, "it is")
 
@@ -69,7 +69,7 @@ def test_the_last_words_of_a_log_are_one_short_line(tmp_path: Path) -> None:
     log = tmp_path / "learner-0.log"
     assert last_words(log) == f"its log is not here ({log})"
     log.write_text("")
-    nothing = f"its log, {log}, says nothing of it"
+    nothing = f"its log, {log}, shows no error"
     assert last_words(log) == nothing
     log.write_text("step 1\nWARNING it may be slow\nWriting model shards: 100%\n")
     assert last_words(log) == nothing

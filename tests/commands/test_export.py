@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,16 +12,17 @@ import pytest
 from qwenlong.commands.export import export
 from qwenlong.config import Config, LearnerConfig
 from qwenlong.config.reading import load_config
+from qwenlong.disk.manifest import Written
 from qwenlong.learner.actor import LearnerActor
-from qwenlong.runs.checkpoints import (
-    Saver,
-)
+from qwenlong.runs.checkpoints import Saver
 from qwenlong.runs.directory import RunDir
-from qwenlong.types import Batch, InputError, Row, StoppedError
+from qwenlong.types import Batch, InputError, StoppedError
+from tests.arrays import row
 from tests.disks import small_disk, small_files
 from tests.saving import NATIVE, YARN, commit, contents, last_of, names
 
-BATCH = Batch((Row((5, 6), ((7, 8), (9,)), ((-3.0, -3.0), (-3.0,)), (1.0, -1.0)),), 1, 1e-2, 8)
+ROW = row([5, 6], [[7, 8], [9]], [[-3.0, -3.0], [-3.0]], [1.0, -1.0])
+BATCH = Batch((ROW,), 1, 1e-2, 8)
 EXPERIMENT = """
 policy: {path: %s, dtype: %s, window: 256}
 learner: {lora_rank: %d}
@@ -39,9 +41,22 @@ def joined(policy: Path, dtype: str, config: LearnerConfig) -> LearnerActor:
     return actor
 
 
+@dataclass(frozen=True)
+class Alone:
+    """A learner of one process, as the driver has it."""
+
+    actor: LearnerActor
+
+    def save_state(self, folder: Path) -> None:
+        self.actor.save_state(folder)
+
+    def saved(self, wait: bool) -> list[Written | None]:
+        return [self.actor.saved(wait)]
+
+
 def saver_of(actor: LearnerActor, root: Path) -> Saver:
     root.mkdir(parents=True, exist_ok=True)
-    return Saver(root, 2, actor.save_state, lambda wait: [actor.saved(wait)])
+    return Saver(root, 2, Alone(actor))
 
 
 def refused(saver: Saver, step: int) -> str:
@@ -53,13 +68,13 @@ def refused(saver: Saver, step: int) -> str:
 
 def goes_on(saver: Saver, actor: LearnerActor, policy: Path) -> None:
     """From the last checkpoint, once there is room: as if nothing had been."""
-    expected = actor.step(BATCH)["loss"]
+    expected = actor.step(BATCH).metrics["loss"]
     fresh = joined(policy, "float32", LearnerConfig())
     fresh.restore_state(last_of(saver.root).folder)
-    assert fresh.step(BATCH)["loss"] == expected
+    assert fresh.step(BATCH).metrics["loss"] == expected
     saver = saver_of(fresh, saver.root)
     commit(saver, 2)
-    assert last_of(saver.root).step == 2
+    assert last_of(saver.root).state.step == 2
     assert not [name for name in names(saver.root) if name.endswith(".partial")]
 
 
@@ -79,7 +94,7 @@ def test_a_full_disk_stops_the_run_and_takes_nothing(
         assert why.startswith("checkpoint 0002-one-00002 cannot be written (learner-0-of-1")
         assert "No space left on device" in why
         assert {name: contents(saver.root)[name] for name in before} == before
-        assert last_of(saver.root).step == 1
+        assert last_of(saver.root).state.step == 1
         filler.unlink()
         goes_on(saver, actor, tiny_policy)
 
@@ -121,10 +136,10 @@ def trained_run(folder: Path, policy: Path, dtype: str = "float32", lora_rank: i
     actor = joined(policy, dtype, config.learner)
     saver = saver_of(actor, run.checkpoints)
     for step, rope in ((1, NATIVE), (2, NATIVE), (3, YARN)):
-        actor.stretch(rope)
+        actor.set_rope(rope)
         actor.step(BATCH)
         commit(saver, step, rope)
-        saver.remember(1 / step, 200)
+        saver.note_accuracy(1 / step, 200)
     actor.save_policy(run.policy)
     return run
 

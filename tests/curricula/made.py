@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
-from qwenlong.types import Example, Group, Prompt, Rollout, Score
+from qwenlong.types import Example, Group, Prompt, Score
+from tests.arrays import rollout
 
 Key = TypeVar("Key", bound=object)
 
@@ -23,10 +24,25 @@ def prompt(
 def group(of: Prompt, rewards: Sequence[float], version: int = 0) -> Group:
     """A rollout a reward, two tokens each; a reward of NaN was not judged."""
     rollouts = tuple(
-        Rollout(of.ids, (1, i), (-0.5, -1.0), "stop", version, f"{of.example.id} {i}")
+        rollout([1, i], [-0.5, -1.0], version=version, text=f"{of.example.id} {i}")
         for i in range(len(rewards))
     )
     return Group(of, rollouts, tuple(Score(each, "exact", {"why": "made"}) for each in rewards))
+
+
+def plain(groups: Sequence[Group]) -> list[Any]:
+    """All that is in groups, comparable by value."""
+    return [
+        (
+            each.prompt,
+            [
+                (r.response_ids.tolist(), r.logprobs.tolist(), r.finish_reason, r.version, r.text)
+                for r in each.rollouts
+            ],
+            each.scores,
+        )
+        for each in groups
+    ]
 
 
 def ids(prompts: Iterable[Prompt]) -> list[str]:

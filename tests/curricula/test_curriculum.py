@@ -7,13 +7,14 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 
 from qwenlong.config import TARGET_STEPS, LearnerConfig, RlStage, SamplerConfig
 from qwenlong.curricula.curriculum import Curriculum
 from qwenlong.curricula.entropy import EntropyControl, sampled_entropy
-from qwenlong.types import Group, Prompt
-from tests.curricula.made import group, ids, prompt
+from qwenlong.types import Group, Logprobs, Prompt
+from tests.curricula.made import group, ids, plain, prompt
 
 STAGE = RlStage(context=400, response=8, steps=99, batch=24, group=4)
 LEARNER = LearnerConfig()
@@ -49,12 +50,18 @@ def made(stage: RlStage, learner: LearnerConfig = AEPO, seed: str = "1 two") -> 
     return curriculum
 
 
+def logprobs(*values: float) -> Logprobs:
+    return np.array(values, np.float32)
+
+
 def answered(of: Prompt, version: int, n: int) -> Group:
     """A policy whose answers go by example and version alone."""
     rng = Random(f"{of.example.id} {version}")
     skill = rng.choice([0.0, 0.0, 0.4, 0.8, 1.0])
     whole = group(of, [float(rng.random() < skill) for _ in range(n)], version)
-    rollouts = tuple(replace(each, logprobs=(-rng.random(), -0.9)) for each in whole.rollouts)
+    rollouts = tuple(
+        replace(each, logprobs=logprobs(-rng.random(), -0.9)) for each in whole.rollouts
+    )
     return replace(whole, rollouts=rollouts)
 
 
@@ -67,7 +74,7 @@ def step(curriculum: Curriculum, version: int) -> tuple[Any, ...]:
         curriculum.observe([answered(each, version, 4) for each in prompts])
     taken = curriculum.finish_step()
     advantages = curriculum.masked([(1.0, -1.0)] * len(taken))
-    return drawn, taken, advantages, curriculum.metrics(), curriculum.reached
+    return drawn, plain(taken), advantages, curriculum.metrics(), curriculum.reached
 
 
 @pytest.mark.parametrize("steps", [1, 7, 23])
@@ -199,7 +206,7 @@ def test_entropy_control_has_hysteresis() -> None:
 
 def test_sampled_entropy_is_by_token_and_of_what_was_judged() -> None:
     of = group(OWN[0], [0.0, float("nan"), 1.0])
-    lengths = [(-1.0,), (-9.0, -9.0), (-2.0, -2.0, -3.0)]
+    lengths = [logprobs(-1.0), logprobs(-9.0, -9.0), logprobs(-2.0, -2.0, -3.0)]
     rollouts = [replace(r, logprobs=p) for r, p in zip(of.rollouts, lengths, strict=True)]
     assert sampled_entropy([replace(of, rollouts=tuple(rollouts))]) == 2.0
 
@@ -211,7 +218,8 @@ def test_masking_is_by_the_entropy_of_the_step_itself() -> None:
     for logprob, masking in ((-0.65, False), (-0.71, True), (-0.65, True), (-0.5, False)):
         curriculum.start_step(0)
         rollouts = [
-            tuple(replace(r, logprobs=(logprob,) * 2) for r in each.rollouts) for each in of
+            tuple(replace(r, logprobs=logprobs(logprob, logprob)) for r in each.rollouts)
+            for each in of
         ]
         curriculum.observe([replace(e, rollouts=r) for e, r in zip(of, rollouts, strict=True)])
         curriculum.finish_step()

@@ -9,7 +9,7 @@ import yaml
 
 from qwenlong.config.reading import load_config
 from qwenlong.curricula.curriculum import Curriculum
-from qwenlong.train.inputs import Prepared, prepare
+from qwenlong.train.inputs import Inputs, read_inputs
 from qwenlong.types import InputError, Prompt
 from tests.curricula.made import group, ids
 
@@ -19,7 +19,7 @@ RECITAL = {"source": "recital", "examples": 30, "min_tokens": 6, "max_tokens": 3
 
 @pytest.fixture(scope="module")
 def prepared_of(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory):
-    def prepared(**stages: dict) -> Prepared:
+    def prepared(**stages: dict) -> Inputs:
         folder = tmp_path_factory.mktemp("experiment")
         first = {"kind": "rl", "response": 8, "steps": 3, "batch": 8, "group": 4}
         named = {name: {"kind": "rl", **stage} for name, stage in stages.items()}
@@ -33,7 +33,7 @@ def prepared_of(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory):
             "stages": {**named, name: {**first, **named[name]}},
         }
         (folder / "mine.yaml").write_text(yaml.safe_dump(experiment, sort_keys=False))
-        return prepare(load_config(folder / "mine.yaml"), folder)
+        return read_inputs(load_config(folder / "mine.yaml"), folder)
 
     return prepared
 

@@ -20,7 +20,7 @@ from qwenlong.data.sources.fields import closed_answer
 from qwenlong.data.synthesis import TASKS
 from qwenlong.rewards.registry import verifier
 from qwenlong.rewards.wording import answer_text, instruction, is_chinese
-from qwenlong.train.inputs import Prepared, prepare
+from qwenlong.train.inputs import Inputs, read_inputs
 from qwenlong.types import Example, InputError
 from tests.data.hub_rows import SETS
 from tests.data.published import EACH, read_rows, whole
@@ -136,9 +136,7 @@ def test_an_example_without_a_reasoning_is_written_without_thinking(
             assert instruction(each, thinking) in tokenizer.decode(fused.prompt(each).ids)
 
 
-def prepared(
-    tmp_path: Path, policy: Path, *lines: dict[str, Any], source: str = "chat"
-) -> Prepared:
+def prepared(tmp_path: Path, policy: Path, *lines: dict[str, Any], source: str = "chat") -> Inputs:
     """A run whose SFT takes ``lines`` from a file."""
     path = tmp_path / "mine.jsonl"
     path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
@@ -152,7 +150,7 @@ def prepared(
             "rl": RlStage(context=200, response=16, steps=1, batch=4, group=4),
         },
     )
-    return prepare(config, tmp_path)
+    return read_inputs(config, tmp_path)
 
 
 def test_chats_train_with_and_without_a_reasoning(
@@ -166,7 +164,7 @@ def test_chats_train_with_and_without_a_reasoning(
     start = f"<|im_start|>user\n{DOCUMENT}<|im_end|>\n<|im_start|>assistant\n"
     empty = (f"{start}<think>\n\n</think>\n\n", f"{ANSWER}<|im_end|>")
     thinks = (start, f"<think>\nSo.\n</think>\n\n{ANSWER}<|im_end|>")
-    rows = [tuple(map(tokenizer.decode, row)) for row in result.sft_rows["sft"]]
+    rows = [tuple(tokenizer.decode(ids.tolist()) for ids in row) for row in result.sft_rows["sft"]]
     assert rows == [empty, thinks, empty]
     assert any("2 of 3 examples have no reasoning" in note for note in result.notes)
     for prompt in result.phase_prompts["rl"]:

@@ -15,8 +15,9 @@ from qwenlong.config.reading import load_config
 from qwenlong.evaluate.evaluate import accuracies
 from qwenlong.rewards.hybrid import Rewards, score_all
 from qwenlong.runs.directory import RunDir, evaluation_records, group_records
-from qwenlong.train.metrics import phase_metrics, summarised
-from qwenlong.types import Example, Group, Prompt, Rollout
+from qwenlong.train.metrics import Part, add_stage, phase_metrics
+from qwenlong.types import Example, Group, Prompt
+from tests.arrays import rollout
 
 EXPERIMENT = """
 policy: {path: tiny, dtype: float32, window: 128}
@@ -78,7 +79,7 @@ def write_run(
                 # As the gate logs it: half as many groups again as were trained on.
                 sampled = stage.batch // stage.group * 3 // 2
                 learned |= {"gate_sampled": sampled} if stage.refill else {}
-                seconds = {"rollout": 2.0, "score": 0.1, "learn": 1.0}
+                seconds: dict[Part, float] = {"rollout": 2.0, "score": 0.1, "learn": 1.0}
                 metrics = phase_metrics(groups, learned, seconds, 1.5)
                 advantages = [[0.0] * stage.group for _ in groups]
                 records = group_records(name, step, groups, advantages)
@@ -113,7 +114,7 @@ def _evaluate(run: RunDir, config: Config, name: str, kind: str, value: float, w
         evaluated[context] = _groups(QUESTIONS, 1, share, wrong, Rewards())
     run.log_rollouts(f"{name}-eval", evaluation_records(name, evaluated))
     accuracy = accuracies(evaluated)
-    run.write_summary(summarised(run.summary(), name, kind, accuracy, run.logged(), 2.5))
+    run.write_summary(add_stage(run.summary(), name, kind, accuracy, run.logged(), 2.5))
 
 
 def _groups(prompts: int, group: int, share: float, wrong: str, rewards: Rewards) -> list[Group]:
@@ -122,7 +123,7 @@ def _groups(prompts: int, group: int, share: float, wrong: str, rewards: Rewards
     example = Example("facts-1", "facts", "Where was Mara Voss born?", (), (RIGHT,))
     texts = [RESPONSE.format(RIGHT if i < right else wrong) for i in range(prompts * group)]
     scores = score_all(rewards, [(example, text) for text in texts])
-    rollouts = [Rollout((1,) * 50, (2,) * 10, (-0.1,) * 10, "stop", 1, text) for text in texts]
+    rollouts = [rollout([2] * 10, [-0.1] * 10, version=1, text=text) for text in texts]
     return [
         Group(
             Prompt(example, (1,) * 50), tuple(rollouts[i : i + group]), tuple(scores[i : i + group])

@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -21,7 +22,8 @@ from transformers import (
 from qwenlong.learner.learner import GrpoLearner
 from qwenlong.learner.logprobs import TokenStats
 from qwenlong.learner.micro_batches import RowSlice
-from qwenlong.types import Batch, Rope, Row
+from qwenlong.types import Batch, Rope, Row, TokenIds
+from tests.arrays import row
 
 ROPE = Rope(theta=10_000.0, window=64)
 VOCABULARY = 97
@@ -99,13 +101,11 @@ def exactly() -> Callable[[PreTrainedModel], None]:
 
 
 @pytest.fixture(scope="session")
-def plain_logits() -> Callable[[PreTrainedModel, tuple[int, ...], tuple[int, ...]], Tensor]:
+def plain_logits() -> Callable[[PreTrainedModel, TokenIds, TokenIds], Tensor]:
     """Logits [n, V] that predict a response's n tokens: one row a response, all of it at once."""
 
-    def logits(
-        model: PreTrainedModel, prompt: tuple[int, ...], response: tuple[int, ...]
-    ) -> Tensor:
-        ids = torch.tensor([[*prompt, *response]])
+    def logits(model: PreTrainedModel, prompt: TokenIds, response: TokenIds) -> Tensor:
+        ids = torch.from_numpy(np.concatenate([prompt, response])).long()[None]
         return model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
 
     return logits
@@ -119,7 +119,7 @@ def plain_logprobs(plain_logits) -> Callable[[PreTrainedModel, Row, float], list
         each = []
         for response in row.responses:
             logits = plain_logits(model, row.prompt_ids, response) / temperature
-            each.append(logits.log_softmax(-1)[range(len(response)), list(response)])
+            each.append(logits.log_softmax(-1)[range(len(response)), response.tolist()])
         return each
 
     return logprobs
@@ -135,15 +135,15 @@ def rows_of() -> Callable[..., tuple[Row, ...]]:
     def rows(lengths: Sequence[tuple[int, Sequence[int]]], seed: int = 0) -> tuple[Row, ...]:
         rng = Random(seed)
 
-        def tokens(n: int) -> tuple[int, ...]:
-            return tuple(rng.randrange(VOCABULARY) for _ in range(n))
+        def tokens(n: int) -> list[int]:
+            return [rng.randrange(VOCABULARY) for _ in range(n)]
 
         return tuple(
-            Row(
+            row(
                 tokens(prompt),
-                tuple(tokens(n) for n in responses),
-                tuple(tuple(rng.gauss(-5.3, 0.8) for _ in range(n)) for n in responses),
-                tuple(rng.gauss(0, 1) for _ in responses),
+                [tokens(n) for n in responses],
+                [[rng.gauss(-5.3, 0.8) for _ in range(n)] for n in responses],
+                [rng.gauss(0, 1) for _ in responses],
             )
             for prompt, responses in lengths
         )
@@ -177,7 +177,7 @@ def stats_of() -> Callable[[GrpoLearner, tuple[Row, ...], Batch], TokenStats]:
     """Statistics of rows packed together, without gradient."""
 
     def stats(learner: GrpoLearner, rows: tuple[Row, ...], batch: Batch) -> TokenStats:
-        pieces = tuple(RowSlice(row, 0, len(row.responses)) for row in rows)
+        pieces = tuple(RowSlice(each, 0, len(each.responses)) for each in rows)
         with torch.no_grad():
             return learner.policy(pieces, batch.temperature, batch.top_p)
 

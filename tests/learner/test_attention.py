@@ -255,8 +255,8 @@ def test_yarn_is_not_the_native_rope(policies, rows_of) -> None:
     learner = GrpoLearner(policies["tied"], "float32", LearnerConfig())
     (row,) = rows_of([(100, (6, 8))])
     native = logprobs_of(learner, row)
-    learner.stretch(YARN)
+    learner.set_rope(YARN)
     stretched = logprobs_of(learner, row)
-    learner.stretch(NATIVE)
+    learner.set_rope(NATIVE)
     assert (native - stretched).abs().max() > 1e-3
     assert torch.equal(native, logprobs_of(learner, row))

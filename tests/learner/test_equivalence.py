@@ -104,7 +104,7 @@ def learner_of(path: str, dtype: str, case: Case, exactly: Callable[..., None]) 
     torch.manual_seed(case.seed)
     learner = GrpoLearner(path, dtype, case.config)
     learner.keep_reference()
-    learner.stretch(case.rope)
+    learner.set_rope(case.rope)
     for policy in filter(None, (learner.policy, learner.reference)):
         if dtype == "float64":
             exactly(policy.model)
@@ -154,7 +154,7 @@ class PlainPolicy:
             for response in row.responses:
                 logits = self.logits(self.model, row.prompt_ids, response) / batch.temperature
                 each = logits.log_softmax(-1)
-                logprobs.append(each[range(len(response)), list(response)])
+                logprobs.append(each[range(len(response)), response.tolist()])
                 descending = each.detach().exp().sort(-1, descending=True).values
                 outside = descending.cumsum(-1) - descending >= batch.top_p
                 logmass.append(descending.masked_fill(outside, 0.0).sum(-1).log())
@@ -219,7 +219,7 @@ def test_loss_and_gradients_are_those_of_one_row_a_response(
         updates.append((weights, {name: each.grad.clone() for name, each in parameters}))
 
     learner.optimizer.register_step_pre_hook(keep)
-    metrics = learner.step(batch)
+    metrics = learner.step(batch).metrics
 
     lora = case.config.lora_rank > 0
     policy, old, reference = (

@@ -19,7 +19,7 @@ from qwenlong.learner.logprobs import TokenStats
 from qwenlong.learner.metrics import engine_kl
 from qwenlong.learner.objectives import OBJECTIVES
 from qwenlong.model.pretrained import load_policy
-from qwenlong.types import Batch, Row
+from qwenlong.types import Batch, Row, token_ids
 
 CLIP_LOW, CLIP_HIGH = 0.1, 0.3
 CONFIG = LearnerConfig(
@@ -74,7 +74,7 @@ def test_a_step_is_the_plain_references(
     exactly(learner.model)
     exactly(plain)
     before = parameters_of(learner)
-    metrics = learner.step(batch)
+    metrics = learner.step(batch).metrics
     plain_step(plain_logprobs, plain, batch)
     expected = dict(plain.named_parameters())
     after = parameters_of(learner)
@@ -102,7 +102,7 @@ def test_what_is_kept_for_the_backward_pass_is_less_and_changes_nothing(
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            norm = learner.step(batch_of())["grad_norm"]
+            norm = learner.step(batch_of()).metrics["grad_norm"]
         found.append((norm, parameters_of(learner), sum(kept)))
     (norm, weights, full), (again, same, less) = found
     assert less < full / 4
@@ -122,13 +122,13 @@ def test_metrics_of_a_step(policies, plain_logits, batch_of, exactly, policy: st
             logprobs = logits.log_softmax(-1)
             entropy -= (logprobs.exp() * logprobs).sum().item()
             for at, token, theirs in zip(logprobs, response, engine, strict=True):
-                gap = at[token].item() - theirs
+                gap = at[token].item() - theirs.item()
                 kl += math.exp(gap) - 1 - gap
                 tokens += 1
     for max_tokens in (None, 38):
         learner = GrpoLearner(policies[policy], "float64", replace(CONFIG, max_tokens=max_tokens))
         exactly(learner.model)
-        metrics = learner.step(batch)
+        metrics = learner.step(batch).metrics
         assert metrics["entropy"] == pytest.approx(entropy / tokens, rel=1e-9)
         assert metrics["engine_learner_kl"] == pytest.approx(kl / tokens, rel=1e-9)
         assert metrics["clip_share"] == 0.0
@@ -141,7 +141,8 @@ def test_engine_kl_is_of_what_top_p_leaves_and_sees_small_gaps() -> None:
     logmass = torch.tensor([-0.05, 0.0, -0.1], dtype=torch.float64)
     gaps = torch.tensor([0.0, 1e-4, -0.5], dtype=torch.float64)
     logprobs = engine + logmass + gaps
-    kl = engine_kl(TokenStats(logprobs, logprobs, logmass), engine)
+    stats = TokenStats(logprobs, entropy=logprobs, nucleus_logmass=logmass, most_likely=logprobs)
+    kl = engine_kl(stats, engine)
     expected = gaps.expm1() - gaps
     assert (kl >= 0).all()
     assert torch.allclose(kl, expected, rtol=1e-2, atol=1e-12)
@@ -160,7 +161,7 @@ def test_a_group_without_variance_gives_no_gradient(policies, batch_of, paramete
     flat = replace(batch.rows[0], advantages=(0.0, 0.0, 0.0))
     learner = GrpoLearner(policies["tied"], "float32", CONFIG)
     alone = GrpoLearner(policies["tied"], "float32", CONFIG)
-    with_flat = learner.step(replace(batch, rows=(flat, batch.rows[2]), mini_batch=2))
+    with_flat = learner.step(replace(batch, rows=(flat, batch.rows[2]), mini_batch=2)).metrics
     row = replace(batch.rows[2], advantages=tuple(a / 2 for a in batch.rows[2].advantages))
     alone.step(replace(batch, rows=(row,)))
     for name, ours in parameters_of(learner).items():
@@ -187,7 +188,7 @@ def test_a_bf16_policys_statistics_are_near_those_of_fp32(
         a, b = getattr(ours, name), getattr(theirs, name)
         assert a.dtype == torch.float32
         assert 0 < (a - b).abs().max() < 0.1, name
-    low_norm, full_norm = (learner.step(batch)["grad_norm"] for learner in (low, full))
+    low_norm, full_norm = (learner.step(batch).metrics["grad_norm"] for learner in (low, full))
     assert low_norm == pytest.approx(full_norm, rel=0.02)
 
 
@@ -207,7 +208,7 @@ def test_small_updates_of_a_bf16_policy_are_kept(policies, batch_of, parameters_
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"prompt_ids": ()}, r"^batch.rows.1.prompt_ids: empty"),
+        ({"prompt_ids": token_ids(())}, r"^batch.rows.1.prompt_ids: empty"),
         ({"advantages": (1.0,)}, r"^batch.rows.1: 3 responses, 3 logprobs and 1 advantages"),
         ({"logprobs": ((), (), ())}, r"^batch.rows.1.logprobs: of \[0, 0, 0\] tokens"),
     ],
@@ -234,6 +235,6 @@ def test_groups_of_which_nothing_was_judged_do_no_harm(
     learner, batch = GrpoLearner(policies["tied"], "float32", config), batch_of(mini_batch=2)
     learner.keep_reference()
     rows = [replace(row, responses=(), logprobs=(), advantages=()) for row in batch.rows]
-    metrics = learner.step(replace(batch, rows=(*rows[:2], batch.rows[2], *rows[3:])))
+    metrics = learner.step(replace(batch, rows=(*rows[:2], batch.rows[2], *rows[3:]))).metrics
     assert all(math.isfinite(value) for value in metrics.values())
     assert all(torch.isfinite(weights).all() for weights in parameters_of(learner).values())

@@ -37,11 +37,12 @@ def test_an_update_that_is_not_finite_is_left_out_and_its_row_is_named(
     learner = GrpoLearner(policies["untied"], "float32", replace(CONFIG, max_tokens=max_tokens))
     broken(learner, own)
     before = bits(parameters_of(learner))
-    metrics = learner.step(batch)
+    result = learner.step(batch)
+    metrics = result.metrics
     assert isnan(metrics["loss"]) and isnan(metrics["grad_norm"])
     assert metrics["updates_left_out"] == 1
     assert bits(parameters_of(learner)) == before and not learner.optimizer.state
-    assert [row.finite for row in learner.row_figures()] == [True, True, False, True, True]
+    assert [row.finite for row in result.rows] == [True, True, False, True, True]
 
 
 def test_without_limits_the_update_is_made_and_the_weights_are_lost(
@@ -49,7 +50,7 @@ def test_without_limits_the_update_is_made_and_the_weights_are_lost(
 ) -> None:
     learner = GrpoLearner(policies["tied"], "float32", CONFIG)
     broken(learner, 0)
-    assert learner.step(batch_of())["updates_left_out"] == 0
+    assert learner.step(batch_of()).metrics["updates_left_out"] == 0
     assert any(torch.isnan(each).all() for each in parameters_of(learner).values())
 
 
@@ -58,10 +59,10 @@ def test_a_learning_rate_that_explodes_is_caught_at_the_next_update(
 ) -> None:
     learner = GrpoLearner(policies["tied"], "float32", CONFIG)
     batch = replace(batch_of(learning_rate=1e30), limits=FINITE)
-    first = learner.step(batch)
+    first = learner.step(batch).metrics
     assert isfinite(first["loss"]) and first["updates_left_out"] == 0
     before = bits(parameters_of(learner))
-    assert learner.step(batch)["updates_left_out"] == 1
+    assert learner.step(batch).metrics["updates_left_out"] == 1
     assert bits(parameters_of(learner)) == before
 
 
@@ -75,7 +76,7 @@ def test_of_several_updates_only_those_that_are_not_finite_are_left_out(
     learner = GrpoLearner(policies["untied"], "float32", CONFIG)
     broken(learner, own)
     before = parameters_of(learner)
-    assert learner.step(batch)["updates_left_out"] == 1
+    assert learner.step(batch).metrics["updates_left_out"] == 1
     after = parameters_of(learner)
     head = "lm_head.weight"
     assert isfinite(after[head].sum().item()) and not torch.equal(after[head], before[head])
@@ -88,12 +89,13 @@ def test_a_batch_that_is_too_far_from_its_engine_moves_nothing(
     batch = batch_of(mini_batch)
     free, held, bound = (GrpoLearner(policies["tied"], "float32", CONFIG) for _ in range(3))
     before = bits(parameters_of(free))
-    kl = free.step(batch)["engine_learner_kl"]
-    metrics = held.step(replace(batch, limits=Limits(engine_kl=kl * 0.99)))
+    kl = free.step(batch).metrics["engine_learner_kl"]
+    metrics = held.step(replace(batch, limits=Limits(engine_kl=kl * 0.99))).metrics
     assert metrics["engine_learner_kl"] == pytest.approx(kl, rel=1e-6)
     assert metrics["updates_left_out"] == -(-5 // mini_batch)
     assert bits(parameters_of(held)) == before
-    assert bound.step(replace(batch, limits=Limits(True, kl * 1.01)))["updates_left_out"] == 0
+    bounded = replace(batch, limits=Limits(True, kl * 1.01))
+    assert bound.step(bounded).metrics["updates_left_out"] == 0
     assert bits(parameters_of(bound)) == bits(parameters_of(free)) != before
 
 
@@ -102,15 +104,15 @@ def test_each_rows_gap_makes_up_the_metric(
     policies, batch_of, mini_batch: int, max_tokens: int | None
 ) -> None:
     batch = batch_of(mini_batch)
-    far = tuple(tuple(x - 3 for x in each) for each in batch.rows[1].logprobs)
+    far = tuple(each - 3 for each in batch.rows[1].logprobs)
     stale = replace(batch.rows[0], stale=True)
     batch = replace(batch, rows=(stale, replace(batch.rows[1], logprobs=far), *batch.rows[2:]))
     learner = GrpoLearner(policies["tied"], "float32", replace(CONFIG, max_tokens=max_tokens))
-    kl = learner.step(batch)["engine_learner_kl"]
-    figures = learner.row_figures()
+    result = learner.step(batch)
+    kl, found = result.metrics["engine_learner_kl"], result.rows
     tokens = [sum(map(len, row.responses)) for row in batch.rows]
-    of_all = sum(n * each.engine_kl for n, each in zip(tokens, figures, strict=True))
+    of_all = sum(n * each.engine_kl for n, each in zip(tokens, found, strict=True))
     assert kl == pytest.approx(of_all / sum(tokens[1:]), rel=1e-6)
-    assert figures[0].engine_kl == figures[4].engine_kl == 0.0
-    assert max(figures, key=lambda each: each.engine_kl) is figures[1]
-    assert all(each.finite for each in figures)
+    assert found[0].engine_kl == found[4].engine_kl == 0.0
+    assert max(found, key=lambda each: each.engine_kl) is found[1]
+    assert all(each.finite for each in found)

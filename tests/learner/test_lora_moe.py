@@ -126,12 +126,12 @@ def test_the_kl_of_adapters_is_that_to_the_policy_as_it_was_kept(
     learner.keep_reference()
     batch = batch_of(seed=1)
     kept = logprobs_of(learner, batch)
-    assert learner.step(batch_of())["kl"] == 0.0
+    assert learner.step(batch_of()).metrics["kl"] == 0.0
     assert learner.reference is None
     gap = kept - logprobs_of(learner, batch)
     expected = (gap.expm1() - gap).mean().item()
     assert expected > 1e-6
-    assert learner.step(batch)["kl"] == pytest.approx(expected, rel=1e-9)
+    assert learner.step(batch).metrics["kl"] == pytest.approx(expected, rel=1e-9)
     # The adapters that were taken out for it are back, and learn on.
     assert (logprobs_of(learner, batch) - kept).abs().max() > 1e-3
     assert all(each.requires_grad for each in learner.parameters.values())
@@ -145,6 +145,6 @@ def test_adapters_of_a_bf16_policy_are_fp32(learner_of, batch_of, policy: str) -
     )
     assert {each.dtype for each in low.model.parameters()} == {torch.float32}
     assert {each.dtype for _, each in low.weights()} == {torch.bfloat16}
-    low_norm, full_norm = (learner.step(batch_of())["grad_norm"] for learner in (low, full))
+    low_norm, full_norm = (learner.step(batch_of()).metrics["grad_norm"] for learner in (low, full))
     assert low_norm == pytest.approx(full_norm, rel=0.05)
     assert low_norm != full_norm

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from qwenlong.learner.attention.layout import Block, Layout
 from qwenlong.learner.micro_batches import RowSlice, Slices, layout_of, packed
 from qwenlong.types import Row
+from tests.arrays import row
 
 LAYOUT = Layout(((3, (2, 0, 1)), (1, ()), (2, (0, 1))))
 """Tokens 0 1 2 | 3 4 | | 5 and 6 and 7 8 | | 9."""
@@ -27,11 +28,11 @@ GROUPS = st.lists(
 
 def row_of(prompt: int, responses: list[int], name: int = 0) -> Row:
     """Every token and number of the row tells whose it is."""
-    return Row(
-        (name,) * prompt,
-        tuple((100 * name + i,) * n for i, n in enumerate(responses)),
-        tuple((-float(i),) * n for i, n in enumerate(responses)),
-        tuple(100.0 * name + i for i in range(len(responses))),
+    return row(
+        [name] * prompt,
+        [[100 * name + i] * n for i, n in enumerate(responses)],
+        [[-float(i)] * n for i, n in enumerate(responses)],
+        [100.0 * name + i for i in range(len(responses))],
     )
 
 
@@ -125,9 +126,9 @@ def test_packing_has_every_response_once_and_keeps_to_the_budget(
         for each in micro_batches
         for piece in each
     )
-    for name, row in enumerate(rows):
+    for name, each in enumerate(rows):
         own = [(first, last) for of, first, last in pieces if of == name]
-        assert own[0][0] == 0 and own[-1][1] == len(row.responses)
+        assert own[0][0] == 0 and own[-1][1] == len(each.responses)
         assert all(last == first for (_, last), (first, _) in pairwise(own))
     assert packed(rows, budget) == micro_batches
 
@@ -149,13 +150,13 @@ def test_a_prompt_is_repeated_only_where_its_group_is_larger_than_the_budget(
 
 
 def test_a_split_group_keeps_its_responses_numbers_by_hand() -> None:
-    (row,) = rows = [row_of(4, [3, 0, 2, 5, 1], name=7)]
+    (whole,) = rows = [row_of(4, [3, 0, 2, 5, 1], name=7)]
     micro_batches = packed(rows, 10)
-    assert micro_batches == [(RowSlice(row, 3, 5),), (RowSlice(row, 0, 3),)]
+    assert micro_batches == [(RowSlice(whole, 3, 5),), (RowSlice(whole, 0, 3),)]
     (piece,) = micro_batches[0]
-    assert piece.responses == ((703,) * 5, (704,))
+    assert [each.tolist() for each in piece.responses] == [[703] * 5, [704]]
     assert piece.advantages == (703.0, 704.0)
-    assert piece.logprobs == ((-3.0,) * 5, (-4.0,))
+    assert [each.tolist() for each in piece.logprobs] == [[-3.0] * 5, [-4.0]]
     assert piece.tokens == 10
     assert layout_of(micro_batches[1]) == Layout(((4, (3, 0, 2)),))
 

@@ -33,7 +33,7 @@ def changed_by(
         rows = list(rows_of(LENGTHS, seed))
         rows[1] = replace(rows[1], advantages=(0.0, 0.0))
         batch = Batch(tuple(rows[i] for i in order), 3, 2e-3, LIMIT, 0.7, 0.9)
-        metrics.append(learner.step(batch))
+        metrics.append(learner.step(batch).metrics)
         assert metrics[-1].pop("learner_tokens_per_s") > 0
     return metrics, dict(learner.weights()), computed
 

@@ -27,7 +27,7 @@ from qwenlong.learner.sft import (
 )
 from qwenlong.model.pretrained import load_policy
 from qwenlong.runs.checkpoints import trainer_checkpoint
-from qwenlong.types import StoppedError
+from qwenlong.types import StoppedError, token_ids
 from tests.disks import small_files
 
 STAGE = SftStage(context=64, batch=4, epochs=3, learning_rate=1e-3, checkpoint_every=1)
@@ -36,7 +36,7 @@ STAGE = SftStage(context=64, batch=4, epochs=3, learning_rate=1e-3, checkpoint_e
 def rows(shortest: int) -> list[SftRow]:
     rng = Random(0)
     lengths = [rng.randint(shortest, 20) for _ in range(22)]
-    return [(tuple(rng.choices(range(5, 99), k=n)), (7, 8, n)) for n in lengths]
+    return [(token_ids(rng.choices(range(5, 99), k=n)), token_ids((7, 8, n))) for n in lengths]
 
 
 def tuned(

@@ -19,7 +19,8 @@ from qwenlong.config import LearnerConfig
 from qwenlong.learner.distributed.mesh import form_mesh, whole
 from qwenlong.learner.distributed.storage import StoredTensors, write_shards
 from qwenlong.learner.learner import GrpoLearner
-from qwenlong.types import Batch, InputError, Limits, Row
+from qwenlong.types import Batch, InputError, Limits
+from tests.arrays import row
 
 CONFIG = LearnerConfig(beta2=0.95, weight_decay=0.01, max_tokens=90)
 STATEFUL = replace(CONFIG, kl_coefficient=0.1)
@@ -52,15 +53,15 @@ Job = tuple[Any, ...]
 def batch_of(seed: int, mini_batch: int = 6) -> Batch:
     rng = Random(seed)
 
-    def tokens(n: int) -> tuple[int, ...]:
-        return tuple(rng.randrange(VOCABULARY) for _ in range(n))
+    def tokens(n: int) -> list[int]:
+        return [rng.randrange(VOCABULARY) for _ in range(n)]
 
     rows = [
-        Row(
+        row(
             tokens(prompt),
-            tuple(tokens(n) for n in responses),
-            tuple(tuple(-4 - rng.random() for _ in range(n)) for n in responses),
-            tuple(rng.gauss(0, 1) for _ in responses),
+            [tokens(n) for n in responses],
+            [[-4 - rng.random() for _ in range(n)] for n in responses],
+            [rng.gauss(0, 1) for _ in responses],
         )
         for prompt, responses in LENGTHS
     ]
@@ -80,7 +81,8 @@ def trained(learner: GrpoLearner) -> dict[str, Any]:
         return update(*args)
 
     learner._update = kept  # type: ignore[assignment, method-assign]
-    metrics = [learner.step(batch_of(0)), learner.step(batch_of(1, 3)), learner.step(batch_of(2))]
+    batches = batch_of(0), batch_of(1, 3), batch_of(2)
+    metrics = [learner.step(batch).metrics for batch in batches]
     for each in metrics:
         each.pop("learner_tokens_per_s")
     weights = {name: tensor.clone() for name, tensor in learner.weights()}
@@ -175,11 +177,11 @@ def left_out_on(mesh: tuple[int, int], path: str, limits: Limits) -> dict[str, A
         with torch.no_grad():
             embedding.copy_(changed)
     before = weights()
-    metrics = learner.step(batch)
+    result = learner.step(batch)
     return {
-        "left_out": metrics["updates_left_out"],
+        "left_out": result.metrics["updates_left_out"],
         "same": all(map(torch.equal, before, weights())),
-        "rows": learner.row_figures(),
+        "rows": result.rows,
     }
 
 

@@ -63,7 +63,7 @@ def test_a_saved_policy_is_the_learners(
 ) -> None:  # fmt: skip
     """As any reader loads it, YaRN included: the metrics of a step's forward pass tell."""
     learner = GrpoLearner(policies[policy], "float64", replace(CONFIG, lora_rank=lora_rank))
-    learner.stretch(YARN)
+    learner.set_rope(YARN)
     exactly(learner.model)
     learner.step(batch_of())
     learner.save_policy(tmp_path / "policy")
@@ -77,9 +77,9 @@ def test_a_saved_policy_is_the_learners(
     batch = replace(batch_of(learning_rate=0.0), rows=rows_of([(90, (20, 7))]))
     logprobs = torch.cat(plain_logprobs(plain, batch.rows[0], 0.7)).detach()
     # The engine's log-probabilities are then the learner's, if the policies are the same.
-    same = replace(batch.rows[0], logprobs=tuple(map(tuple, logprobs.split([20, 7]))))
-    assert learner.step(replace(batch, rows=(same,)))["engine_learner_kl"] < 1e-20
-    assert learner.step(batch)["engine_learner_kl"] > 0.01
+    same = replace(batch.rows[0], logprobs=tuple(x.numpy() for x in logprobs.split([20, 7])))
+    assert learner.step(replace(batch, rows=(same,))).metrics["engine_learner_kl"] < 1e-20
+    assert learner.step(batch).metrics["engine_learner_kl"] > 0.01
 
 
 @pytest.mark.parametrize("policy", ["tied", "moe"])
@@ -118,13 +118,13 @@ def test_the_next_step_after_a_restore_is_the_same_to_the_bit(
     for seed in (1, 2):
         learner.step(batch_of(2, seed=seed))
     stored = through(tmp_path, learner)
-    metrics = learner.step(batch_of(2, seed=3))
+    metrics = learner.step(batch_of(2, seed=3)).metrics
     drawn = torch.rand(3)
 
     torch.manual_seed(99)  # other adapters than the first learner's, until they are restored
     fresh = GrpoLearner(policies[policy], "float32", config)
     fresh.restore(stored)
-    again = fresh.step(batch_of(2, seed=3))
+    again = fresh.step(batch_of(2, seed=3)).metrics
     assert torch.equal(drawn, torch.rand(3))
     for each in (metrics, again):
         each.pop("learner_tokens_per_s")
@@ -190,10 +190,10 @@ def test_a_state_goes_back_over_a_learner_that_has_gone_on(
 ) -> None:
     learner = GrpoLearner(policies["tied"], "float32", CONFIG)
     stored = through(tmp_path, learner)
-    metrics = [learner.step(batch_of(seed=seed)) for seed in (0, 1)]
+    metrics = [learner.step(batch_of(seed=seed)).metrics for seed in (0, 1)]
     learner.restore(stored)
     for seed in (0, 1):
-        again = learner.step(batch_of(seed=seed))
+        again = learner.step(batch_of(seed=seed)).metrics
         assert {**again, "learner_tokens_per_s": 0} == {**metrics[seed], "learner_tokens_per_s": 0}
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +22,7 @@ from benchmarks.common import Point, memory_of, quiet, random_row
 from qwenlong.config import LearnerConfig, SftStage
 from qwenlong.learner.actor import LearnerActor
 from qwenlong.learner.learner import GrpoLearner
+from qwenlong.learner.sft import SftJob
 from qwenlong.types import Batch, Rope
 
 VOCABULARY = 2_048
@@ -99,7 +101,7 @@ def grpo(point: dict[str, Any]) -> dict[str, float]:
 def sft(point: dict[str, Any]) -> dict[str, float]:
     config = LearnerConfig(activation_checkpointing=point["checkpointing"])
     actor = LearnerActor.__new__(LearnerActor)
-    actor.dtype, actor.config, actor.sft_logs, actor.first = "float32", config, {}, True
+    actor.dtype, actor.config, actor.logs, actor.first = "float32", config, {}, True
     with tempfile.TemporaryDirectory() as folder:
         build(folder, point)
         actor.learner = GrpoLearner(folder, "float32", config)
@@ -108,10 +110,10 @@ def sft(point: dict[str, Any]) -> dict[str, float]:
 
         def trained(name: str, length: int) -> None:
             half = length // 2
-            row = (tuple(range(half)), tuple(range(length - half)))
+            row = (np.arange(half, dtype=np.int32), np.arange(length - half, dtype=np.int32))
             stage = SftStage(context=length, batch=rows)
-            trainer = Path(folder) / name
-            actor.sft(name, [row] * rows, stage, Rope(1e4, 8192), trainer, None, 0, "stop")
+            rope, trainer = Rope(1e4, 8192), Path(folder) / name
+            actor.sft(SftJob(name, [row] * rows, stage, rope, trainer, None, 0, "stop"))
 
         trained("small", 32)
         return {"added": memory_of(lambda: trained("whole", context))["added"] * 1e6}

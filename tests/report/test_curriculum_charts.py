@@ -20,7 +20,8 @@ from qwenlong.report.curriculum_charts import (
 from qwenlong.report.drawing import style
 from qwenlong.report.report import write_report
 from qwenlong.report.runs import read_runs
-from qwenlong.types import Example, Group, Prompt, Rollout, Score
+from qwenlong.types import Example, Group, Prompt, Score
+from tests.arrays import rollout
 from tests.report.test_report import lines, metrics, write_run
 
 STAGE = RlStage(
@@ -34,7 +35,7 @@ def prompt(number: int, source: str, length: int) -> Prompt:
 
 
 def answered(prompt: Prompt, rewards: tuple[float, ...]) -> Group:
-    rollouts = tuple(Rollout(prompt.ids, (1,), (-1.0,), "stop", 0, "") for _ in rewards)
+    rollouts = tuple(rollout([1], [-1.0]) for _ in rewards)
     return Group(prompt, rollouts, tuple(Score(reward, "extractive") for reward in rewards))
 
 

@@ -40,7 +40,8 @@ from qwenlong.rewards.judge.judge import (
 )
 from qwenlong.rewards.judge.prompt import Case, Messages, prompt, quoted, read_verdict
 from qwenlong.rewards.judge.store import Budget, Store
-from qwenlong.types import Example, Group, InputError, Prompt, Rollout, Score, StoppedError
+from qwenlong.types import Example, Group, InputError, Prompt, Score, StoppedError
+from tests.arrays import rollout
 from tests.disks import small_files
 from tests.judge_server import (
     DEAD_PROXY,
@@ -806,8 +807,8 @@ def test_every_policy_over_a_failing_server(policy: str, how: str, server: Serve
 
 def test_evaluation_counts_nothing_unjudged() -> None:
     scores = (Score(1.0, "a judge"), Score(math.nan, "a judge"))
-    rollout = Rollout((1,), (2,), (0.0,), "stop", 0, "")
-    group = Group(Prompt(EXAMPLES[0], (1,)), (rollout, rollout), scores)
+    unscored = rollout([2], [0.0])
+    group = Group(Prompt(EXAMPLES[0], (1,)), (unscored, unscored), scores)
     with pytest.raises(ValueError, match="context 9: unjudged"):
         accuracies({9: [group]})
 

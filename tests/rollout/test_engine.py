@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -17,7 +19,17 @@ from qwenlong.learner.learner import GrpoLearner
 from qwenlong.learner.metrics import engine_kl
 from qwenlong.learner.micro_batches import RowSlice
 from qwenlong.rollout.vllm_engine import VllmEngine
-from qwenlong.types import Example, Prompt, Rollout, Rope, Row, Sampling
+from qwenlong.types import (
+    Example,
+    Prompt,
+    Request,
+    Rollout,
+    Rope,
+    Row,
+    Sampling,
+    StoredWeights,
+    token_ids,
+)
 
 NATIVE = Rope(theta=10_000.0, window=256)
 YARN = replace(NATIVE, factor=4.0)
@@ -26,6 +38,21 @@ SAMPLING = Sampling(n=4, max_tokens=RESPONSE, temperature=0.7, top_p=0.95)
 MAX_GAP, MEAN_KL = 1e-4, 1e-5
 
 pytestmark = pytest.mark.timeout(300)
+
+
+def requests_for(prompts: Sequence[Prompt], first: int = 0, step: int = 1) -> list[Request]:
+    """Seeded ``first``, ``first + step``, …"""
+    return [Request(token_ids(prompt.ids), first + i * step) for i, prompt in enumerate(prompts)]
+
+
+def plain(answers: Sequence[Sequence[Rollout]]) -> list[list[tuple[Any, ...]]]:
+    return [
+        [
+            (r.response_ids.tolist(), r.logprobs.tolist(), r.finish_reason, r.version, r.text)
+            for r in of
+        ]
+        for of in answers
+    ]
 
 
 class Pair:
@@ -45,17 +72,17 @@ class Pair:
             for weight, first in zip(self.learner.model.parameters(), self.first, strict=True):
                 weight.copy_(first)
         self.version = 0
-        self.stretch(NATIVE)
+        self.set_rope(NATIVE)
         self.change_weights()
         self.publish()
 
-    def stretch(self, rope: Rope) -> None:
-        self.engine.stretch(rope)
-        self.learner.stretch(rope)
+    def set_rope(self, rope: Rope) -> None:
+        self.engine.set_rope(rope)
+        self.learner.set_rope(rope)
 
     def publish(self) -> None:
         self.version += 1
-        self.engine.load(self.learner.weights(), self.version)
+        self.engine.load(StoredWeights.of(self.learner.weights()), self.version)
 
     def change_weights(self) -> None:
         """Every weight becomes another, the embeddings and the tied head among them."""
@@ -68,9 +95,11 @@ class Pair:
     def fitting(self, rope: Rope) -> list[Prompt]:
         return [prompt for prompt in self.prompts if len(prompt.ids) + RESPONSE <= rope.limit]
 
-    def rollouts(self, prompts: list[Prompt], sampling: Sampling = SAMPLING) -> list[Rollout]:
-        groups = self.engine.generate(prompts, sampling, range(len(prompts)))
-        return [rollout for group in groups for rollout in group]
+    def rollouts(
+        self, prompts: list[Prompt], sampling: Sampling = SAMPLING
+    ) -> list[tuple[Prompt, Rollout]]:
+        groups = self.engine.generate(requests_for(prompts), sampling)
+        return [(p, rollout) for p, group in zip(prompts, groups, strict=True) for rollout in group]
 
     def gaps(self, rope: Rope, sampling: Sampling = SAMPLING) -> tuple[float, float]:
         """Largest difference of logprobs, and the mean KL that the learner would report.
@@ -80,9 +109,10 @@ class Pair:
         """
         prompts = self.fitting(rope)
         gaps, kls = [], []
-        for rollout in self.rollouts(prompts, sampling):
+        for prompt, rollout in self.rollouts(prompts, sampling):
             assert rollout.version == self.version
-            row = Row(rollout.prompt_ids, (rollout.response_ids,), (rollout.logprobs,), (0.0,))
+            ids = token_ids(prompt.ids)
+            row = Row(ids, (rollout.response_ids,), (rollout.logprobs,), (0.0,))
             with torch.no_grad():
                 pieces = (RowSlice(row, 0, 1),)
                 stats = self.learner.policy(pieces, sampling.temperature, sampling.top_p)
@@ -126,7 +156,7 @@ def test_they_agree_in_every_rope_and_after_new_weights(pair: Pair) -> None:
     assert len(pair.fitting(NATIVE)) >= 3
     assert len(pair.fitting(YARN)) > len(pair.fitting(NATIVE)) + 3
     for rope in (NATIVE, YARN, NATIVE):
-        pair.stretch(rope)
+        pair.set_rope(rope)
         pair.agree(rope)
         pair.change_weights()
         pair.publish()
@@ -137,13 +167,13 @@ def test_they_agree_in_every_rope_and_after_new_weights(pair: Pair) -> None:
 def test_they_agree_however_responses_are_drawn(
     pair: Pair, temperature: float, top_p: float
 ) -> None:
-    pair.stretch(YARN)
+    pair.set_rope(YARN)
     pair.agree(YARN, replace(SAMPLING, temperature=temperature, top_p=top_p))
 
 
 def test_a_head_that_keeps_its_old_copy_would_be_seen(pair: Pair) -> None:
     """What vLLM's own reload leaves undone: the tied head's packed copy stays as it was."""
-    pair.stretch(NATIVE)
+    pair.set_rope(NATIVE)
     pair.agree(NATIVE)
     pair.change_weights()
     weights = list(pair.learner.weights())
@@ -157,7 +187,7 @@ def test_a_head_that_keeps_its_old_copy_would_be_seen(pair: Pair) -> None:
 def test_a_prefix_cache_that_is_not_dropped_would_be_seen(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pair.stretch(YARN)
+    pair.set_rope(YARN)
     pair.agree(YARN)
     pair.change_weights()
     pair.publish()
@@ -169,36 +199,35 @@ def test_a_prefix_cache_that_is_not_dropped_would_be_seen(
 
 
 def test_a_rope_of_another_phase_would_be_seen(pair: Pair) -> None:
-    pair.stretch(YARN)
-    pair.learner.stretch(NATIVE)
+    pair.set_rope(YARN)
+    pair.learner.set_rope(NATIVE)
     worst, kl = pair.gaps(YARN)
     assert worst > 0.01 and kl > 1e-4
-    pair.learner.stretch(YARN)
+    pair.learner.set_rope(YARN)
     pair.agree(YARN)
 
 
 def test_the_same_seeds_give_the_same_rollouts_in_any_company(
     pair: Pair, prompts: list[Prompt]
 ) -> None:
-    pair.stretch(YARN)
-    first = pair.engine.generate(prompts, SAMPLING, range(len(prompts)))
-    again = pair.engine.generate(prompts, SAMPLING, range(len(prompts)))
+    pair.set_rope(YARN)
+    first = plain(pair.engine.generate(requests_for(prompts), SAMPLING))
+    again = plain(pair.engine.generate(requests_for(prompts), SAMPLING))
     assert again == first
-    other = pair.engine.generate(prompts, SAMPLING, range(100, 100 + len(prompts)))
+    other = plain(pair.engine.generate(requests_for(prompts, first=100), SAMPLING))
     assert all(theirs != ours for theirs, ours in zip(other, first, strict=True))
-    fewer = pair.engine.generate(prompts[::2], SAMPLING, range(0, len(prompts), 2))
-    assert [[r.response_ids for r in group] for group in fewer] == [
-        [r.response_ids for r in group] for group in first[::2]
+    fewer = plain(pair.engine.generate(requests_for(prompts[::2], step=2), SAMPLING))
+    assert [[ids for ids, *_ in group] for group in fewer] == [
+        [ids for ids, *_ in group] for group in first[::2]
     ]
-    for group, prompt in zip(first, prompts, strict=True):
+    for group in first:
         assert len(group) == SAMPLING.n
         # One seed a prompt, yet its responses are not copies of one another.
-        assert len({rollout.response_ids for rollout in group}) > 1
-        assert {rollout.prompt_ids for rollout in group} == {prompt.ids}
+        assert len({tuple(ids) for ids, *_ in group}) > 1
 
 
 def test_a_rollout_is_whole(pair: Pair, tokenizer: PreTrainedTokenizerBase) -> None:
-    pair.stretch(NATIVE)
+    pair.set_rope(NATIVE)
     end = tokenizer.eos_token_id
     with torch.no_grad():
         # A head that likes the end of turn, so that some responses end by themselves.
@@ -206,8 +235,9 @@ def test_a_rollout_is_whole(pair: Pair, tokenizer: PreTrainedTokenizerBase) -> N
         weight[end] = weight.mean(0) * 40
     pair.publish()
     rollouts = pair.rollouts(pair.fitting(NATIVE), replace(SAMPLING, n=16, temperature=1.0))
-    for rollout in rollouts:
-        ids = rollout.response_ids
+    for _, rollout in rollouts:
+        assert rollout.response_ids.dtype == np.int32 and rollout.logprobs.dtype == np.float32
+        ids = rollout.response_ids.tolist()
         assert len(ids) == len(rollout.logprobs) <= RESPONSE
         stopped = ids[-1] == end
         assert rollout.finish_reason == ("stop" if stopped else "length")
@@ -220,15 +250,15 @@ def test_a_rollout_is_whole(pair: Pair, tokenizer: PreTrainedTokenizerBase) -> N
 
 
 def test_greedy_is_the_likeliest_token_of_the_learner(pair: Pair) -> None:
-    pair.stretch(YARN)
-    for rollout in pair.rollouts(pair.fitting(YARN), Sampling(1, 8, temperature=0.0)):
-        ids = torch.tensor([[*rollout.prompt_ids, *rollout.response_ids]])
+    pair.set_rope(YARN)
+    for prompt, rollout in pair.rollouts(pair.fitting(YARN), Sampling(1, 8, temperature=0.0)):
+        ids = torch.tensor([[*prompt.ids, *rollout.response_ids.tolist()]])
         model = pair.learner.model
         model.set_attn_implementation("sdpa")
         with torch.no_grad():
-            logits = model(input_ids=ids).logits[0, len(rollout.prompt_ids) - 1 : -1]
+            logits = model(input_ids=ids).logits[0, len(prompt.ids) - 1 : -1]
         model.set_attn_implementation("qwenlong_shared_prompt")
-        chosen = logits.gather(-1, torch.tensor(rollout.response_ids)[:, None])[:, 0]
+        chosen = logits.gather(-1, torch.tensor(rollout.response_ids.tolist())[:, None])[:, 0]
         assert (logits.max(-1).values - chosen).max() < 1e-3
 
 

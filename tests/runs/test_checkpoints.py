@@ -16,6 +16,7 @@ from qwenlong.disk.manifest import Written, fault, file_entry, seal, trainer_ste
 from qwenlong.learner.distributed.storage import StoredTensors, TensorShard, write_shards
 from qwenlong.runs.checkpoints import (
     Checkpoint,
+    RunState,
     Saver,
     best_checkpoint,
     last_checkpoint,
@@ -37,7 +38,7 @@ class Numbers:
         self.may_write.set()
         self.writing: list[Future[Written]] = []
 
-    def start(self, folder: Path) -> None:
+    def save_state(self, folder: Path) -> None:
         self.writing = [
             self.threads.submit(self._write, folder, rank, torch.tensor([[self.number]]))
             for rank in (0, 1)
@@ -52,7 +53,7 @@ class Numbers:
 
     def saver(self, root: Path, keep: int = 2) -> Saver:
         root.mkdir(exist_ok=True)
-        return Saver(root, keep, self.start, self.saved)
+        return Saver(root, keep, self)
 
 
 def save(saver: Saver, learner: Numbers, step: int, stage: str = "one") -> None:
@@ -75,7 +76,7 @@ def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     save(saver, learner, 7, "warm")
     save(saver, learner, 2)
     last = last_of(saver.root)
-    assert last == Checkpoint(last.folder, "one", 2, 2, YARN, {"drawn": 2})
+    assert last == Checkpoint(last.folder, RunState("one", 2, 2, YARN, {"drawn": 2}))
     assert last.folder.name == saver.last == "0002-one-00002"
     assert weight(last) == [2.0, 2.0]
     assert names(last.folder) == [
@@ -89,14 +90,14 @@ def test_the_last_are_kept_past_the_tenth_and_the_best(tmp_path: Path) -> None:
     for step in range(1, 13):
         save(saver, learner, step, "z" if step < 6 else "a")
         if step in (3, 8, 9):
-            saver.remember({3: 0.25, 8: 0.5, 9: 0.5}[step], context=480)
-        assert last_of(saver.root).step == step
+            saver.note_accuracy({3: 0.25, 8: 0.5, 9: 0.5}[step], context=480)
+        assert last_of(saver.root).state.step == step
     assert names(saver.root) == ["0008-a-00008", "0011-a-00011", "0012-a-00012", "best.json"]
-    assert best_checkpoint(saver.root).step == 8
+    assert best_checkpoint(saver.root).state.step == 8
     assert json.loads((saver.root / "best.json").read_text()) == {
         "checkpoint": "0008-a-00008", "accuracy": 0.5, "context": 480,
     }  # fmt: skip
-    saver.remember(0.75, context=480)
+    saver.note_accuracy(0.75, context=480)
     assert names(saver.root) == ["0011-a-00011", "0012-a-00012", "best.json"]
 
 
@@ -104,11 +105,11 @@ def test_a_best_that_is_broken_is_the_best_no_more(tmp_path: Path) -> None:
     learner = Numbers()
     saver = learner.saver(tmp_path / "checkpoints")
     save(saver, learner, 1)
-    saver.remember(0.5, context=480)
+    saver.note_accuracy(0.5, context=480)
     (saver.root / "0001-one-00001" / "state.json").unlink()
     save(saver, learner, 2)
-    saver.remember(0.5, context=480)
-    assert best_checkpoint(saver.root).step == 2
+    saver.note_accuracy(0.5, context=480)
+    assert best_checkpoint(saver.root).state.step == 2
 
 
 def test_an_sft_stages_own_last_until_there_is_a_later_one(tmp_path: Path) -> None:
@@ -127,8 +128,8 @@ def test_an_sft_stages_own_last_until_there_is_a_later_one(tmp_path: Path) -> No
     said: list[str] = []
     assert trainer_step(trainer_checkpoint(folder, 1, said.append)) == 90
     assert said == [
-        f"passed over: {folder}/checkpoint-150: MANIFEST.json: missing",
-        f"passed over: {folder}/checkpoint-120: optimizer.pt: is not what was written (its SHA-256"
+        f"skipped: {folder}/checkpoint-150: MANIFEST.json: missing",
+        f"skipped: {folder}/checkpoint-120: optimizer.pt: is not what was written (its SHA-256"
         " is another)",
     ]
     assert trainer_checkpoint(folder, 2) is None  # the trainer could not read it
@@ -151,10 +152,10 @@ def test_one_that_was_cut_short_is_ignored_and_cleared_away(tmp_path: Path) -> N
     learner = Numbers()
     saver = learner.saver(tmp_path / "checkpoints")
     save(saver, learner, 1)
-    saver.begin("one", 2, 2, YARN, {})
+    saver.begin(RunState("one", 2, 2, YARN, {}))
     learner.saved(wait=True)  # all is written but the manifest, and then the run dies
     assert names(saver.root) == ["0001-one-00001", "0002-one-00002.partial"]
-    assert last_of(saver.root).step == 1
+    assert last_of(saver.root).state.step == 1
 
     saver = learner.saver(saver.root)
     save(saver, learner, 3)
@@ -167,12 +168,12 @@ def test_it_is_written_while_the_learner_goes_on(tmp_path: Path) -> None:
     saver.confirm()  # nothing was begun
     learner.may_write.clear()
     learner.number = 1.0
-    saver.begin("one", 1, 1, YARN, {})
+    saver.begin(RunState("one", 1, 1, YARN, {}))
     learner.number = 2.0
     saver.confirm(wait=False)
     assert names(saver.root) == ["0001-one-00001.partial"] and saver.last is None
     learner.may_write.set()
-    saver.begin("one", 2, 2, YARN, {})  # waits for the one before
+    saver.begin(RunState("one", 2, 2, YARN, {}))  # waits for the one before
     assert weight(last_of(saver.root)) == [1.0, 1.0]
     learner.saved(wait=True)
     saver.confirm(wait=False)
@@ -248,16 +249,16 @@ def test_the_one_before_a_broken_one_is_taken(
     before = contents(saver.root)
     said: list[str] = []
     last = last_checkpoint(saver.root, said.append)
-    assert last and last.step == 1 and weight(last) == [1.0, 1.0]
+    assert last and last.state.step == 1 and weight(last) == [1.0, 1.0]
     (line,) = said
-    assert line.startswith(f"passed over: {broken}: {BROKEN[breaks]}") and "\n" not in line
+    assert line.startswith(f"skipped: {broken}: {BROKEN[breaks]}") and "\n" not in line
     assert contents(saver.root) == before
     with pytest.raises(InputError, match=str(broken)):
         read_checkpoint(broken)
 
     # It is left where it is, and is none of those that are kept.
     saver = learner.saver(saver.root)
-    saver.go_on_from(last)
+    saver.resume_from(last)
     save(saver, learner, 2)
     assert names(saver.root) == ["0001-one-00001", "0002-one-00002", "0003-one-00002"]
     assert last_of(saver.root).folder.name[:4] == "0003"
@@ -285,6 +286,8 @@ def test_a_run_whose_checkpoints_are_all_broken_is_not_begun_anew(tmp_path: Path
     for folder in saver.root.iterdir():
         of_version_1(folder)
     before, said = contents(saver.root), list[str]()
-    with pytest.raises(InputError, match=r"checkpoints: no checkpoint is whole; put a copy"):
+    with pytest.raises(
+        InputError, match=r"checkpoints: no checkpoint is complete; put a complete copy"
+    ):
         last_checkpoint(saver.root, said.append)
     assert len(said) == 2 and contents(saver.root) == before

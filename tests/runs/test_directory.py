@@ -12,7 +12,8 @@ from qwenlong.config import Config
 from qwenlong.config.reading import load_config
 from qwenlong.runs.checkpoints import last_checkpoint
 from qwenlong.runs.directory import RunDir, evaluation_records, group_records, refuse_taken
-from qwenlong.types import Example, Group, InputError, Prompt, Rollout, Score
+from qwenlong.types import Example, Group, InputError, Prompt, Score
+from tests.arrays import rollout
 
 EXPERIMENT = """
 policy: {path: tiny, window: 64}
@@ -141,7 +142,7 @@ def test_a_directory_without_a_run_cannot_be_gone_on_with(tmp_path: Path) -> Non
 def test_rollouts_are_written_with_score_and_breakdown(run: RunDir) -> None:
     example = Example("x", "mine", "Wer ist in Köln?", ("Lang.",), ("Ann",))
     rollouts = tuple(
-        Rollout((1, 2), (3,) * n, (-1.0,) * n, "stop", 4, text)
+        rollout([3] * n, [-1.0] * n, version=4, text=text)
         for n, text in ((1, "Ann\u2028é"), (2, "Bob"))
     )
     scores = (Score(1.0, "extractive", {"why": "right"}), Score(0.0, "extractive", {"why": "no"}))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from qwenlong.config import LearnerConfig, RlStage
+from qwenlong.config import Config, LearnerConfig, RlStage, RolloutConfig
 from qwenlong.learner.advantages import (
     by_difficulty,
     group_advantages,
@@ -15,10 +19,11 @@ from qwenlong.learner.advantages import (
     task_advantages,
 )
 from qwenlong.train.batch import advantages_of, batch_of
-from qwenlong.types import Batch, Example, Group, Prompt, Rollout, Sampling, Score
+from qwenlong.types import Batch, Example, Group, Limits, Prompt, Score
+from tests.arrays import rollout
 
 STAGE = RlStage(context=64, response=10, steps=1, batch=12, group=4, learning_rate=3e-4)
-SAMPLING = Sampling(4, 10, 0.7, 0.9)
+CONFIG = Config(rollout=RolloutConfig(temperature=0.7, top_p=0.9))
 NAN = math.nan
 
 
@@ -36,14 +41,19 @@ def group(
         tokens = lengths[i] if lengths else 2
         version = versions[i] if versions else 3
         finish = "length" if i in cut else "stop"
-        response, logprobs = (10 + i,) * tokens, (-float(i),) * tokens
-        rollouts.append(Rollout((5, 6), response, logprobs, finish, version, ""))
+        response, logprobs = [10 + i] * tokens, [-float(i)] * tokens
+        rollouts.append(rollout(response, logprobs, finish, version))
     return Group(prompt, tuple(rollouts), tuple(Score(r, "exact") for r in rewards))
 
 
 def rows(groups: list[Group], drop_truncated: bool = False, version: int = 3) -> Batch:
     advantages = advantages_of(groups, STAGE, LearnerConfig())
-    return batch_of(groups, advantages, STAGE, SAMPLING, version, drop_truncated)
+    config = replace(CONFIG, learner=LearnerConfig(drop_truncated=drop_truncated))
+    return batch_of(groups, advantages, version, STAGE, config, Limits())
+
+
+def numbers(arrays: Sequence[NDArray[Any]]) -> list[list[Any]]:
+    return [each.tolist() for each in arrays]
 
 
 REWARDS = [[1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 0.5, 0.0], [1.0, 1.0, 1.0, 1.0]]
@@ -94,15 +104,16 @@ def test_what_was_not_judged_is_in_no_advantage_and_no_row() -> None:
         found = advantages_of([some, none], STAGE, replace(learner, advantage=advantage))
         assert [len(each) for each in found] == [2, 0]
     batch = rows([some, none])
-    assert batch.rows[0].responses == ((10, 10), (12, 12))
+    assert numbers(batch.rows[0].responses) == [[10, 10], [12, 12]]
     assert (batch.rows[1].responses, batch.rows[1].advantages) == ((), ())
 
 
 def test_a_row_is_a_group() -> None:
     batch = rows(GROUPS)
-    assert [row.prompt_ids for row in batch.rows] == [(5, 6)] * 3
-    assert batch.rows[0].responses == tuple((10 + i,) * 2 for i in range(4))
-    assert batch.rows[0].logprobs == tuple((-float(i),) * 2 for i in range(4))
+    assert numbers([row.prompt_ids for row in batch.rows]) == [[5, 6]] * 3
+    assert {row.prompt_ids.dtype for row in batch.rows} == {np.dtype(np.int32)}
+    assert numbers(batch.rows[0].responses) == [[10 + i] * 2 for i in range(4)]
+    assert numbers(batch.rows[0].logprobs) == [[-float(i)] * 2 for i in range(4)]
     assert [row.advantages for row in batch.rows] == [group_advantages(r) for r in REWARDS]
     assert (batch.mini_batch, batch.learning_rate) == (3, 3e-4)
     assert (batch.response_limit, batch.temperature, batch.top_p) == (10, 0.7, 0.9)
@@ -110,7 +121,8 @@ def test_a_row_is_a_group() -> None:
 
 def test_a_mini_batch_counts_rollouts() -> None:
     stage = replace(STAGE, mini_batch=4)
-    batch = batch_of(GROUPS, [group_advantages(r) for r in REWARDS], stage, SAMPLING, 3, False)
+    advantages = [group_advantages(r) for r in REWARDS]
+    batch = batch_of(GROUPS, advantages, 3, stage, CONFIG, Limits())
     assert batch.mini_batch == 1
 
 
@@ -118,8 +130,8 @@ def test_overlong_filtering_leaves_the_response_out_and_its_reward_in() -> None:
     cut = group([1.0, 0.0, 0.0, 1.0], cut=(1, 3))
     whole, filtered = rows([cut]).rows[0], rows([cut], drop_truncated=True).rows[0]
     assert len(whole.responses) == 4
-    assert filtered.responses == ((10, 10), (12, 12))
-    assert filtered.logprobs == ((0.0, 0.0), (-2.0, -2.0))
+    assert numbers(filtered.responses) == [[10, 10], [12, 12]]
+    assert numbers(filtered.logprobs) == [[0.0, 0.0], [-2.0, -2.0]]
     # Among the two that are left the mean would be 0.5 as well; among four, the spread counts.
     assert filtered.advantages == (whole.advantages[0], whole.advantages[2])
     one = rows([group([1.0, 1.0, 1.0, 0.0], cut=(3,))], drop_truncated=True).rows[0]
@@ -131,7 +143,7 @@ def test_overlong_filtering_knows_which_were_judged() -> None:
     mixed = group([NAN, 1.0, 0.0, 0.5], cut=(0, 2))
     row = rows([mixed], drop_truncated=True).rows[0]
     advantages = group_advantages([1.0, 0.0, 0.5])
-    assert row.responses == ((11, 11), (13, 13))
+    assert numbers(row.responses) == [[11, 11], [13, 13]]
     assert row.advantages == (advantages[0], advantages[2])
 
 

@@ -16,24 +16,24 @@ from qwenlong.config import GuardsConfig, LearnerConfig, SftStage
 from qwenlong.learner.sft import fine_tune, sft_settings
 from qwenlong.model.pretrained import load_policy
 from qwenlong.train.guards import (
-    Breach,
     Guards,
-    concerned,
     folder_bytes,
-    line,
     memory_gb,
+    not_finite_examples,
     zero_steps,
 )
-from qwenlong.types import Limits, RowFigures
+from qwenlong.types import Limits, RowMetrics, token_ids
 
 FINE = {
     "loss": 0.1, "grad_norm": 0.5, "engine_learner_kl": 1e-9, "entropy": 0.4, "reward_mean": 0.2,
+    "updates_left_out": 0,
 }  # fmt: skip
 NAN, INF = math.nan, math.inf
 
 
 def seen(guards: Guards, **metrics: float) -> list[tuple[str, str, str]]:
-    return [(each.guard, each.action, each.told) for each in guards.of_step({**FINE, **metrics})]
+    breaches = guards.of_step({**FINE, **metrics}, [], [])
+    return [(each.guard, each.action, each.message) for each in breaches]
 
 
 def test_a_step_that_is_well_says_nothing() -> None:
@@ -47,7 +47,7 @@ def test_each_figure_beyond_its_bound() -> None:
     assert seen(guards, loss=NAN) == [("non_finite", "stop", "loss is nan")]
     told = "loss is -inf, gradient norm is nan"
     assert seen(guards, loss=-INF, grad_norm=NAN) == [("non_finite", "stop", told)]
-    assert [each.told for each in guards.of_update({"loss": 0.1, "grad_norm": INF})] == [
+    assert [each.message for each in guards.of_update({"loss": 0.1, "grad_norm": INF})] == [
         "gradient norm is inf"
     ]
     told = "engine and learner differ by 0.25 nats a token, more than 0.1"
@@ -81,18 +81,18 @@ def test_what_the_learner_is_to_leave_out() -> None:
     assert Guards(replace(skipping, engine_kl="stop"), []).limits == Limits(False, 0.5)
 
 
-def test_a_line_has_stage_step_figure_bound_and_examples() -> None:
-    figures = [RowFigures(kl, kl != 0.3) for kl in (0.1, 0.3, 0.0, 0.25)]
-    apart = concerned("engine_kl", figures, ["a", "b", "c", "d"])
-    assert apart == "most in examples b (0.3), d (0.25), a (0.1)"
-    assert concerned("non_finite", figures, list("abcd")) == "examples b of 4"
-    many = concerned("non_finite", [RowFigures(NAN, False)] * 5, list("abcad"))
+def test_a_message_has_value_bound_examples_and_what_was_done() -> None:
+    rows = [RowMetrics(kl, kl != 0.3) for kl in (0.1, 0.3, 0.0, 0.25)]
+    assert not_finite_examples(rows, list("abcd")) == "examples b of 4"
+    many = not_finite_examples([RowMetrics(NAN, False)] * 5, list("abcad"))
     assert many == "examples a, b, c and 1 more of 4"
-    unknown = concerned("non_finite", figures[:1], ["a"])
+    unknown = not_finite_examples(rows[:1], ["a"])
     assert unknown == "in the gradient alone, not in the probabilities of any example"
-    breach = Breach("engine_kl", "skip", "engine and learner differ by 0.2 nats a token")
-    assert line(breach, "step 3 of phase1", apart, 2) == (
-        "step 3 of phase1: guards.engine_kl=skip: engine and learner differ by 0.2 nats a token;"
+    guards = Guards(GuardsConfig(engine_kl="skip"), [])
+    metrics = {**FINE, "engine_learner_kl": 0.2, "updates_left_out": 2}
+    [breach] = guards.of_step(metrics, rows, ["a", "b", "c", "d"])
+    assert str(breach) == (
+        "guards.engine_kl=skip: engine and learner differ by 0.2 nats a token, more than 0.1;"
         " most in examples b (0.3), d (0.25), a (0.1); 2 updates left out, weights and optimizer"
         " are as before it"
     )
@@ -107,9 +107,9 @@ def test_the_disk_is_asked_for_what_a_checkpoint_takes(tmp_path: Path) -> None:
     assert not Guards(roomy, []).of_disk(tmp_path, 5020)
     [breach] = Guards(full, []).of_disk(tmp_path)
     assert (breach.guard, breach.action) == ("disk", "stop")
-    assert breach.told.endswith("less than 1,000,000,000.0 (guards.disk_gb)")
+    assert breach.message.endswith("less than 1,000,000,000.0 (guards.disk_gb)")
     [breach] = Guards(roomy, []).of_disk(tmp_path, 2**60)
-    assert breach.told.endswith("less than 1,073,741,824.0 (a checkpoint takes)")
+    assert breach.message.endswith("less than 1,073,741,824.0 (a checkpoint takes)")
 
 
 def test_the_machine_is_complained_of_once_until_it_is_better(tmp_path: Path) -> None:
@@ -164,7 +164,10 @@ def test_memory_of_this_machine() -> None:
 
 # SFT, with weights that are broken in truth.
 
-ROWS = [((5, 6, 7), (8, 9, 10, 11)), ((12, 13), (14, 15, 16, 17))] * 4
+ROWS = [
+    (token_ids(prompt), token_ids(answer))
+    for prompt, answer in (((5, 6, 7), (8, 9, 10, 11)), ((12, 13), (14, 15, 16, 17)))
+] * 4
 
 
 @pytest.fixture

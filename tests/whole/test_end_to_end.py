@@ -126,6 +126,7 @@ def test_the_summary(whole: tuple[Path, str]) -> None:
     for stage in summary["stages"]:
         assert stage["accuracy"].keys() == set(CONTEXTS)
         assert all(at["n"] == 8 and 0 <= at["value"] <= 1 for at in stage["accuracy"].values())
+        assert stage["accuracy_by_source"] == {"held_out": stage["accuracy"]}
         assert stage["name"] == "untrained" or stage["seconds"] > 0
         assert stage["evaluation_seconds"] > 0
     kl = [line.get("engine_learner_kl", 0.0) for line in lines(whole[0] / "metrics.jsonl")]
@@ -209,7 +210,7 @@ def test_a_step_made_again_is_the_same(
     command = start("replay", str(run), "--stage", "phase2", "--step", "1")
     assert command.ended() == 0, command.output.read_text()
     printed = command.output.read_text()
-    assert "step 1 of phase2 is made again from the beginning" in printed
+    assert "samples step 1 of phase2 again from the beginning" in printed
     for stage, step in (("phase1", 1), ("phase1", 2), ("phase1", 3), ("phase2", 1)):
         kept = len(lines(run / "rollouts" / f"{stage}-{step:05d}.jsonl"))
         assert f"step {step} of {stage}: all {kept} rollouts are equal" in printed

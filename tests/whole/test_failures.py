@@ -38,39 +38,39 @@ def test_whoever_dies_or_hangs_the_run_ends_the_same(
     bounds = "failures={restarts: 9, period_s: 600, timeout_s: 15}"
     begun = start("train", str(experiment), f"run_dir={run}", bounds)
     begun.wait_for(logged(run, "phase1", 1))
-    strike(begun, "^ray::RolloutActor.generate", signal.SIGKILL)
+    strike(begun, "^ray::VllmEngine.generate", signal.SIGKILL)
     begun.wait_for(logged(run, "phase1", 2))
     strike(begun, r"^\S+/raylet ", signal.SIGKILL)
     assert begun.ended() == 1
     told = begun.output.read_text().strip().splitlines()
     goes_on = f"continue with `qwenlong resume {run}`"
     assert told[-1] == f"qwenlong: stopped: Ray's raylet has died; {goes_on}"
-    killed = re.compile(r"rollout-0 on \S+ \(\w+\) died; it is started anew, 1 of 9 restarts")
+    killed = re.compile(r"rollout-0 on \S+ \(\w+\) died; it is restarted, 1 of 9 restarts")
     assert sum(bool(killed.match(line)) for line in told) == 1
     assert not re.search(r"Traceback|worker died|Raylet is terminated", begun.output.read_text())
 
     resumed = start("resume", str(run))
-    resumed.wait_for(lambda: "going on from" in resumed.output.read_text())
+    resumed.wait_for(lambda: "continuing from" in resumed.output.read_text())
     second = start("resume", str(run))
     assert second.ended() == 2
     holder = f"process {resumed.process.pid} on "
     assert second.output.read_text().startswith(f"qwenlong: run_dir={run}: {holder}")
     resumed.wait_for(lambda: list((run / "checkpoints").glob("*-phase2-*.partial")))
     strike(resumed, "^ray::LearnerActor", signal.SIGKILL)  # its checkpoint is not whole yet
-    resumed.wait_for(lambda: resumed.output.read_text().count("going on from") == 2)
+    resumed.wait_for(lambda: resumed.output.read_text().count("continuing from") == 2)
     resumed.wait_for(logged(run, "phase2", 2))
-    strike(resumed, "^ray::RolloutActor.generate", signal.SIGSTOP)
+    strike(resumed, "^ray::VllmEngine.generate", signal.SIGSTOP)
     assert resumed.ended() == 0, resumed.output.read_text()
     said = resumed.output.read_text()
-    assert re.search(r"learner-0 on .* died; all actors are started anew, 1 of 9", said)
-    assert re.search(r"rollout-0 on .* gave no answer within 15 s; it is started anew", said)
+    assert re.search(r"learner-0 on .* died; all actors are restarted, 1 of 9", said)
+    assert re.search(r"rollout-0 on .* gave no answer within 15 s; it is restarted", said)
     assert_same(run, whole[0])
 
 
 def test_a_node_that_leaves_a_cluster_does_not_end_the_run(
     experiment: Path, start: Callable[..., Command]
 ) -> None:
-    """What was on it waits for room, and is started anew on the node that comes instead."""
+    """What was on it waits for room, and is restarted on the node that comes instead."""
     run = experiment.parent / "cluster"
     small = {"num_cpus": 1, "object_store_memory": 200 * 2**20}
     cluster = Cluster(initialize_head=True, head_node_args={**small, "num_cpus": 2})
@@ -90,7 +90,9 @@ def test_a_node_that_leaves_a_cluster_does_not_end_the_run(
     finally:
         cluster.shutdown()
     told = command.output.read_text()
-    assert re.search(r"(learner-0|rollout-[01]) on .* died.*; (it is|all actors are) started", told)
+    assert re.search(
+        r"(learner-0|rollout-[01]) on .* died.*; (it is|all actors are) restarted", told
+    )
     assert len(re.findall(r"\d+ of 5 restarts", told)) == 1
     assert re.search(r": no node of the cluster has room; needed 1 CPUs, 0 GPUs, free 0 CPUs", told)
     steps = [line for line in lines(run / "metrics.jsonl") if line["kind"] == "rl"]

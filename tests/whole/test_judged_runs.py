@@ -114,7 +114,7 @@ def test_a_judge_over_http_that_fails_now_and_then(
         resumed = start("resume", str(run))
         assert resumed.ended() == 0, resumed.output.read_text()
         asked = [shown(body)[:2] for body in server.bodies]
-    assert "going on from step 1 of phase1" in resumed.output.read_text()
+    assert "continuing from step 1 of phase1" in resumed.output.read_text()
     told = r"responses got no verdict of the judge: (?:control: )?status 500: overloaded"
     assert re.search(told, killed.output.read_text())
     assert (run / "rollouts" / "phase2-00001.jsonl").read_text() == before

@@ -31,7 +31,7 @@ def test_a_run_killed_and_interrupted_ends_as_if_it_had_not_been(
     assert not (run / "policy").exists()
 
     killed = start("resume", str(run))
-    from_sft = re.compile(r"going on from step \d+0 of sft")
+    from_sft = re.compile(r"continuing from step \d+0 of sft")
     killed.wait_for(lambda: bool(from_sft.search(killed.output.read_text())))
     killed.wait_for((run / "checkpoints" / "0005-phase2-00002").exists)
     killed.process.kill()
@@ -48,7 +48,7 @@ def test_a_run_killed_and_interrupted_ends_as_if_it_had_not_been(
 
     resumed = start("resume", str(run))
     assert resumed.ended() == 0, resumed.output.read_text()
-    assert "going on from step 2 of phase2" in resumed.output.read_text()
+    assert "continuing from step 2 of phase2" in resumed.output.read_text()
 
     assert_same(run, whole[0])
 
@@ -77,15 +77,15 @@ def test_a_run_with_a_broken_checkpoint_and_a_full_disk_goes_on_from_the_one_bef
         full = start("resume", str(run))
         assert full.ended() == 1, full.output.read_text()
         printed = full.output.read_text()
-        assert f"passed over: {broken}: learner-0-of-1.safetensors: has 1,000 bytes, not" in printed
-        assert "going on from step 2 of phase2" in printed and broken.exists()
+        assert f"skipped: {broken}: learner-0-of-1.safetensors: has 1,000 bytes, not" in printed
+        assert "continuing from step 2 of phase2" in printed and broken.exists()
         assert "stopped: checkpoint 0007-phase2-00003 cannot be written (learner-0-of" in printed
         assert "No space left on device" in printed and "Traceback" not in printed
 
         filler.unlink()
         resumed = start("resume", str(run))
         assert resumed.ended() == 0, resumed.output.read_text()
-        assert "going on from step 2 of phase2" in resumed.output.read_text()
+        assert "continuing from step 2 of phase2" in resumed.output.read_text()
         assert_same(run, whole[0])
         assert (run / "checkpoints" / "0007-phase2-00003").exists()
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from random import Random
 
-from qwenlong.rollout.collector import balanced, request_seeds
+from qwenlong.rollout.requests import balanced, requests_of
 from qwenlong.types import Example, Prompt
 
 
 def prompts(*names: str) -> list[Prompt]:
     return [Prompt(Example(name, "mine", "Who?", ("Ann.",), ("Ann",)), (1,)) for name in names]
+
+
+def seeds_of(prompts: list[Prompt], *salt: object) -> list[int]:
+    return [request.seed for request in requests_of(prompts, *salt)]
 
 
 def test_shares_part_the_prompts_and_weigh_about_the_same() -> None:
@@ -34,12 +38,12 @@ def test_one_long_prompt_weighs_as_much_as_many_short() -> None:
 
 def test_seeds_are_repeatable_distinct_and_of_what_they_are_for() -> None:
     asked = prompts("a", "b", "a")
-    seeds = request_seeds(asked, 0, "phase1", 3)
-    assert seeds == request_seeds(asked, 0, "phase1", 3)
+    seeds = seeds_of(asked, 0, "phase1", 3)
+    assert seeds == seeds_of(asked, 0, "phase1", 3)
     others = [
-        *request_seeds(asked, 0, "phase1", 4),
-        *request_seeds(asked, 0, "phase2", 3),
-        *request_seeds(asked, 1, "phase1", 3),
+        *seeds_of(asked, 0, "phase1", 4),
+        *seeds_of(asked, 0, "phase2", 3),
+        *seeds_of(asked, 1, "phase1", 3),
     ]
     # The same example twice in a batch is sampled twice, not copied.
     assert len({*seeds, *others}) == 12
