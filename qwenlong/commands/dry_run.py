@@ -51,7 +51,8 @@ def describe(config: Config, console: Console) -> None:
     judge = config.rewards.judge
     for reward in config.rewards.by_source:
         rule = reward.rule or "each example's own kind"
-        by = f"{reward.combine} of {rule} and {judge.model}" if reward.combine != "rule" else rule
+        parts = " and ".join(filter(None, [rule, judge.model]))
+        by = rule if reward.combine == "rule" else f"{reward.combine} of {parts}"
         line_printer(console)(f"rewards of {reward.source}: {by}")
     for key in ("sft", "train", "held_out"):
         for source in getattr(config.data, key):

@@ -14,7 +14,7 @@ class EvaluationConfig:
     contexts: list[int] = key(
         [], "Context lengths in tokens; if empty, those of the stages.", at_least=1
     )
-    examples: int = key(200, "Most held-out questions at each context.", at_least=1)
+    examples: int = key(200, "Most held-out questions of each source at each context.", at_least=1)
     response: int | None = key(
         None,
         "Longest response in tokens; null takes the longest of the phases, so it must be set"
