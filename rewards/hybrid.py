@@ -110,6 +110,7 @@ def score_all(rewards: Rewards, answered: Sequence[tuple[Example, str]]) -> list
             cases[i] = replace(view.case(example), answer=answer)
         else:
             verdicts[i] = _without_answer(rule)
+    # All cases at once: the judge batches them, and asks equal ones once.
     cases = _with_decoys(rewards, [example for example, _ in answered], cases)
     verdicts |= zip(cases, _verdicts(rewards, list(cases.values())), strict=True)
     return [

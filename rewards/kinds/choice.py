@@ -117,6 +117,7 @@ def claimed(answer: str, options: Options) -> tuple[str | None, str]:
     whole = _by_text(answer, options)
     if whole and not _is_label(text, options):
         return whole, "by its text"
+    # "The correct answer is B" and "B is correct" are B.
     text = TAILS.sub("", text)
     text = text[_end(LEADS.match(text)) :].lstrip(" :")
     if text.strip("() .،") in ARABIC and not set(ARABIC).intersection(options.labels):
@@ -137,6 +138,7 @@ def claimed(answer: str, options: Options) -> tuple[str | None, str]:
 
 def _with_text(text: str, match: re.Match[str], options: Options) -> tuple[str | None, str]:
     """The option that a letter with text behind it claims, or None; and how, or why not."""
+    # "B (London)": the brackets belong to the option's text.
     raw = text[match.end() :].strip()
     if raw.startswith("(") and raw.endswith(")"):
         raw = raw[1:-1]

@@ -86,6 +86,8 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
     cited, bare = set[str](), final
     if len(final) <= _LONGEST:
         cited, bare = _cited(final, by_label=not all(label.isdecimal() for label in gold))
+    # Without its citations first: "Paris [3]" is no text of a gold answer. As it stands next,
+    # because brackets may belong to the answer: "[1, 2]" as a list.
     answer = verify(example, before + closed + bare, thinking)
     if answer.value < 1.0 and bare != final:
         whole = verify(example, response, thinking)

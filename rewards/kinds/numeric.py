@@ -81,6 +81,7 @@ def _why_wrong(example: Example, answer: str) -> str:
         return "it is a guess: it ends in a question mark"
     if ("!" in answer or "！" in answer) and _FACTORIAL.search(answer):
         return "it has an exclamation mark, which makes another number of it"
+    # One gold answer or one way of reading that fits is enough; else the first reason is given.
     golds, wrong = golds_of(example), ""
     for options in golds.options:
         reading = read(answer, options)

@@ -32,12 +32,14 @@ _SUPERSCRIPT = re.compile("[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,6}")
 _LOWERED = str.maketrans("⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "+-0123456789")
 _FOREIGN_DIGIT = re.compile(r"(?![0-9])\d")
 
+# In this order: spaces and brackets first, so that the patterns behind need not expect them.
 _LATEX = (
     (re.compile(r"\\(?:[,!;: ]|quad|qquad|left|right|displaystyle|\\|[()\[\]])"), " "),
     (
         re.compile(r"\\(?:text\w{0,2}|math\w{2,3}|mbox|boxed|operatorname) ?\{([^{}]{0,300})\}"),
         r"\1",
     ),
+    # 2\frac{1}{2} is a mixed number: 2 1/2, not 21/2.
     (re.compile(r"(?<=\d)\\[dtc]?frac"), r" \\frac"),
     (re.compile(r"\\[dtc]?frac ?\{([^{}]{1,40})\} ?\{([^{}]{1,40})\}"), r"\1/\2"),
     (re.compile(r"\\[dtc]?frac ?(\d) ?(\d)"), r"\1/\2"),
@@ -49,6 +51,7 @@ _LATEX = (
     (re.compile(r"\^ ?\{? ?\\circ ?\}?|\\degree"), "°"),
     (re.compile(r"\\([%#&_{}])"), r"\1"),
 )
+# $…$ around mathematics goes; $5 and $6 stay, because a digit follows the second sign.
 _MATHS = re.compile(r"\$(?=[^\s$])([^$]{1,300})(?<=\S)\$(?!\d)")
 _EMPHASIS = re.compile(r"(?<![\d*])\*(?=\S)([^*]{1,300})(?<=\S)\*(?!\d)")
 _POWER = r"10 ?(?:\^ ?|\*\*)[{(]? ?([-+−]?) ?(\d{1,6})(?!\d)(?: ?[)}])?"
@@ -95,6 +98,7 @@ _PHRASES = tuple(
     (re.compile(alternatives(each["phrase"]), re.IGNORECASE), each["word"])
     for each in table("phrases")["phrases"]
 )
+# A quick test: most answers have none of the phrases, and trying all of them is slow.
 _HAS_PHRASE = re.compile(
     r"cent|point|cien|punto|الم|dolla|dólar|U\.?S|دولار|pound|degree|i\.? ?e\.|:1", re.I
 )
@@ -121,6 +125,7 @@ _AND_A_HALF = re.compile(
     rf"(?![\w-])",
     re.IGNORECASE,
 )
+# "a thousand" is 1 thousand, but "half a thousand" and "5 a thousand" are left alone.
 _A_HUNDRED = re.compile(
     r"(?<!half )(?<![\d%] )(?<!\w-)\ban? (?=(?:hundred|thousand|dozen|[mb]illion)\b)", re.IGNORECASE
 )

@@ -78,6 +78,7 @@ def claim_at(
         form = "scaled"
     if before.sign in ("-", "−"):
         value = -value
+    # "$5 USD": what both sides allow; else the side that says more, which is the one behind.
     measures = before.measures & after.measures or after.measures or before.measures
     literal = tokens[i].text
     first, last = before.first, after.end
@@ -123,6 +124,7 @@ def _before(tokens: list[Token], i: int, follows: bool) -> _Before | str:
     while j >= 0 and i - j < 8:
         token = tokens[j]
         prior = tokens[j - 1] if j else None
+        # From the number to the left: sign, bracket, currency and percent, in any order.
         if token.text in "-−+":
             if sign:
                 return "it has two signs"
@@ -130,6 +132,7 @@ def _before(tokens: list[Token], i: int, follows: bool) -> _Before | str:
                 prior.is_number or prior.text in ")%" or prior.means in ("scale", "percent")
             ):
                 break
+            # "- 5" may be a list item or a negative number, unless a currency or bracket precedes.
             spaced = token.end != tokens[j + 1].start
             if spaced and token.text == "-" and not (prior.text in "($€£" if prior else follows):
                 return "a dash and a space before the number may be a sign or not"
@@ -161,6 +164,7 @@ def _after(tokens: list[Token], i: int, before: _Before, options: Options) -> _A
     start, n = i, len(tokens)
     if i == n:
         return _After(_ONE, None, _NONE, (), False, i)
+    # To the right: scale, percent, unit and currency, as in "5 thousand square metres".
     scale, share, measures, power, closed = _ONE, None, _NONE, False, False
     money = bool(before.measures)
     while i < n and i - start < 10:

@@ -56,29 +56,37 @@ _ALONE = r"(?<![\d.,/-])"
 _COMMA = "[,،]?"
 
 _KINDS = {
+    # 公元前221年, 44 BC
     "bc": (
         r"(?:公元|西元|紀元|纪元)前 ?(?P<bc_a>\d{1,4}) ?年?"
         rf"|(?<!\d)(?P<bc_b>\d{{1,4}}) ?(?:{_BC})(?!\w)"
     ),
+    # 20210304
     "packed": (
         r"(?<![\d.,/-])(?P<packed_y>(?:19|20)\d\d)(?P<packed_m>0[1-9]|1[0-2])"
         r"(?P<packed_d>0[1-9]|[12]\d|3[01])(?![\d.,/-]\d|\d)"
     ),
+    # 2021-03-04, 2021/3/4, 2021-03
     "iso": (
         rf"{_ALONE}(?P<iso_y>\d{{4}})(?:(?P<iso_s>[-/.]) ?(?P<iso_m>\d{{1,2}})(?P=iso_s) ?"
         r"(?P<iso_d>\d{1,2})\.?(?![\da-z/-])|[-/](?P<iso_n>0[1-9]|1[0-2])(?![\d/.-]))"
     ),
+    # 2021年3月4日, 令和3年, 2021년 1분기
     "era": (
         rf"(?P<era_e>{_any_of(ERAS)})? ?(?P<era_y>(?<!\d)\d{{1,4}}|元) ?[年년]度? ?"
         r"(?:(?P<era_m>\d{1,2}) ?[月월] ?(?:(?P<era_d>\d{1,2}) ?[日号號일])?"
         r"|第?(?P<era_q>[1-4]) ?(?:季度?|四半期|분기))?"
     ),
+    # 3月4日
     "md": r"(?<!\d)(?P<md_m>\d{1,2}) ?[月월](?: ?(?P<md_d>\d{1,2}) ?[日号號일])?",
+    # 3/4/2021, 04.03.21
     "num": (
         rf"{_ALONE}(?P<num_a>\d{{1,2}})(?P<num_s>[-/.]) ?(?P<num_b>\d{{1,2}})(?P=num_s) ?"
         r"(?P<num_y>\d{4}|\d\d)(?![\d/-])(?!\.\d)"
     ),
+    # 03/2021
     "my": rf"{_ALONE}(?P<my_m>\d{{1,2}})[/.-](?P<my_y>\d{{4}})(?![\d/-])(?!\.\d)",
+    # the second quarter of 2021, الربع الثاني 2021, Q2 2021, 2021-Q2
     "quarter": (
         rf"(?P<quarter_n>{_NAMED_QUARTER}) ?(?:fiscal )?(?:quarter|quartal|trimestre|तिमाही)"
         rf"{_COMMA} {_OF}(?:the )?(?:fiscal )?(?:year |fy ?)?(?P<quarter_y>{_YEAR})"
@@ -88,21 +96,25 @@ _KINDS = {
         r"|(?:fy ?|(?<=q))(?P<quarter_v>\d\d)(?!\d))"
         r"|(?:fy ?)?(?<!\d)(?P<quarter_w>\d{4})[ ,-]{0,2}q(?P<quarter_r>[1-4])(?!\d)"
     ),
+    # 4 March 2021, the 4th day of March, 4. März
     "dmy": (
         rf"(?:{_ALONE}(?P<dmy_d>\d{{1,2}}){_DAY_END}|(?<![a-z])(?P<dmy_o>{_any_of(ORDINALS)}))"
         rf"[ /-]?(?:day )?{_OF}(?P<dmy_m>{_MONTH})\.?{_COMMA}"
         rf"(?:[ /-]{_OF}(?P<dmy_y>{_YEAR}|\d\d(?![\d:%a-z])))?"
     ),
+    # 2021 March 4
     "ymd": (
         rf"{_ALONE}(?P<ymd_y>\d{{4}})[ ,-]{{1,2}}(?P<ymd_m>{_MONTH})\.?[ -](?P<ymd_d>\d{{1,2}})"
         r"(?![\d:])"
     ),
+    # March 4, 2021, March 2021, March
     "mdy": (
         rf"(?<![a-z\u0600-\u06ff\u0900-\u097f])(?P<mdy_m>{_MONTH})\.?{_COMMA}"
         rf"(?:[ -]?(?:the )?(?:(?P<mdy_d>\d{{1,2}}){_DAY_END}(?![\d:%])"
         rf"|(?P<mdy_o>{_any_of(ORDINALS)})(?![a-z])))?"
         rf"(?:{_COMMA}[ -]?{_OF}(?P<mdy_y>{_YEAR}))?"
     ),
+    # FY2021, 2021, AD 79; but not 2021 in "2021 employees"
     "year": (
         r"(?:(?<![a-z])fy ?'?(?P<year_f>\d{4}|\d\d)|(?<![\d.,/$€£¥-])(?P<year_y>\d{4}))"
         rf"(?![\d%a-z])(?![.,/-]\d)(?! {_AMOUNTS}(?![a-z]))"
@@ -172,6 +184,7 @@ def _checked(claims: list[tuple[Date, ...]], rest: str, allowed: Allowed | None)
         claims = [_on(WEEKDAYS[weekday[0]], readings) for readings in claims]
         if not all(claims):
             return Reading(problem=f"it was no {weekday[0]}")
+    # A date with one reading decides between the readings of another.
     sure = {readings[0] for readings in claims if len(readings) == 1}
     return Reading(tuple(tuple(sure.intersection(each)) or each for each in claims))
 
@@ -208,6 +221,7 @@ def _readings(match: re.Match[str], day_first: bool | None) -> tuple[Date, ...] 
         return _numeric(parts, day_first)
     if kind == "quarter":
         return (_quarter(parts),)
+    # "May" alone may be a verb: the caller looks at what stands around it.
     if kind == "mdy" and len(parts) == 1:
         return None
     date = Date(-int(parts.get("a") or parts["b"])) if kind == "bc" else _parted(kind, parts)

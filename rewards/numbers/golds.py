@@ -175,8 +175,9 @@ def _tolerance(quantity: Quantity, relative: str) -> Fraction:
         if not 0 <= share <= Fraction(1, 10):
             raise ValueError(f"metadata rel_tolerance={relative!r}: must be a number from 0 to 0.1")
         return share * size
-    if not quantity.step:
+    if not quantity.step:  # a fraction such as 2/3 has no last place
         return size / 1000
+    # A bare whole number is often a count: half a unit is too much next to a small one.
     if quantity.form == "plain" and quantity.step == 1:
         return min(_HALF, size / 200)
     if len(quantity.literal) > _DOUBLE:  # 0.30000000000000004: its last places are noise

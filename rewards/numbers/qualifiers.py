@@ -25,6 +25,7 @@ def _denials() -> str:
     )
 
 
+# Between "more than" and its number: "more than about $ 5".
 _MONEY = r"(?:[a-z]{0,3}[$€£¥₹₩]|[a-z]{3}|rs\.?)"
 _AMOUNT = rf"(?: ?(?:an?|the|about|some|around|of) )?[ (]{{0,2}}(?:{_MONEY})?[ (]{{0,2}}"
 _BOUND_BEFORE = rf"(?:\b(?:{_BOUNDS['before_words']})|{_BOUNDS['before_han']})"
@@ -38,6 +39,7 @@ _PROBLEM = re.compile(
     r"|(?P<sum>[\\√∑^]|(?:^|\s)—(?=[$€£]?\d)|\d[-−]\s*$"
     r"|[^\W\d_] ?(?:\+|×|plus) [$€£]?\d|\d%? ?(?:\+ ?|plus )[^\W\d_])"
 )
+# "more than two" has no digit.
 _WORDED_BOUND = re.compile(rf"{_BOUND_BEFORE}{_AMOUNT}{_WORD}\b|\b{_WORD}\b{_BOUND_AFTER}")
 _DIGIT = re.compile(r"\d")
 _PROBLEMS = {
@@ -50,6 +52,7 @@ _APART_YEAR = re.compile(
     r"(?: (?:the|dem|el|la))?(?: (?:year|end of|jahre?|año|عام|سنة))? ?((?:1[5-9]|2[01])\d\d)(?!\d)"
 )
 _EITHER = re.compile(alternatives(_TABLE["either"]["words"]))
+# What stands before the last of these is workings; the result stands behind it.
 SEGMENT = re.compile(r"={1,3}>?|[≈≃≅→⇒]")
 
 

@@ -90,6 +90,7 @@ def read(text: str, options: Options = PLAIN) -> Reading:
     problem = reading.problem or denied
     if problem:
         return Reading(problem=problem)
+    # "5 = 10/2": a number by itself before the equals sign is claimed, too, and must agree.
     if not earlier or text != whole or not _LONE.fullmatch(earlier[-1]):
         return reading  # what stands before the last equals sign is workings
     before = _read_segment(earlier[-1], options, len(earlier) > 1)
@@ -113,6 +114,7 @@ def _read_segment(text: str, options: Options, follows: bool) -> Reading:
             claim, i = found
             claims += [claim] if claim else []
             continue
+        # A scale away from its number: "in millions" belongs to every bare number of the answer.
         if token.means == "scale" and len(token.text) > 2:
             if not i or tokens[i - 1].means != "in":
                 return Reading(problem=f"{token.text!r} stands next to no number")

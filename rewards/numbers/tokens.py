@@ -22,6 +22,8 @@ _MARKS = "\u0300-\u036f\u0900-\u0963\u0970-\u097f"
 _LETTER = rf"(?:[^\W\d_{CJK}]|[{_MARKS}])"
 _EURO = frozenset({"EUR"})
 _EUROS = ("€", "euros", "eur")
+# A number (1 234,5 or 1.2e3), a word or unit, a word of a script without blanks, Han or Hangul
+# numerals, or any other character; the first of these that fits.
 _TOKEN = re.compile(
     rf"""
       (?P<num>(?:\d{{1,3}}(?:[ ]\d{{3}}(?!\d))+(?:[.,]\d+)?|\d+(?:[.,']\d+)*|(?<![0-9A-Za-z_])\.\d+)

@@ -162,6 +162,7 @@ def _claims(answer: str, known: Known) -> Claims | None:
         too_many = len(items) > known.most
         return None if too_many else _looked_up(items, known)
     answer = _TRAILING.sub("", _without_brackets(answer, known))
+    # Commas between digits last: they may be thousands separators.
     claims = _split(answer, _SPLIT_WORDS, known)
     if claims is None or not claims.unknown:
         return claims
