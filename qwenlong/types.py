@@ -1,7 +1,7 @@
 """The contracts: the only things that cross from one room to another.
 
-Everything is frozen, and nothing here imports torch, so that the rooms that need none stay
-light. Lengths are in tokens of the policy's tokenizer, chat template included.
+Everything is frozen, and importing this loads neither torch nor numpy, so that the rooms that need
+none stay light. Lengths are in tokens of the policy's tokenizer, chat template included.
 
 Objects that hold arrays are compared by identity (``eq=False``): two arrays have no single truth
 value.
@@ -13,23 +13,25 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 Split = Literal["train", "held_out"]
 CountTokens = Callable[[str], int]
-TokenIds = NDArray[np.int32]
+TokenIds: TypeAlias = "NDArray[np.int32]"
 """[n]. A token of a Python tuple takes 36 bytes and is pickled by itself; here it takes 4."""
-Logprobs = NDArray[np.float32]
+Logprobs: TypeAlias = "NDArray[np.float32]"
 """[n], in nats. The engine computes them in float32, so nothing is lost."""
 
 
 def token_ids(ids: Sequence[int]) -> TokenIds:
+    # Rewards and `qwenlong score` use this module, and start faster without numpy.
+    import numpy as np
+
     return np.array(ids, np.int32)
 
 
