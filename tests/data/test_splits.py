@@ -91,14 +91,9 @@ def test_documents_are_joined_through_others(rules: Rules, tmp_path: Path) -> No
         both([jsonl(both_ends)], [jsonl(both_ends)], rules)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "keys",
-    [
-        pytest.param({}, marks=pytest.mark.slow),
-        pytest.param({"subset": "dev"}, marks=pytest.mark.slow),
-        {"path": "tatqa_dataset_dev.json"},
-    ],
-    ids=str,
+    "keys", [{}, {"subset": "dev"}, {"path": "tatqa_dataset_dev.json"}], ids=str
 )
 def test_a_set_is_parted_however_it_is_named(keys: dict[str, str], rules: Rules) -> None:
     path = folder("tatqa")
