@@ -194,33 +194,46 @@ def joined_wrongly() -> str:
 
 
 @pytest.fixture(scope="module")
-def sharded(policies, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The results of all jobs; to start processes takes far longer than the jobs do."""
-    tied, untied = policies["tied"], policies["untied"]
+def two(policies, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The results of all jobs on two processes, which take far longer to start than the jobs."""
+    untied = policies["untied"]
     folders = {n: tmp_path_factory.mktemp(f"state-of-{n}") for n in (1, 2)}
-    results: dict[str, Any] = {"folders": folders}
-    results["saved 1"] = saved_on((1, 1), untied, STATEFUL, folders[1])
-    two: dict[str, Job] = {
+    jobs: dict[str, Job] = {
         "joined wrongly": (joined_wrongly,),
         "saved 2": (saved_on, (2, 1), untied, STATEFUL, folders[2]),
         "rows 2": (pieces_on, (2, 1), untied, STATEFUL),
         "1 to 2": (resumed_on, (1, 2), untied, STATEFUL, folders[1]),
         "2 to 2": (resumed_on, (2, 1), untied, STATEFUL, folders[2]),
+        **jobs_on_meshes(policies, 2),
     }
-    four: dict[str, Job] = {
+    saved = saved_on((1, 1), untied, STATEFUL, folders[1])
+    results = together(2, jobs, tmp_path_factory.mktemp("two"))
+    return {"folders": folders, "saved 1": saved, **results}
+
+
+@pytest.fixture(scope="module")
+def four(policies, two, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The results of all jobs on four processes."""
+    jobs: dict[str, Job] = {
         name: (steps_on, (2, 2), policies[policy], replace(CONFIG, **changed), dtype)
         for name, (policy, dtype, changed) in OPTIONS.items()
     }
-    four["2 to 4"] = (resumed_on, (2, 2), untied, STATEFUL, folders[2])
-    for jobs, mesh in ((two, (2, 1)), (four, (2, 2))):
-        for name, limits in LIMITS.items():
-            jobs[f"{name} on {mesh}"] = (left_out_on, mesh, untied, limits)
+    jobs["2 to 4"] = (resumed_on, (2, 2), policies["untied"], STATEFUL, two["folders"][2])
+    jobs |= jobs_on_meshes(policies, 4)
+    return together(4, jobs, tmp_path_factory.mktemp("four"))
+
+
+def jobs_on_meshes(policies, processes: int) -> dict[str, Job]:
+    """Steps on every mesh of so many processes, and updates that are left out."""
+    square = (2, processes // 2)
+    jobs: dict[str, Job] = {
+        f"{name} on {square}": (left_out_on, square, policies["untied"], limits)
+        for name, limits in LIMITS.items()
+    }
     for mesh in MESHES:
-        jobs = two if mesh[0] * mesh[1] == 2 else four
-        jobs[str(mesh)] = (steps_on, mesh, tied, CONFIG)
-    for processes, some in ((2, two), (4, four)):
-        results |= together(processes, some, tmp_path_factory.mktemp("sharded"))
-    return results
+        if mesh[0] * mesh[1] == processes:
+            jobs[str(mesh)] = (steps_on, mesh, policies["tied"], CONFIG)
+    return jobs
 
 
 def assert_same(one: dict[str, Any], many: dict[str, Any], tolerance: float = 1e-5) -> None:
@@ -233,23 +246,39 @@ def assert_same(one: dict[str, Any], many: dict[str, Any], tolerance: float = 1e
         assert before == pytest.approx(after, rel=10 * tolerance, abs=1e-7)
 
 
-@pytest.mark.parametrize("mesh", MESHES, ids=lambda mesh: f"{mesh[0]} data x {mesh[1]} sequence")
-def test_every_split_is_one_process(policies, sharded, mesh: tuple[int, int]) -> None:
+def by_processes(*meshes: tuple[int, int]) -> pytest.MarkDecorator:
+    """A test for each mesh, those of four processes marked slow, with the results to look into."""
+    cases = []
+    for mesh in meshes:
+        processes = mesh[0] * mesh[1]
+        marks = [pytest.mark.slow] if processes == 4 else []
+        name = f"{mesh[0]} data x {mesh[1]} sequence"
+        cases.append(pytest.param(mesh, {2: "two", 4: "four"}[processes], marks=marks, id=name))
+    return pytest.mark.parametrize(("mesh", "results"), cases)
+
+
+@by_processes(*MESHES)
+def test_every_split_is_one_process(
+    policies, request: pytest.FixtureRequest, mesh: tuple[int, int], results: str
+) -> None:
     """Four sequence ranks are more than the policy's two KV heads."""
+    sharded = request.getfixturevalue(results)
     assert_same(steps_on((1, 1), policies["tied"], CONFIG), sharded[str(mesh)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
-def test_options_hold_on_several_processes(policies, sharded, name: str) -> None:
+def test_options_hold_on_several_processes(policies, four, name: str) -> None:
     policy, dtype, changed = OPTIONS[name]
     alone = steps_on((1, 1), policies[policy], replace(CONFIG, **changed), dtype)
-    assert_same(alone, sharded[name], TOLERANCES[dtype])
+    assert_same(alone, four[name], TOLERANCES[dtype])
 
 
-@pytest.mark.parametrize("mesh", [(2, 1), (2, 2)])
+@by_processes((2, 1), (2, 2))
 def test_all_processes_leave_out_what_one_of_them_cannot_compute(
-    policies, sharded, mesh: tuple[int, int]
+    policies, request: pytest.FixtureRequest, mesh: tuple[int, int], results: str
 ) -> None:
+    sharded = request.getfixturevalue(results)
     for name, limits in LIMITS.items():
         alone = left_out_on((1, 1), policies["untied"], limits)
         shared = sharded[f"{name} on {mesh}"]
@@ -264,26 +293,31 @@ def test_all_processes_leave_out_what_one_of_them_cannot_compute(
     assert [row.finite for row in rows] == [i != 4 for i in range(6)]
 
 
-def test_a_state_goes_on_at_another_number_of_processes(policies, sharded) -> None:
+def test_a_state_goes_on_at_another_number_of_processes(policies, two) -> None:
     """Weights, optimizer and reference; 97 rows of the vocabulary do not divide evenly."""
-    two_to_one = resumed_on((1, 1), policies["untied"], STATEFUL, sharded["folders"][2])
-    for name, resumed in (("2 to 1", two_to_one), *sharded.items()):
+    two_to_one = resumed_on((1, 1), policies["untied"], STATEFUL, two["folders"][2])
+    for name, resumed in (("2 to 1", two_to_one), *two.items()):
         if " to " in name:
-            assert_same(sharded[f"saved {name[0]}"], resumed)
+            assert_same(two[f"saved {name[0]}"], resumed)
 
 
-def test_a_state_goes_on_to_the_bit_at_the_same_number(policies, sharded) -> None:
-    one_to_one = resumed_on((1, 1), policies["untied"], STATEFUL, sharded["folders"][1])
-    for resumed, saved in ((one_to_one, "saved 1"), (sharded["2 to 2"], "saved 2")):
-        assert resumed["metrics"] == sharded[saved]["metrics"]
-        for name, tensor in sharded[saved]["weights"].items():
+@pytest.mark.slow
+def test_a_state_goes_on_at_twice_the_number_of_processes(two, four) -> None:
+    assert_same(two["saved 2"], four["2 to 4"])
+
+
+def test_a_state_goes_on_to_the_bit_at_the_same_number(policies, two) -> None:
+    one_to_one = resumed_on((1, 1), policies["untied"], STATEFUL, two["folders"][1])
+    for resumed, saved in ((one_to_one, "saved 1"), (two["2 to 2"], "saved 2")):
+        assert resumed["metrics"] == two[saved]["metrics"]
+        for name, tensor in two[saved]["weights"].items():
             assert torch.equal(resumed["weights"][name], tensor), name
 
 
-def test_every_process_writes_its_own_rows(policies, sharded) -> None:
+def test_every_process_writes_its_own_rows(policies, two) -> None:
     whole = pieces_on((1, 1), policies["untied"], STATEFUL)
-    assert sharded["rows 2"].keys() == whole.keys()
-    for name, rows in sharded["rows 2"].items():
+    assert two["rows 2"].keys() == whole.keys()
+    for name, rows in two["rows 2"].items():
         assert rows == (whole[name] if name == "random/0" else -(-whole[name] // 2)), name
 
 
@@ -297,6 +331,6 @@ def test_a_learner_needs_its_mesh(policies) -> None:
         GrpoLearner(policies["tied"], "float32", LearnerConfig(data_ranks=2))
 
 
-def test_a_mesh_needs_its_processes(sharded) -> None:
+def test_a_mesh_needs_its_processes(two) -> None:
     expected = "learner.data_ranks=3, learner.sequence_ranks=1: need 3 processes, not 2"
-    assert sharded["joined wrongly"] == expected
+    assert two["joined wrongly"] == expected
