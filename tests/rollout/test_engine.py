@@ -136,7 +136,9 @@ def prompts(tokenizer: PreTrainedTokenizerBase, examples: list[Example]) -> list
     return chosen[:: len(chosen) // 11]
 
 
-@pytest.fixture(scope="module", params=["tiny_policy", "tiny_moe_policy"])
+@pytest.fixture(
+    scope="module", params=["tiny_policy", pytest.param("tiny_moe_policy", marks=pytest.mark.slow)]
+)
 def only_pair(request: pytest.FixtureRequest, prompts: list[Prompt]) -> Iterator[Pair]:
     """Dense, then a mixture of experts: one engine after the other."""
     os.environ.setdefault("OMP_NUM_THREADS", "2")
