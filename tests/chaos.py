@@ -1,7 +1,8 @@
-"""Runs that are struck at random moments, each to its end, beside one that was left alone.
+"""Kills or stops a process of a run at a random moment, and compares how the run ends.
 
-``make chaos`` runs all of them, two at a time, and prints a line a run; ``python -m tests.chaos 3
-17`` those alone. A case is given by its number, so that it can be struck again.
+Each run must end with the same metrics, rollouts and weights as an undisturbed one. ``make chaos``
+runs all 30 cases, two at a time, and prints a line for each; ``python -m tests.chaos 3 17`` runs
+cases 3 and 17 alone. A case's number fixes what is killed and when, so it can be repeated.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ from tests.command import Command
 from tests.small import assert_same, write_experiment
 
 KILLED, FAULTY = 20, 10
-"""Runs of which any process is killed; runs of which a rollout actor is killed or stopped."""
+"""Number of runs where any process is killed, and where a rollout actor is killed or stopped."""
 TWO_AT_A_TIME = 2
 RESUMES = 3
-"""Times that a run may have to be gone on with by hand."""
+"""How often a run may need ``qwenlong resume``."""
 TRIES = 4
-"""A stroke that comes too late to be felt is dealt again, half as far into the run."""
+"""A signal that comes too late to have an effect is sent again, half as far into a new run."""
 AT_START = 0.2
-"""Share of the strokes that come before the first step, which takes so small a run most time."""
+"""Share of the signals sent before the first step, since so small a run mostly starts up."""
 
 ACTORS = {"learner": r"^ray::LearnerActor", "rollout": r"^ray::VllmEngine"}
-"""By the titles of their processes; a run goes on by itself without one."""
+"""Titles of their processes. The run restarts these by itself."""
 OTHERS = {"driver": "", "Ray's raylet": r"^\S+/raylet ", "Ray's GCS": r"^\S+/gcs_server "}
-"""Without one of these it is gone on with by hand."""
+"""When one of these dies, the run stops and needs ``qwenlong resume``."""
 SETTINGS = (
     "rollout.kv_cache_gb=0.2", "evaluation.examples=2", "failures.timeout_s=30",
     "failures.restarts=9", "stages.sft.epochs=1", "stages.sft.checkpoint_every=10",
@@ -48,7 +49,7 @@ SETTINGS = (
 
 @dataclass(frozen=True)
 class Case:
-    """Who is struck, and when: once a share of the run's steps is logged, and then some."""
+    """Which process gets a signal, and when: ``pause_s`` after a share of the steps is logged."""
 
     number: int
     victim: str
@@ -56,22 +57,27 @@ class Case:
     share: float
     pause_s: float
     while_saving: bool = False
-    """At the first checkpoint after that, as it is begun."""
+    """Waits for the next checkpoint and sends the signal while it is being written."""
 
 
 @dataclass(frozen=True)
 class Struck:
+    """The state of the run when the signal was sent."""
+
     when: str
-    """The last step logged by then; empty if the run had ended before."""
+    """The last logged step; empty if the run had already ended."""
     checkpoints: int
-    """That were whole by then."""
+    """How many checkpoints were complete."""
 
 
 @dataclass(frozen=True)
 class Outcome:
+    """A run that ended as the undisturbed one did."""
+
     case: Case
     when: str
-    went_on: str
+    continued: str
+    """By itself, or after how many resumes."""
 
 
 def cases() -> Iterator[Case]:
@@ -93,10 +99,10 @@ def _moment(rng: Random) -> tuple[float, float]:
 
 
 def play(case: Case, folder: Path, experiment: Path, undisturbed: Path) -> Outcome:
-    """One case to its end.
+    """Runs one case to its end.
 
     Raises:
-        AssertionError: the run did not end, or not as the undisturbed one.
+        AssertionError: the run did not end, or ended differently from the undisturbed one.
     """
     run = folder / f"run-{case.number}"
     for halved in range(TRIES):
@@ -110,21 +116,21 @@ def play(case: Case, folder: Path, experiment: Path, undisturbed: Path) -> Outco
             train = ("train", str(experiment), f"run_dir={run}", *SETTINGS)
             steps = round(len(logged(undisturbed)) * case.share / 2**halved)
             struck = strike(start(*train), case, run, steps)
-            went_on = struck.when and finish(case, commands[0], run, train, start)
-            if went_on:
-                anew = any("from the beginning" in each.output.read_text() for each in commands)
-                assert not (anew and struck.checkpoints), "it began anew, checkpoints or not"
+            continued = struck.when and finish(case, commands[0], run, train, start)
+            if continued:
+                again = any("from the beginning" in each.output.read_text() for each in commands)
+                assert not (again and struck.checkpoints), "it ignored its checkpoints"
                 assert_same(run, undisturbed)
-                return Outcome(case, struck.when, went_on)
+                return Outcome(case, struck.when, continued)
         finally:
             for command in commands:
                 command.clean_up()
         shutil.rmtree(run)
-    raise AssertionError("it ended before the stroke was felt, however early that was")
+    raise AssertionError("it ended before the signal had an effect, however early it was sent")
 
 
 def strike(command: Command, case: Case, run: Path, steps: int) -> Struck:
-    """A process that is not there yet is struck as soon as it is."""
+    """Sends the case's signal; waits for a process that has not started yet."""
     while command.process.poll() is None and len(logged(run)) < steps:
         time.sleep(0.02)
     time.sleep(case.pause_s)
@@ -144,7 +150,7 @@ def strike(command: Command, case: Case, run: Path, steps: int) -> Struck:
 def finish(
     case: Case, command: Command, run: Path, train: Sequence[str], start: Callable[..., Command]
 ) -> str:
-    """How a run that was struck came to its end; empty if it did not feel it."""
+    """Sees the run to its end and says how it got there; empty if the signal had no effect."""
     code, said = command.process.wait(900), command.output.read_text()
     if case.victim in ACTORS:
         assert code == 0, said
@@ -162,7 +168,7 @@ def finish(
 
 
 def saving(run: Path) -> bool:
-    """A checkpoint is being written: the run's, or an SFT trainer's own."""
+    """Whether a checkpoint is being written, of the run or of an SFT trainer."""
     own = (run / "checkpoints").glob("trainer-*/checkpoint-*")
     return any((run / "checkpoints").glob("[0-9]*.partial")) or any(
         not (each / MANIFEST).is_file() for each in own
@@ -170,7 +176,7 @@ def saving(run: Path) -> bool:
 
 
 def checkpoints(run: Path) -> int:
-    """From which it could go on."""
+    """How many checkpoints the run could resume from."""
     sealed = (run / "checkpoints").rglob(MANIFEST)
     return sum(not file.parent.name.endswith(PARTIAL) for file in sealed)
 
@@ -181,14 +187,14 @@ def logged(run: Path) -> list[str]:
 
 
 def reached(run: Path) -> str:
-    told = logged(run)
-    last = json.loads(told[-1]) if told else None
+    steps = logged(run)
+    last = json.loads(steps[-1]) if steps else None
     where = f"after step {last['step']} of {last['stage']}" if last else "before the first step"
     return f"{where}, saving" if saving(run) else where
 
 
 def undisturbed(folder: Path, experiment: Path) -> Path:
-    """One of two runs that nothing disturbs, which must be the same."""
+    """Runs the experiment twice without any signal; both runs must be the same."""
     runs = [folder / name for name in ("undisturbed", "again")]
     commands = [
         Command(folder, "train", str(experiment), f"run_dir={run}", *SETTINGS) for run in runs
@@ -201,7 +207,7 @@ def undisturbed(folder: Path, experiment: Path) -> Path:
 
 def main(chosen: list[int]) -> int:
     signals = {signal.SIGKILL: "kill -9", signal.SIGSTOP: "SIGSTOP"}
-    print(f"{'':>3} {'struck':13} {'by':8} {'when':30} {'went on':12} beside the undisturbed run")
+    print(f"{'':>3} {'process':13} {'signal':8} {'when':30} {'continued':12} result")
     wanted = [case for case in cases() if not chosen or case.number in chosen]
     assert wanted, f"cases are numbered from 1 to {KILLED + FAULTY}"
     same = 0
@@ -219,13 +225,13 @@ def main(chosen: list[int]) -> int:
                 return error
 
         for case, outcome in zip(wanted, pool.map(played, wanted), strict=True):
-            told = f"{case.number:>3} {case.victim:13} {signals[case.number_of_signal]:8} "
+            line = f"{case.number:>3} {case.victim:13} {signals[case.number_of_signal]:8} "
             if isinstance(outcome, Outcome):
                 same += 1
-                told += f"{outcome.when:30} {outcome.went_on:12} identical"
+                line += f"{outcome.when:30} {outcome.continued:12} identical"
             else:
-                told += f"DIFFERS OR DID NOT END: {outcome}"
-            print(told, flush=True)
+                line += f"DIFFERS OR DID NOT END: {outcome}"
+            print(line, flush=True)
     print(f"{same} of {len(wanted)} identical to the undisturbed run")
     return 0 if same == len(wanted) else 1
 

@@ -1,4 +1,4 @@
-"""The command line as a user has it, in a process of its own."""
+"""Runs the command line in its own process, as a user does."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 MARK = "QWENLONG_TEST_RUN"
-"""In the environment of a run and of all that it starts, so that what it leaves is found."""
+"""An environment variable that all processes of a run inherit, so that leftovers can be found."""
 
 
 class Command:
-    """The command line in a process of its own."""
+    """One run of the command line; its output goes to a file in ``folder``."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.mark = uuid.uuid4().hex
         self.output = folder / f"output-{self.mark}"
-        # Tests in the background of a script have Ctrl-C ignored, and the command would inherit it.
+        # A script's background jobs ignore Ctrl-C, and the command would inherit that from them.
         code = (
             "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
             " from qwenlong.cli import main; main()"
@@ -37,7 +37,7 @@ class Command:
             )  # fmt: skip
 
     def left(self) -> list[str]:
-        """Processes of this command that still run."""
+        """Lists the processes of this command that still run, as lines of pid and command."""
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             try:
@@ -51,7 +51,7 @@ class Command:
         return found
 
     def strike(self, title: str, number: int) -> bool:
-        """Sends a signal to its first process whose title matches; whether there was one."""
+        """Sends a signal to the first process whose title matches; whether there was one."""
         found = (line.split(" ", 1) for line in self.left())
         pids = [int(pid) for pid, name in found if re.search(title, name)]
         for pid in pids[:1]:
@@ -68,7 +68,7 @@ class Command:
             time.sleep(0.05)
 
     def ended(self, timeout_s: float = 400) -> int:
-        """The exit code, once nothing is left running."""
+        """Waits until no process is left running, and returns the exit code."""
         code = self.process.wait(timeout_s)
         end = time.monotonic() + 30
         while (left := self.left()) and time.monotonic() < end:

@@ -1,4 +1,4 @@
-"""What several tests stand on: small real policies, and prompts in their tokens."""
+"""Order and reporting of all tests; fixtures that several of them share."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def examples() -> list[Example]:
 
 @pytest.fixture(scope="session")
 def tiny_policy(tmp_path_factory: pytest.TempPathFactory, examples: list[Example]) -> Path:
-    """Two layers of 64 with a native window of 256, tied, as it is drawn."""
+    """A random policy: two layers of 64, a native window of 256, tied embeddings."""
     folder = tmp_path_factory.mktemp("policy")
     build_tiny(folder, training_texts(examples), TINY, WINDOW, seed=0)
     return folder
@@ -67,7 +67,7 @@ def tiny_policy(tmp_path_factory: pytest.TempPathFactory, examples: list[Example
 
 @pytest.fixture(scope="session")
 def tiny_moe_policy(tmp_path_factory: pytest.TempPathFactory, tiny_policy: Path) -> Path:
-    """As the tiny policy, but each of its layers has four experts, of which a token takes two."""
+    """The tiny policy with four experts in each layer, of which a token takes two."""
     folder = tmp_path_factory.mktemp("moe")
     dense = AutoConfig.from_pretrained(tiny_policy).to_dict()
     dropped = {
@@ -112,7 +112,7 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def whole(experiment: Path, start: Callable[..., Command]) -> tuple[Path, str]:
-    """A run that nothing disturbed, and what it printed."""
+    """An undisturbed run's folder, and what it printed."""
     run = experiment.parent / "whole"
     command = start("train", str(experiment), f"run_dir={run}")
     assert command.ended() == 0, command.output.read_text()

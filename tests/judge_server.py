@@ -1,4 +1,4 @@
-"""A real HTTP server that speaks as a judge's endpoint does, and behaves as a test tells it."""
+"""A real HTTP server with a judge's endpoint, whose replies a test decides."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ Behaviour = Callable[[Handler, dict[str, Any], int], None]
 
 
 class Server(ThreadingHTTPServer):
-    """Behaves as told, and counts. ``behave`` gets the handler, the body, the call's number."""
+    """Keeps all requests. A test sets ``behave``, which gets the handler, the body, the call's
+    number.
+    """
 
     daemon_threads = True
 
@@ -33,7 +35,7 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that gave up is part of the tests."""
+        """Prints nothing: in some tests clients give up."""
 
 
 class Answering(BaseHTTPRequestHandler):
@@ -72,7 +74,7 @@ def says(handler: Handler, text: Any) -> None:
 
 
 def shown(body: dict[str, Any]) -> tuple[str, list[str], str]:
-    """What the judge reads: the candidate, the gold answers, the code of its verdict."""
+    """Reads the judge's prompt: the candidate, the gold answers, the code of the verdict."""
     text = body["messages"][-1]["content"]
     lines = dict(line.split(": ", 1) for line in text.splitlines()[:3])
     golds = json.loads(lines["Reference answers, any of which is right"])

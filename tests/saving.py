@@ -1,4 +1,4 @@
-"""What tests of checkpoints share: a saver put to work, and what lies in a folder."""
+"""Shared by tests of checkpoints: saves one, and lists what a folder holds."""
 
 from __future__ import annotations
 

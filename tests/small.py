@@ -1,4 +1,4 @@
-"""A small experiment with all there is in it, and what makes two of its runs the same."""
+"""A small experiment that uses every part, and a test that two of its runs are the same."""
 
 from __future__ import annotations
 
@@ -32,11 +32,14 @@ checkpoint: {every: 2}
 """
 
 PLAIN = ("stages.polish=null", "stages.phase1.refill=0", "stages.phase2.sampler={replay: 0.0}")
-"""The experiment without its curriculum."""
+"""Overrides that leave out the experiment's curriculum."""
 
 
 def write_experiment(folder: Path) -> Path:
-    """Which of two names is right cannot be known: rewards vary, and the policy has to learn."""
+    """Writes an experiment and its data.
+
+    The right answer is one of two names at random, so rewards vary within a group.
+    """
     rng = Random(0)
     words = [f"{a}{b}" for a in "bdfgklmnprst" for b in ("ara", "elo", "imu", "ono", "uri")]
     for name, examples, longest in (("sft", 400, 120), ("train", 80, 400), ("held_out", 40, 400)):
@@ -61,7 +64,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def assert_same(run: Path, undisturbed: Path) -> None:
-    """Bit for bit, but for how long things took and how much memory."""
+    """Compares two runs bit for bit, except for times and memory."""
 
     def lasting(line: dict[str, Any]) -> dict[str, Any]:
         timing = re.compile(r"seconds|_per_s$|peak_memory")
@@ -73,8 +76,8 @@ def assert_same(run: Path, undisturbed: Path) -> None:
         names = [sorted(path.name for path in (r / kind).iterdir()) for r in (run, undisturbed)]
         assert names[0] == names[1]
         for name in names[0]:
-            told, once = ((r / kind / name).read_text() for r in (run, undisturbed))
-            assert told == once, name
+            text, expected = ((r / kind / name).read_text() for r in (run, undisturbed))
+            assert text == expected, name
     accuracies = [
         [
             (stage["name"], stage["accuracy"])

@@ -1,4 +1,4 @@
-"""The whole thing, small and real: a run that nothing disturbs, and all that it leaves."""
+"""A small undisturbed run of the real thing, and everything that it writes."""
 
 from __future__ import annotations
 
@@ -77,15 +77,15 @@ def test_every_rollout_is_kept_with_its_score(whole: tuple[Path, str]) -> None:
         if line["kind"] != "rl":
             continue
         records = lines(rollouts / f"{line['stage']}-{line['step']:05d}.jsonl")
-        # What was sampled, and what waited since the step before.
+        # Groups that were sampled, and groups that were left over by the step before.
         assert len(records) == 8 * (line["gate_sampled"] + line["gate_carried_in"]) >= 32
         sampled = [r["score"]["value"] for r in records if r["version"] == line["version"] - 1]
         assert sum(sampled) / len(sampled) == pytest.approx(line["reward_mean"])
-        aside, records = records[32:], records[:32]
-        assert all(record["advantage"] is None for record in aside)
-        # Groups that waited are of the version before.
-        waited = sum(record["version"] == line["version"] - 2 for record in records)
-        assert waited == 8 * line["gate_carried_in"]
+        left, records = records[32:], records[:32]
+        assert all(record["advantage"] is None for record in left)
+        # What was left over was sampled by the version before.
+        carried = sum(record["version"] == line["version"] - 2 for record in records)
+        assert carried == 8 * line["gate_carried_in"]
         assert {record["version"] for record in records} <= {line["version"] - n for n in (1, 2)}
         longer = sum(record["prompt_tokens"] > 200 for record in records)
         assert longer in ((0,) if line["stage"] == "phase1" else (16, 24, 32))

@@ -1,4 +1,4 @@
-"""Whole runs with a judge: on engines of the run, over HTTP, and away."""
+"""Whole runs with a judge: on the run's own engines, over HTTP, and unreachable."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(600)
 def adapted(
     experiment: Path, start: Callable[..., Command], examples: list[Example]
 ) -> tuple[Path, str]:
-    """A run with adapters, DAPO, a reference and a judge on engines, and what it printed."""
+    """A run with adapters, DAPO, a reference and a judge on its engines, and what it printed."""
     run, folder = experiment.parent / "adapted", experiment.parent / "judge"
     small = TinyConfig(layers=1, hidden=64, intermediate=128, heads=2, kv_heads=1)
     build_tiny(folder, training_texts(examples), small, 4096, seed=0)

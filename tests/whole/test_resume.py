@@ -1,4 +1,4 @@
-"""Runs that are stopped, killed or broken, gone on with to the same end; a guard that stops one."""
+"""Runs that are stopped, killed or damaged and resumed end the same; a guard stops a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.small import PLAIN, assert_same, lines
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-def test_a_run_killed_and_interrupted_ends_as_if_it_had_not_been(
+def test_a_run_that_is_killed_and_interrupted_ends_the_same(
     whole: tuple[Path, str], experiment: Path, start: Callable[..., Command]
 ) -> None:
     run = experiment.parent / "stopped"
@@ -26,7 +26,7 @@ def test_a_run_killed_and_interrupted_ends_as_if_it_had_not_been(
     own = run / "checkpoints" / "trainer-sft-after-nothing"
     killed.wait_for((own / "checkpoint-30" / "MANIFEST.json").exists)
     killed.process.kill()
-    # Ray's own agents take a minute to notice; the run can be gone on with at once.
+    # Ray's own agents take a minute to notice, but the run can be resumed at once.
     assert killed.process.wait() == -signal.SIGKILL
     assert not (run / "policy").exists()
 
@@ -53,7 +53,7 @@ def test_a_run_killed_and_interrupted_ends_as_if_it_had_not_been(
     assert_same(run, whole[0])
 
 
-def test_a_run_with_a_broken_checkpoint_and_a_full_disk_goes_on_from_the_one_before(
+def test_a_run_with_a_damaged_checkpoint_and_a_full_disk_resumes_from_the_one_before(
     whole: tuple[Path, str], start: Callable[..., Command]
 ) -> None:
     checkpoint = whole[0] / "checkpoints" / "0005-phase2-00002"
@@ -63,7 +63,7 @@ def test_a_run_with_a_broken_checkpoint_and_a_full_disk_goes_on_from_the_one_bef
     with small_disk(disk, own + 8 * size):
         run = shutil.copytree(whole[0], disk / "run")
         shutil.rmtree(run / "policy")
-        # Its guard would see to the disk first.
+        # The disk guard would stop the run before the disk is full.
         config = run / "config.yaml"
         config.write_text(config.read_text().replace("disk: stop", "disk: warn"))
         for name in ("phase2-00003", "phase2-eval"):
@@ -90,10 +90,10 @@ def test_a_run_with_a_broken_checkpoint_and_a_full_disk_goes_on_from_the_one_bef
         assert (run / "checkpoints" / "0007-phase2-00003").exists()
 
 
-def test_a_guard_stops_a_run_which_goes_on_once_it_is_mended(
+def test_a_run_that_a_guard_stopped_resumes_once_the_cause_is_fixed(
     experiment: Path, start: Callable[..., Command]
 ) -> None:
-    """Engine and learner are never quite the same, and a policy that knows nothing earns none."""
+    """Engine and learner differ by rounding, and an untrained policy gets no reward."""
     run = experiment.parent / "guarded"
     command = start(
         "train", str(experiment), f"run_dir={run}", "stages.sft=null", *PLAIN, "stages.phase2=null",
@@ -103,13 +103,13 @@ def test_a_guard_stops_a_run_which_goes_on_once_it_is_mended(
     assert command.ended() == 1, command.output.read_text()
     printed = command.output.read_text()
     assert "step 1 of phase1: guards.entropy=warn: entropy is" in printed
-    told = printed.rstrip().split("\n")[-1]
+    last = printed.rstrip().split("\n")[-1]
     begin = "qwenlong: stopped: step 1 of phase1: guards.engine_kl=stop: engine and learner differ"
-    assert told.startswith(begin) and "Traceback" not in printed
+    assert last.startswith(begin) and "Traceback" not in printed
     named = (
         r"most in examples train-\d+ \(\S+\), train-\d+ \(\S+\), train-\d+ \(\S+\); 2 updates left"
     )
-    assert re.search(named, told), told
+    assert re.search(named, last), last
     (stopped,) = lines(run / "metrics.jsonl")
     assert stopped["updates_left_out"] == 2 and stopped["engine_learner_kl"] > 0
     config = (run / "config.yaml").read_text()
