@@ -104,10 +104,9 @@ def prompts_of(
         return _running_text(spec, side, rules, tally)
 
     shape = shape_of(spec, whole_side, rules, tally, running_text)
-    repeats = None
-    if rules.deduplicate:
-        form = spec.lengthen, spec.distractors, spec.depth, spec.hide
-        repeats = ({} if seen is None else seen).setdefault(form, Repeats())
+    seen = Seen() if seen is None else seen
+    form = spec.lengthen, spec.distractors, spec.depth, spec.hide
+    repeats = seen.setdefault(form, Repeats()) if rules.deduplicate else None
     for prompt in islice(_shaped(examples, shape, repeats, rules, tally), spec.examples):
         tally.taken += 1
         yield prompt
