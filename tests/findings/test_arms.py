@@ -36,7 +36,9 @@ def test_an_arm_is_named_after_its_directories(folder: str, name: str) -> None:
     assert arm_name(Path("runs") / folder) == name
 
 
-def test_names_part_runs_of_one_configuration_only_where_seeds_come_twice(tmp_path: Path) -> None:
+def test_names_separate_runs_of_one_configuration_only_if_a_seed_occurs_twice(
+    tmp_path: Path,
+) -> None:
     apart = [write_run(tmp_path, name, 0) for name in ("baseline", "forgot_its_key")]
     assert [arm.name for arm in gather(apart)] == ["baseline", "forgot_its_key"]
     one = [write_run(tmp_path / "b", name, seed) for seed, name in enumerate(("first", "again"))]
@@ -139,7 +141,7 @@ def test_a_mean_curve_is_of_finished_runs(runs: list[Path], tmp_path: Path) -> N
     assert mean[6] == pytest.approx(np.mean([line[6] for line in seeds[:3]]))
 
 
-def test_an_arm_without_rl_has_the_figures_that_it_can_have(tmp_path: Path) -> None:
+def test_an_arm_without_rl_has_fewer_measures(tmp_path: Path) -> None:
     run = write_run(tmp_path, "sft_alone", 0, end=0.8)
     config = yaml.safe_load((run / "config.yaml").read_text())
     summary = json.loads((run / "summary.json").read_text())
@@ -155,7 +157,7 @@ def test_an_arm_without_rl_has_the_figures_that_it_can_have(tmp_path: Path) -> N
     assert outcome.measures["tokens"] == 0
 
 
-def test_changes_are_what_differs_and_no_more() -> None:
+def test_changes_are_the_differences() -> None:
     old = {"a": 1, "b": {"c": [1, {"d": 2}], "e": None}, "gone": {"x": 1}}
     new = {"a": 1, "b": {"c": [1, {"d": 3}], "e": [1, 2]}, "more": "y"}
     assert changes(new, old) == [

@@ -121,7 +121,7 @@ def test_an_unfinished_run_and_missing_seeds_are_named(runs: list[Path], tmp_pat
     assert any(item.startswith("no_yarn: cannot be said") for item in shown.items)
 
 
-def test_nothing_finished_is_said_plainly(tmp_path: Path) -> None:
+def test_nothing_finished_yet(tmp_path: Path) -> None:
     began = [write_run(tmp_path, "baseline", seed, stop="sft") for seed in range(2)]
     shown = page(tmp_path, began)
     assert "No run is finished yet" in shown.source
