@@ -107,7 +107,8 @@ def _print_line(line: str, console: Console) -> None:
 def _names(key: Key) -> Iterable[str]:
     """The names that only the rooms of data and rewards know; importing them takes a while."""
     if key.declaration.function == SOURCE:
-        from qwenlong.data.registry import OWN, PUBLISHED, TASKS
+        from qwenlong.data.registry import OWN, PUBLISHED
+        from qwenlong.data.synthesis import TASKS
 
         return [*OWN, *PUBLISHED, *TASKS]
     from qwenlong.rewards.registry import kinds

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 import torch
@@ -67,7 +68,8 @@ def test_only_answers_are_scored_and_as_trl_scores_them(tiny_policy: Path) -> No
     ids = torch.randint(5, 99, (4, 20), generator=torch.Generator().manual_seed(0))
     padding = torch.arange(20) >= torch.tensor([20, 13, 17, 9])[:, None]
     labels = ids.masked_fill(padding | (torch.arange(20) < 6), -100)
-    batch = {"input_ids": ids, "labels": labels, "attention_mask": (~padding).long()}
+    mask = (~padding).long()
+    batch: dict[str, Any] = {"input_ids": ids, "labels": labels, "attention_mask": mask}
 
     def gradients(log_probs: Tensor) -> list[Tensor | None]:
         model.zero_grad()
