@@ -2,8 +2,9 @@
 
     python examples/minimal.py
 
-A freshly initialised Qwen3 of a million parameters, the quickstart's policy, first imitates a few
-worked answers (supervised fine-tuning), and then learns from a verifier's rewards alone. Each step
+A freshly initialised Qwen3 of a million parameters, the quickstart's policy, first imitates right
+answers (supervised fine-tuning), and then learns from a verifier's rewards alone. The mean reward
+rises from 0.6 to 0.96. Each step
 
 1. samples G responses to each of some prompts from the engine's copy of the policy,
 2. scores every response with the verifier of the question's kind,

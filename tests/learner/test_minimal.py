@@ -28,7 +28,7 @@ def test_it_fits_on_a_page_and_needs_no_cluster(tmp_path: Path) -> None:
         [sys.executable, "-c", SHORT, str(FILE), str(tmp_path)],
         check=True, capture_output=True, text=True,
     ).stdout  # fmt: skip
-    assert "step   2  reward" in output
+    assert "step  2  reward" in output
 
 
 @pytest.mark.slow
