@@ -77,9 +77,9 @@ def test_bounds(size: int, refill: int, staleness: int, data: st.DataObject) -> 
                 assert rounds == refill + 1
         else:
             assert taken == sampled and not gate.waiting
-        told = gate.metrics()
-        assert not refill or told["gate_sampled"] == len(sampled)
-        assert not refill or told["gate_refills"] == rounds - 1
+        metrics = gate.metrics()
+        assert not refill or metrics["gate_sampled"] == len(sampled)
+        assert not refill or metrics["gate_refills"] == rounds - 1
         gate = saved(gate)
     assert max(fates.values()) == 1
     assert not dropped & set(fates)

@@ -197,15 +197,15 @@ def test_metrics_count_what_was_drawn() -> None:
         counts.update(each.example.source for each in drawn)
         rewards = {0: [0.0, 0.0], 1: [1.0, 1.0]}
         history.observe([group(p, rewards.get(len(p.ids) % 5, [0, 1])) for p in drawn])
-    told = sampler.metrics()
-    assert {key: told[f"draws_source/{key}"] for key in "abc"} == counts
-    assert told["draws_replayed"] == counts["c"] > 0
-    lengths = {key: n for key, n in told.items() if key.startswith("draws_length/")}
+    metrics = sampler.metrics()
+    assert {key: metrics[f"draws_source/{key}"] for key in "abc"} == counts
+    assert metrics["draws_replayed"] == counts["c"] > 0
+    lengths = {key: n for key, n in metrics.items() if key.startswith("draws_length/")}
     # Five lengths in quarters of 1.25: 100 and 101 in the first.
     assert list(lengths) == [f"draws_length/{upper}" for upper in (101, 102, 103, 104)]
     assert sum(lengths.values()) == counts["a"] + counts["b"]
-    assert told["pool"] == 5 == sum(n for key, n in told.items() if "pool_pass_rate/" in key)
-    assert told["pool_hopeless"] == 1 == told["pool_solved"]
+    assert metrics["pool"] == 5 == sum(n for key, n in metrics.items() if "pool_pass_rate/" in key)
+    assert metrics["pool_hopeless"] == 1 == metrics["pool_solved"]
 
 
 @pytest.mark.parametrize("span", [1, 2, 3, 4, 5, 7, 8, 1000])

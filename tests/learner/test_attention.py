@@ -239,14 +239,14 @@ def logprobs_of(learner: GrpoLearner, *rows: Row) -> Tensor:
 @pytest.mark.parametrize("policy", ["tied", "moe"])
 def test_a_response_sees_no_other_and_a_group_no_other(policies, rows_of, policy: str) -> None:
     learner = GrpoLearner(policies[policy], "float32", LearnerConfig())
-    row, beside = rows_of([(20, (6, 8, 4)), (11, (5, 2))])
+    row, other = rows_of([(20, (6, 8, 4)), (11, (5, 2))])
     (other,) = rows_of([(20, (6, 8, 4))], seed=1)
     changed = replace(row, responses=(row.responses[0], *other.responses[1:]))
     first, second = (logprobs_of(learner, each) for each in (row, changed))
     torch.testing.assert_close(first[:6], second[:6], rtol=0, atol=1e-5)
     assert (first[6:] - second[6:]).abs().min() > 1e-3
-    for together in (logprobs_of(learner, row, beside), logprobs_of(learner, changed, beside)):
-        torch.testing.assert_close(together[18:], logprobs_of(learner, beside), rtol=0, atol=1e-5)
+    for together in (logprobs_of(learner, row, other), logprobs_of(learner, changed, other)):
+        torch.testing.assert_close(together[18:], logprobs_of(learner, other), rtol=0, atol=1e-5)
     moved = replace(row, prompt_ids=other.prompt_ids)
     assert (logprobs_of(learner, moved) - first).abs().min() > 1e-4
 

@@ -49,7 +49,7 @@ TRL_OBJECTIVES: dict[str, dict[str, Any]] = {
     "gspo": {"loss_type": "grpo", "importance_sampling_level": "sequence"},
     "cispo": {"loss_type": "cispo"},
 }
-# TRL multiplies the KL term by the ratio unless told not to, as DeepSeek-V3.2 does.
+# TRL multiplies the KL term by the ratio by default, as DeepSeek-V3.2 does.
 TRL_KL = {"beta": 0.3, "use_bias_correction_kl": False}
 TRL_CAP = {
     "vllm_importance_sampling_mode": "token_truncate",

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from qwenlong.config import LearnerConfig
+from qwenlong.config import LearnerConfig, RlStage
 from qwenlong.learner.advantages import group_advantages, step_advantages
 from qwenlong.learner.learner import GrpoLearner
-from qwenlong.types import InputError
+from qwenlong.train.batch import advantages_of
+from qwenlong.types import Example, Group, InputError, Prompt, Rollout, Score, token_ids
 
 OWN = """
 import torch
@@ -92,3 +94,18 @@ def test_an_advantage_of_ones_own(own) -> None:
     assert found == [group_advantages(rewards, scaled=False) for rewards in groups]
     with pytest.raises(InputError, match=r"forgetful: returned \(0.0, 0.5\) for the rewards \(1.0"):
         step_advantages(f"{own}:forgetful", groups, ["list", "date"])
+
+
+def test_a_step_uses_both(own) -> None:
+    """With an objective of ones own advantages are scaled as usual, unless they are own, too."""
+    example = Example("a", "mine", "Who?", ("Ann.",), ("Ann",))
+    rollouts = tuple(
+        Rollout(token_ids([5]), np.array([-1.0], np.float32), "stop", 0, "") for _ in range(2)
+    )
+    scores = (Score(1.0, "exact"), Score(0.0, "exact"))
+    groups = [Group(Prompt(example, token_ids([1])), rollouts, scores)]
+    stage = RlStage(context=8, response=4, steps=1, batch=2, group=2)
+    reinforce = LearnerConfig(objective=f"{own}:reinforce")
+    assert advantages_of(groups, stage, reinforce) == [(1.0, -1.0)]
+    both = replace(reinforce, advantage=f"{own}:centred")
+    assert advantages_of(groups, stage, both) == [(0.5, -0.5)]

@@ -41,15 +41,21 @@ def rows(shortest: int) -> list[SftRow]:
 
 
 def tuned(
-    policy: Path, folder: Path, of: list[SftRow], begun: Path | None = None
+    policy: Path, folder: Path, of: list[SftRow], checkpoint: Path | None = None
 ) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
-    torch.manual_seed(1 if begun else 0)  # what happened before is no part of it
+    torch.manual_seed(1 if checkpoint else 0)  # what happened before is no part of it
     model = load_policy(str(policy), "float32")
     settings = sft_settings(STAGE, LearnerConfig(), of, folder, False, 5)
     settings.save_total_limit = None
     logged: list[dict[str, float]] = []
     fine_tune(
-        model, AutoTokenizer.from_pretrained(policy), of, settings, begun, logged.append, "stop"
+        model,
+        AutoTokenizer.from_pretrained(policy),
+        of,
+        settings,
+        checkpoint,
+        logged.append,
+        "stop",
     )
     return logged, dict(model.named_parameters())
 
@@ -94,8 +100,8 @@ def test_it_goes_on_as_if_it_had_not_been_stopped(
     whole, weights = tuned(tiny_policy, tmp_path / "whole", of)
     assert len(whole) == 18
     for step in (3, 6, 8, 18):  # within an epoch, at its end, within the next, at the end
-        begun = tmp_path / "whole" / f"checkpoint-{step}"
-        rest, same = tuned(tiny_policy, tmp_path / f"from-{step}", of, begun)
+        checkpoint = tmp_path / "whole" / f"checkpoint-{step}"
+        rest, same = tuned(tiny_policy, tmp_path / f"from-{step}", of, checkpoint)
         assert lasting(rest) == lasting(whole)[step:]
         assert all(torch.equal(each, same[name]) for name, each in weights.items())
 
@@ -106,10 +112,10 @@ def test_a_checkpoint_that_is_made_again_is_whole(tiny_policy: Path, tmp_path: P
     broken = tmp_path / "checkpoint-5"
     assert fault(broken) is None
     (broken / MANIFEST).write_text("")
-    begun = tmp_path / "checkpoint-4"
-    go_back(tmp_path, begun)
+    checkpoint = tmp_path / "checkpoint-4"
+    go_back(tmp_path, checkpoint)
     assert not broken.exists()
-    tuned(tiny_policy, tmp_path, of, begun)
+    tuned(tiny_policy, tmp_path, of, checkpoint)
     assert trainer_checkpoint(tmp_path, 1) == tmp_path / "checkpoint-18"
     assert not any(fault(own) for own in tmp_path.glob("checkpoint-*"))
 
