@@ -59,7 +59,6 @@ class GrpoLearner(Learner):
             betas=(config.beta1, config.beta2),
             weight_decay=config.weight_decay,
         )
-        self.engine_kl = EngineKl(())
 
     @property
     def model(self) -> Any:
@@ -90,26 +89,26 @@ class GrpoLearner(Learner):
             micro_batches_of(rows, self._has_gradient, self.config.max_tokens, self.mesh)
             for rows in updates
         ]
-        self.engine_kl = EngineKl(batch.rows)
+        gap = EngineKl(batch.rows)
         # The old policy is the one before the first update, so its passes come before all updates.
         earlier = [
-            [self._earlier_policies(each, batch, len(updates)) for each in micro_batches]
+            [self._earlier_policies(each, batch, len(updates), gap) for each in micro_batches]
             for micro_batches in packed
         ]
         # A single update has no earlier pass: its own forward passes show how far the engine is.
-        too_far = len(updates) > 1 and self._engine_too_far(batch)
+        too_far = len(updates) > 1 and self._engine_too_far(batch, gap)
         sums: dict[str, float] = {}
         norms, left_out = [], 0
         for rows, micro_batches, before in zip(updates, packed, earlier, strict=True):
             totals = self._totals(rows, batch)
             loss = 0.0
             for micro_batch, (old, reference) in zip(micro_batches, before, strict=True):
-                found = self._backward(micro_batch, batch, totals, old, reference)
+                found = self._backward(micro_batch, batch, totals, old, reference, gap)
                 loss += found["loss"] * micro_batch.counts
                 for name, value in found.items():
                     sums[name] = sums.get(name, 0.0) + value * micro_batch.counts
             if len(updates) == 1:
-                too_far = self._engine_too_far(batch)
+                too_far = self._engine_too_far(batch, gap)
             norm, updated = self._update(batch, loss, too_far)
             norms.append(norm)
             left_out += not updated
@@ -117,7 +116,7 @@ class GrpoLearner(Learner):
         total = self._over_ranks(list(sums.values())).tolist()
         sums = dict(zip(sums, total, strict=True))
         metrics = step_summary(sums, norms, left_out, batch, seconds)
-        return StepResult(metrics, tuple(self.engine_kl.by_row(self.mesh)))
+        return StepResult(metrics, tuple(gap.by_row(self.mesh)))
 
     def _has_gradient(self, row: Row) -> bool:
         # A flat group has no advantage, but the KL to the reference still pulls at it.
@@ -137,7 +136,7 @@ class GrpoLearner(Learner):
 
     @torch.no_grad()
     def _earlier_policies(
-        self, micro_batch: MicroBatch, batch: Batch, updates: int
+        self, micro_batch: MicroBatch, batch: Batch, updates: int, gap: EngineKl
     ) -> tuple[TokenStats | None, Tensor | None]:
         """Statistics by the old policy and log-probabilities by the reference, where needed.
 
@@ -148,7 +147,7 @@ class GrpoLearner(Learner):
             old = self.policy(micro_batch.slices, batch.temperature, batch.top_p)
             if micro_batch.counts:
                 kl_R = engine_kl(old, engine_logprobs(micro_batch.slices, old))
-                self.engine_kl.record(micro_batch.slices, kl_R, before_updates=True)
+                gap.record(micro_batch.slices, kl_R, before_updates=True)
         if self.config.kl_coefficient and micro_batch.trained:
             reference = self._reference_logprobs(micro_batch, batch)
         return old, reference
@@ -168,6 +167,7 @@ class GrpoLearner(Learner):
         totals: Totals,
         old: TokenStats | None,
         reference: Tensor | None,
+        gap: EngineKl,
     ) -> dict[str, float]:
         """One forward pass, and one backward pass if the micro-batch is trained.
 
@@ -186,7 +186,7 @@ class GrpoLearner(Learner):
         kl_R = engine_kl(start, engine_logprobs_R)
         if micro_batch.counts:
             now_R = kl_R if old is None else engine_kl(stats, engine_logprobs_R)
-            self.engine_kl.record(slices, now_R, before_updates=old is None)
+            gap.record(slices, now_R, before_updates=old is None)
         advantages = [advantage for each in slices for advantage in each.advantages]
         loss, sums = objective_loss(
             self.objective,
@@ -219,10 +219,10 @@ class GrpoLearner(Learner):
             "engine_learner_kl": kl_R[fresh_R.to(kl_R.device)].sum().item(),
         }
 
-    def _engine_too_far(self, batch: Batch) -> bool:
+    def _engine_too_far(self, batch: Batch, gap: EngineKl) -> bool:
         """Whether the KL between engine and learner is above the batch's limit."""
         limit = batch.limits.engine_kl
-        return math.isfinite(limit) and self.engine_kl.mean(self.mesh) > limit
+        return math.isfinite(limit) and gap.mean(self.mesh) > limit
 
     def _update(self, batch: Batch, loss: float, too_far: bool) -> tuple[float, bool]:
         """Takes one optimizer step, unless the batch's limits forbid it.
