@@ -85,7 +85,8 @@ def resolve(reference: str, key: str, parameters: Sequence[str]) -> Callable[...
         found: Any = reduce(getattr, attributes.split("."), _imported(module))
     except InputError as error:
         raise InputError(f"{key}={reference}: {error}") from None
-    except (Exception, SystemExit) as error:  # a user's module may raise anything
+    except (Exception, SystemExit) as error:
+        # A user's module may raise anything when it is imported, and it is the user's to fix.
         why = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"{key}={reference}: cannot be imported: {why}") from None
     if not callable(found):
@@ -95,6 +96,7 @@ def resolve(reference: str, key: str, parameters: Sequence[str]) -> Callable[...
     except (TypeError, ValueError):  # some built-in functions have none
         return found
     try:
+        # Arguments are passed by position, so that a user may name parameters as they like.
         signature.bind(*parameters)
     except TypeError:
         raise InputError(
@@ -119,6 +121,7 @@ def anchored(reference: str, folder: Path) -> str:
     module, _, attributes = reference.rpartition(":")
     if module.endswith(".py"):
         return f"{(folder / module).resolve()}:{attributes}"
+    # A module with dots is part of a package, and could not be imported as a file alone.
     for place in (Path.cwd(), folder):
         file = (place / f"{module}.py").resolve()
         if file.is_file() and _origin(module) in (None, file):
@@ -135,6 +138,7 @@ def _imported(module: str) -> ModuleType:
         raise InputError(f"there is no file {file}")
     _search(str(file.parent))
     found = importlib.import_module(file.stem)
+    # An installed module, or one that was imported before, hides a file of the same name.
     if Path(getattr(found, "__file__", None) or "").resolve() != file:
         raise InputError(f"another module is called {file.stem}, too; rename the file")
     return found

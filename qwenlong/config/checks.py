@@ -98,6 +98,7 @@ def _check_data(config: Config) -> None:
             key = f"data.{part}.{i}"
             right = "only built sets have weights (qwenlong data build); limit examples instead"
             require(source.weight is None, f"{key}.weight", source.weight, right)
+            # SFT rows that are too long are left out, so that a source may serve several stages.
             _check_lengthen(key, source, longest.get(part))
 
 
@@ -138,6 +139,7 @@ def _check_judge(judge: JudgeConfig) -> None:
     elif judge.model is not None:
         right = "needs rewards.judge.url; engines of the run do not use it"
         require(judge.key_env is None, f"{key}.key_env", judge.key_env, right)
+        # vLLM batches all conversations of a step itself.
         default = judge.concurrency == JudgeConfig().concurrency
         require(default, f"{key}.concurrency", judge.concurrency, right)
         template = judge.extra.get("chat_template_kwargs", {})
@@ -156,6 +158,7 @@ def _check_rollout(config: Config) -> None:
 def _check_learner(config: Config) -> None:
     learner = config.learner
     for name, phase in _phases(config):
+        # The smallest micro-batch is one response with its prompt.
         longest = phase.context + phase.response
         fits = learner.max_tokens is None or learner.max_tokens >= longest
         right = f"must hold a prompt and a response of stages.{name} ({longest} tokens)"
@@ -163,6 +166,7 @@ def _check_learner(config: Config) -> None:
         buffer = learner.overlong_buffer
         right = f"must be below stages.{name}.response ({phase.response})"
         require(buffer < phase.response, "learner.overlong_buffer", buffer, right)
+    # Neither FlexAttention's backward pass nor flash-attn runs on a CPU.
     on_gpu = learner.gpus > 0 or learner.attention in ("auto", "sdpa")
     require(on_gpu, "learner.attention", learner.attention, "needs a GPU, but learner.gpus is 0")
     half = learner.attention != "flash" or config.policy.dtype == "bfloat16"
@@ -196,6 +200,7 @@ def _check_stages(config: Config) -> None:
         shortest = before.context if before else 0
         right = f"must not be shorter than the phase before it ({shortest})"
         require(stage.context >= shortest, f"{key}.context", stage.context, right)
+        # Phases of equal context share their lengths; a shorter one would have none of its own.
         before = stage
     answered = before is not None or config.evaluation.response is not None
     right = "must be set if there is no stage of kind: rl, which has a response"
@@ -217,6 +222,7 @@ def _check_sft(key: str, stage: SftStage, processes: int) -> None:
     micro = stage.batch if stage.micro_batch is None else stage.micro_batch
     right = f"must divide batch ({stage.batch})"
     require(stage.batch % micro == 0, f"{key}.micro_batch", micro, right)
+    # Every process takes the same number of rows.
     right = f"must be a multiple of the learner's {processes} processes"
     require(micro % processes == 0, f"{key}.micro_batch", micro, right)
 
@@ -231,6 +237,7 @@ def _check_phase(key: str, phase: RlStage, importance_cap: float | None) -> None
     right = f"needs at least {TARGET_STEPS} steps, over which the reward is averaged"
     fits = phase.target is None or phase.steps >= TARGET_STEPS
     require(fits, f"{key}.target", phase.target, right)
+    # A group that waited was sampled by an older policy; only importance weights correct for that.
     waits = phase.refill > 0 and phase.staleness > 0
     right = "groups that wait need learner.importance_cap, which weighs them; or staleness=0"
     require(not waits or importance_cap is not None, f"{key}.staleness", phase.staleness, right)

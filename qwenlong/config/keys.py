@@ -80,6 +80,7 @@ class Declaration:
 
     def _allows(self, value: Any) -> bool:
         if self.is_name:
+            # Names that another room knows are checked by ``train/names.py``.
             return value in self.one_of or bool(self.names)
         return (  # NaN is within no bounds
             (self.at_least is None or value >= self.at_least)
@@ -98,6 +99,7 @@ def key(default: Any, meaning: str = "", **rules: Any) -> Any:
             line of its dataclass.
         rules: those of ``Declaration``.
     """
+    # In the field's metadata, and not in a string below the field, which only an editor sees.
     metadata = {_DECLARATION: Declaration(meaning or default.__doc__.splitlines()[0], **rules)}
     if isinstance(default, type):
         return field(default_factory=default, metadata=metadata)

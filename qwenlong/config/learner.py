@@ -25,6 +25,7 @@ class LearnerConfig:
         " checkpoint, or stop the run.",
         one_of=("resume", "stop"),
     )
+    # The names are held to the learner's own list by a test: importing it here would load torch.
     objective: str = key(
         "grpo",
         "Objective of the RL phases.",

@@ -37,6 +37,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     path = Path(path)
     raw = _overridden(_over_its_base(_read(path), path), path, overrides)
     config = _experiment(raw, path.parent)
+    # A judge at a url has a name there, which is no path even if a folder is called the same.
     policy, judge = config.policy, config.rewards.judge
     policy = replace(policy, path=_absolute_if_folder(policy.path))
     if judge.is_engine:
@@ -109,8 +110,10 @@ def _overridden(raw: DictConfig, path: Path, overrides: Sequence[str]) -> DictCo
         key, equals, text = override.partition("=")
         if not equals or not key:
             raise InputError(f"{override!r}: an override has the form key=value")
+        # An override may leave out a stage that an earlier one has added.
         known = list(raw.get("stages") or ())
         try:
+            # An override replaces a mapping whole: with merge, no key could be taken out of it.
             OmegaConf.update(raw, key, yaml.safe_load(text), merge=False, force_add=True)
         except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
             raise InputError(f"{override}: cannot be applied: {_one_line(error)}") from None
@@ -132,6 +135,7 @@ def _check_left_out(raw: DictConfig, known: Collection[str]) -> None:
 
 
 def _experiment(raw: DictConfig, folder: Path) -> Config:
+    # A stage's schema depends on its kind, and its values on the stages before: not OmegaConf's.
     stages = raw.pop("stages", None)
     if not isinstance(stages, DictConfig):
         raise InputError(f"stages={stages}: must be a mapping from names to at least one stage")
@@ -186,9 +190,11 @@ def _typed(schema: Any, raw: Any, prefix: str, folder: Path) -> Any:
 
 def _value(schema: Any, name: str, raw: DictConfig, full: str, folder: Path) -> Any:
     """One value: converted by OmegaConf, made absolute, held to the rules of its key."""
+    # OmegaConf's own error would not say how a list is written.
     if get_origin(get_type_hints(schema)[name]) is list:
         _list(raw[name], full)
     try:
+        # One key at a time, so that the error's line can name the whole key.
         merged: Any = OmegaConf.merge(_structured(schema), {name: raw[name]})
         converted: Any = OmegaConf.to_container(merged, resolve=True)
     except OmegaConfBaseException as error:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from qwenlong.config.keys import key
 
 _UPDATE = ("warn", "skip", "stop")
-_RUN = ("warn", "stop")  # known too late, or over many steps: there is no update to skip
+# What is known only after the update, or over many steps, leaves no update to skip.
+_RUN = ("warn", "stop")
 
 
 @dataclass(frozen=True)

@@ -50,10 +50,11 @@ class RolloutConfig(EngineConfig):
         "Use vLLM's batch-invariant kernels on GPUs: slower, but a prompt gives the same tokens"
         " whatever else is in the batch.",
     )
+    # At temperature 0 there are no probabilities to train on.
     temperature: float = key(
         0.7,
         "Sampling temperature of rollouts.",
-        above=0,  # at 0 there are no probabilities to train on
+        above=0,
         below=math.inf,
     )
     top_p: float = key(

@@ -143,11 +143,12 @@ class RlStage:
         " batch.",
         at_least=0,
     )
+    # At most 1, because what waits is trained on first in the next step.
     staleness: int = key(
         1,
         "Steps that surplus groups of refilling wait before they are trained on; 0 drops them.",
         at_least=0,
-        at_most=1,  # what waits comes first in the next step, so nothing waits longer
+        at_most=1,
     )
 
 
