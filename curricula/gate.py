@@ -56,6 +56,7 @@ class Gate:
         if self.rounds == 0:
             return missing
         admitted = len(self.admitted) - self.carried
+        # A round without any variance says too little about the share to divide by it.
         share = max(admitted / self.sampled, LEAST_ADMITTED)
         return min(self.size, math.ceil(missing / share))
 

@@ -153,6 +153,7 @@ class GrpoLearner(Learner):
         return old, reference
 
     def _reference_logprobs(self, micro_batch: MicroBatch, batch: Batch) -> Tensor:
+        # top_p is 1 here: nobody reads the reference's nucleus, whose sort takes long.
         if self.reference_adapters:
             with with_values(self.parameters, self.reference_adapters):
                 return self.policy(micro_batch.slices, batch.temperature, 1.0).logprobs
@@ -177,6 +178,7 @@ class GrpoLearner(Learner):
         slices, config = micro_batch.slices, self.config
         with torch.set_grad_enabled(micro_batch.trained):
             stats = self.policy(slices, batch.temperature, batch.top_p)
+        # With one update a batch the policy is its own old policy, and every ratio is 1.
         start = old or stats
         lengths = [len(ids) for each in slices for ids in each.responses]
         lengths_N = torch.tensor(lengths, dtype=torch.long, device=stats.logprobs.device)
@@ -207,6 +209,8 @@ class GrpoLearner(Learner):
             config.mask_ratio,
         )
         if micro_batch.trained:
+            # Times 0 where it does not count: the pass itself is needed, FSDP2's gradients are
+            # reduced over all ranks in it.
             (loss * micro_batch.counts).backward()
         return {
             **sums,
@@ -316,6 +320,7 @@ class GrpoLearner(Learner):
             self.keep_reference()
             stored.fill("reference", self._reference())
         rank = self.mesh.rank
+        # Another number of processes has other ranks; the first one's generator serves them all.
         same = stored.processes == self.config.processes
         torch.set_rng_state(stored.whole(f"random/{rank if same else 0}"))
 

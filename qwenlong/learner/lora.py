@@ -24,6 +24,7 @@ def add_adapters(model: PreTrainedModel, rank: int, alpha: float) -> None:
     """
     from peft import LoraConfig, inject_adapter_in_model
 
+    # transformers joins a layer's experts in one tensor, which peft does not see as linear layers.
     layers = ATTENTION if hasattr(model.config, "num_experts") else ATTENTION + MLP
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=layers)
     inject_adapter_in_model(config, model, ADAPTER)

@@ -78,6 +78,7 @@ class EngineKl:
                 if before_updates and not part.row.stale:
                     of_row[0] += kl.sum().item()
                     of_row[1] += len(kl)
+                # After every update: weights that have blown up show only then.
                 of_row[2] += (~torch.isfinite(kl)).sum().item()
         each = [sums[id(row)] for row in self.rows]
         return sum_over_data_ranks(torch.tensor(each, dtype=torch.float64), mesh)

@@ -99,6 +99,8 @@ def _pessimistic(
     advantages_R = responses.at_tokens(responses.advantages_N)
     plain_R = ratio_R * advantages_R
     clipped_R = ratio_R.clamp(1 - low, 1 + high) * advantages_R
+    # The minimum of both: the clip ends what a move away from the old policy can gain, and never
+    # hides what it loses.
     return torch.minimum(plain_R, clipped_R), clipped_R < plain_R
 
 
@@ -118,6 +120,7 @@ def clipped_sequence_ratio(responses: Responses, low: float, high: float) -> tup
     the clip takes the gradient of whole responses. GSPO-token (eq. 13), whose advantages differ
     within a response, is left out.
     """
+    # A geometric mean: the plain product of a long response's ratios would explode or vanish.
     parts = responses.log_ratio_R.split(responses.lengths)
     means = [part.mean().expand_as(part) for part in parts]
     log_ratio_R = torch.cat([responses.log_ratio_R[:0], *means])  # there may be no response
@@ -130,6 +133,7 @@ def clipped_weight(responses: Responses, low: float, high: float) -> tuple[Tenso
     CISPO (MiniMax-M1, arXiv 2506.13585, eq. 4 and 5): every token keeps a gradient, and the clip
     acts where it bounds a token's weight. The token mask of eq. 6 and 7 is left out.
     """
+    # Without gradient: it flows through log π alone, so a bounded token still learns.
     ratio_R = responses.log_ratio_R.detach().exp()
     bounded_R = ratio_R.clamp(1 - low, 1 + high)
     weight_R = bounded_R * responses.at_tokens(responses.advantages_N)
@@ -212,7 +216,7 @@ def find_objective(name: str) -> Objective:
     if name in OBJECTIVES:
         return OBJECTIVES[name]
     if is_reference(name):
-        return Objective(_own_terms(name), 0.2, 0.2)
+        return Objective(_own_terms(name), 0.2, 0.2)  # PPO's range, unless the experiment sets one
     near = get_close_matches(name, OBJECTIVES, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise InputError(f"learner.objective={name}: must be one of {', '.join(OBJECTIVES)}{hint}")

@@ -51,6 +51,7 @@ class PackedPolicy:
         layout, mesh = layout_of(slices), self.mesh
         device = self.model.device
         predictors = layout.predictors()
+        # This rank has every n-th token, and so the hidden states of these predictors.
         own = predictors % mesh.sequence_ranks == mesh.sequence_rank
         on_gpu = device.type == "cuda"
         offloading = save_on_cpu(pin_memory=on_gpu) if self.offload else nullcontext()
@@ -68,7 +69,7 @@ class PackedPolicy:
                 attend=sharded_attention(self.backend(layout), mesh, layout.tokens),
             ).last_hidden_state[0, (predictors[own] // mesh.sequence_ranks).to(device)]
         if self.bf16:
-            hidden = hidden.bfloat16()
+            hidden = hidden.bfloat16()  # autocast leaves the last norm's output in fp32
         own = own.to(device)
         responses = [ids for each in slices for ids in each.responses]
         sampled = joined(responses, torch.long).to(device)[own]

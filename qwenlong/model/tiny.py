@@ -67,6 +67,7 @@ def build_tiny(
         bos_token_id=None,
         dtype="float32",
     )
+    # A fork, so that what the run draws later does not depend on the policy's size.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Qwen3ForCausalLM(config)

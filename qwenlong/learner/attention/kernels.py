@@ -85,6 +85,7 @@ class Cpu:
         of_q, of_k, of_v = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
             grad, q, k, v, out, lse, 0.0, causal, scale=scale
         )
+        # Each query head gave its own gradient of the keys and values that they share.
         return of_q.flatten(0, 1)[None], of_k.sum(1)[None], of_v.sum(1)[None]
 
 
