@@ -128,6 +128,7 @@ def run_stages(
         replayed: phase and step whose rollouts are sampled again, instead of training to the end.
     """
     from qwenlong.cluster.supervision import LearnerLostError, Watch, last_words
+    from qwenlong.train.loop import replay, train
 
     config = inputs.config
     plan = {name: StagePlan(inputs.steps(name), inputs.tokens(name)) for name in config.stages}
@@ -135,7 +136,14 @@ def run_stages(
         watch = Watch(config.failures, progress.say)
         while True:
             try:
-                _attempt(inputs, directory, last, group, progress, watch, replayed)
+                with ExitStack() as stack:
+                    keep = 0 if replayed else config.checkpoint.keep
+                    run = _started(inputs, directory, keep, group, progress, watch, stack)
+                    state = _restored(run, last)
+                    if replayed:
+                        replay(run, state, *replayed)
+                    else:
+                        train(run, state)
                 break
             except LearnerLostError as lost:
                 if config.learner.on_failure == "stop" or replayed:
@@ -147,59 +155,39 @@ def run_stages(
     signals.check()
 
 
-def _attempt(
+def _started(
     inputs: Inputs,
     directory: RunDir,
-    last: Checkpoint | None,
+    keep: int,
     group: Any,
     progress: Progress,
     watch: Watch,
-    replayed: tuple[str, int] | None,
-) -> None:
-    """Starts the actors and trains to the end, unless the learner is lost."""
+    stack: ExitStack,
+) -> Run:
+    """The run with its actors, which ``stack`` ends."""
     from qwenlong.cluster.placement import start_workers
-    from qwenlong.train.loop import replay, train
     from qwenlong.train.run import Run
 
-    config = inputs.config
-    with ExitStack() as stack:
-        log = open_loggers(config, directory, stack)
-        workers = stack.enter_context(
-            start_workers(
-                config,
-                group,
-                policy=inputs.policy,
-                rope=inputs.ropes[-1],
-                longest=inputs.longest_row,
-                logs=directory.logs,
-                judge=inputs.judge,
-                watch=watch,
-            )
-        )
-        generate = workers.judge.generate if workers.judge else None
-        rewards = stack.enter_context(
-            open_rewards(config, inputs.judge, directory.root, generate, progress.say)
-        )
-        keep = 0 if replayed else config.checkpoint.keep
-        run = Run(
-            inputs=inputs,
-            directory=directory,
-            workers=workers,
-            progress=progress,
-            log=log,
-            rewards=rewards,
-            guards=Guards(config.guards, directory.logged()),
-            saver=Saver(directory.checkpoints, keep, workers.learner),
-        )
-        state = _restored(run, last)
-        if replayed:
-            replay(run, state, *replayed)
-        else:
-            train(run, state)
+    config, logs, judge = inputs.config, directory.logs, inputs.judge
+    log = open_loggers(config, directory, stack)
+    model = inputs.policy, inputs.ropes[-1], inputs.longest_row
+    workers = stack.enter_context(start_workers(config, group, *model, logs, judge, watch))
+    generate = workers.judge.generate if workers.judge else None
+    rewards = open_rewards(config, judge, directory.root, generate, progress.say)
+    return Run(
+        inputs=inputs,
+        directory=directory,
+        workers=workers,
+        progress=progress,
+        log=log,
+        rewards=stack.enter_context(rewards),
+        guards=Guards(config.guards, directory.logged()),
+        saver=Saver(directory.checkpoints, keep, workers.learner),
+    )
 
 
 def _restored(run: Run, last: Checkpoint | None) -> RunState:
-    """Where the run starts, with learner and engines there, too."""
+    """Where the run starts, with the learner's state and the engines' weights restored."""
     if not last:
         return RunState(UNTRAINED, 0, 0, run.inputs.rope, {})
     run.workers.learner.restore_state(last.folder)
