@@ -147,11 +147,11 @@ class Rollout:
 
     response_ids: TokenIds
     logprobs: Logprobs
-    """By the policy as it was sampled from: after temperature and top-p."""
+    """The distribution that was sampled from: after temperature and top-p."""
     finish_reason: str
     """``stop`` if the policy ended the response itself, ``length`` if it was cut at the limit."""
     version: int
-    """Of the weights that sampled it."""
+    """The weights that sampled it; see ``Engine.load``."""
     text: str
 
 
@@ -250,7 +250,7 @@ class RowMetrics:
 class StepResult:
     metrics: dict[str, float]
     rows: tuple[RowMetrics, ...]
-    """In the batch's order."""
+    """One for each row of the batch, in its order."""
 
 
 @dataclass(frozen=True, eq=False)

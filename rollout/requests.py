@@ -35,7 +35,7 @@ def balanced(lengths: Sequence[int], parts: int) -> list[list[int]]:
     """
     shares: list[list[int]] = [[] for _ in range(parts)]
     sums = [0] * parts
-    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):  # stable: ties in order
         smallest = sums.index(min(sums))
         shares[smallest].append(i)
         sums[smallest] += lengths[i]

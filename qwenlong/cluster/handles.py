@@ -100,6 +100,7 @@ class LearnerHandle(Learner):
 
         done = False
         while not done:
+            # Asked once more after the end, so that the last updates are not lost.
             done = self._done(training, SFT_POLL_S)
             updates = updates_after(after)
             after = max([after, *(int(update["step"]) for update in updates)])
@@ -127,6 +128,7 @@ class LearnerHandle(Learner):
 
     def weights(self) -> Any:
         """A reference to the current weights (``StoredWeights``) in the object store."""
+        # The flag is waited for instead of the weights, which would be copied to the driver.
         refs = self._send(lambda actor: actor.weights.options(num_returns=2).remote())
         self._answers([present for _, present in refs])
         return refs[0][0]
@@ -228,6 +230,7 @@ class EnginePool:
         """See ``types.Generate``. Each engine gets a share of about the same prompt tokens."""
         for i in sorted(self._behind):
             self._catch_up(i)
+        # Responses take most of the time, but their lengths are not known beforehand.
         shares = balanced([len(request.ids) for request in requests], len(self.actors))
 
         def call(share: Sequence[int]) -> Call:
@@ -293,6 +296,7 @@ class EnginePool:
                 if not isinstance(outcome, Failure):
                     answers[i] = outcome
                     continue
+                # The whole node may have left, which counts as one restart for all its actors.
                 self._replace(i, self._fate(i, outcome).why)
                 if retry:
                     self._catch_up(i)
@@ -332,7 +336,7 @@ class EnginePool:
         place = self._places[i]
         while why:
             self._watch.restarting(place, self._nodes[i], why, "it is")
-            ray.kill(self.actors[i])
+            ray.kill(self.actors[i])  # it may hang, and would keep its place
             self.actors[i] = place.start()
             [arrived] = arrivals(self._watch, self._group, [place], [self.actors[i]])
             if isinstance(arrived, Failure):

@@ -168,6 +168,7 @@ def _reserve(config: Config, watch: Watch) -> Any:
                 f" {name}s, but Ray has {have.get(name, 0):g}; take fewer engines or fewer"
                 f" processes (learner.data_ranks, learner.sequence_ranks), or let each have less"
             )
+    # PACK: as few nodes as possible, so that weights travel over as few networks as possible.
     group = placement_group(bundles, strategy="PACK")
     ready, began, said = group.ready(), watch.clock(), False
     while not watch.wait([ready]):

@@ -108,6 +108,7 @@ class Watch:
             self.say(f"{place.name} on {node} {why}, too; {what} restarted")
             return
         self._gone |= {node} if why == WITH_NODE else set()
+        # Old restarts are forgotten: a long run may lose an actor now and then.
         bounds, now = self.failures, self.clock()
         while self._restarts and now - self._restarts[0] > bounds.period_s:
             self._restarts.popleft()
@@ -163,6 +164,7 @@ def arrivals(
             message = f"{names}: no node of the cluster has room; {lacking(wanted)}"
             if no_room_since is None:
                 watch.say(message)
+            # The start's own limit begins only when there is room.
             began, no_room_since = now, no_room_since or now
             if now - no_room_since > watch.failures.timeout_s:
                 raise StoppedError(f"{message}, for {watch.failures.timeout_s:g} s now")

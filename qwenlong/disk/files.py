@@ -39,6 +39,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         yield partial
         for file in partial.iterdir():
             sync(file)
+        # A folder cannot be renamed onto one that is not empty.
         if path.exists():
             shutil.rmtree(path)
         os.replace(partial, path)

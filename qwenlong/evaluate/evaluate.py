@@ -31,6 +31,7 @@ def draw_held_out(prompts: Sequence[Prompt], examples: int, seed: int) -> list[P
     """
     drawn: set[int] = set()
     for source, own in by_source(prompts).items():
+        # Seeded by source: one that is added does not change what is drawn of the others.
         rng, count = Random(f"{seed} {source}"), min(examples, len(own))
         edges = [i * len(own) // count for i in range(count + 1)]
         drawn |= {id(own[rng.randrange(*part)]) for part in pairwise(edges)}

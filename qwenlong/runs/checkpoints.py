@@ -36,7 +36,7 @@ class RunState:
     step: int
     """Steps of the stage that are done; all of them for an SFT stage."""
     version: int
-    """Of the weights: counts the updates that the engines were given."""
+    """How many times the engines were given new weights."""
     rope: Rope
     """The stage's."""
     curriculum: Mapping[str, Any]
@@ -140,6 +140,7 @@ class Saver:
         """
         if not self.keep:
             return
+        # One at a time: the learner keeps a single copy of its state to write from.
         self.confirm()
         number = max(map(_number, _folders(self.root)), default=0) + 1
         partial = self.root / f"{number:04d}-{state.stage}-{state.step:05d}{PARTIAL}"
@@ -170,6 +171,7 @@ class Saver:
                 raise StoppedError(_cannot_write(final.name, each.error))
             files |= each.files
         with _no_room(final.name):
+            # The manifest comes last but for the rename, so whatever is cut short has none.
             seal(partial, files | {STATE: file_entry(partial / STATE)})
             os.replace(partial, final)
             sync(self.root)

@@ -184,7 +184,7 @@ def evaluation_records(
 
 
 def _trained(stage: str, prompt: Prompt, rollout: Rollout, score: Score) -> dict[str, Any]:
-    """With the tokens: a text does not say how it was cut into tokens."""
+    """Adds the tokens to the record: a text does not say how it was cut into tokens."""
     return {
         **_record(stage, prompt, rollout, score),
         "response_ids": rollout.response_ids.tolist(),

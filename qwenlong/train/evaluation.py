@@ -22,11 +22,14 @@ def evaluate(run: Run, state: RunState) -> None:
         return
     longest = config.evaluation.response or config.longest_response
     sampling = Sampling(1, longest, config.evaluation.temperature, config.evaluation.top_p)
+    # Strict, whatever the training rewards: a lenient reward must not flatter the policy.
     rewards, clock = strict_rewards(config), Clock()
     evaluated = {}
     for context, prompts in run.inputs.held_out.items():
         run.progress.doing(f"{name}: evaluating {len(prompts)} questions at {context:,} tokens")
+        # A context that the stage was not trained for may lie beyond its RoPE.
         run.workers.set_rope(run.inputs.rope_for(context + longest, state.rope))
+        # The same seeds after every stage, so that stages differ by their weights alone.
         requests = requests_of(prompts, config.seed, "evaluation")
         answers = run.workers.engines.generate(requests, sampling)
         evaluated[context] = scored(prompts, answers, rewards)

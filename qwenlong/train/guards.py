@@ -73,6 +73,7 @@ class Guards:
         if odd := _not_finite(metrics):
             details = (not_finite_examples(rows, examples), *done)
             breaches.append(Breach("non_finite", config.non_finite, odd, details))
+        # Weights that are not finite also pull engine and learner apart: one cause, one message.
         elif kl > config.engine_kl_above:
             message = f"engine and learner differ by {kl:.3g} nats a token, more than"
             message += f" {config.engine_kl_above:g}"
@@ -82,6 +83,7 @@ class Guards:
             message = f"entropy is {entropy:.3g} nats a token, less than {config.entropy_below:g}"
             breaches.append(Breach("entropy", config.entropy, message))
         self.zero_steps = 0 if metrics["reward_mean"] else self.zero_steps + 1
+        # A step without reward is common at first; many in a row mean a broken verifier or prompt.
         if self.zero_steps and self.zero_steps % config.reward_zero_steps == 0:
             message = f"no reward in {self.zero_steps} steps in a row"
             breaches.append(Breach("reward", config.reward, message))
@@ -123,6 +125,7 @@ class Guards:
             return []
         warned = guard in self._low and action != "stop"
         self._low.add(guard)
+        # Called at every step: a disk that stays nearly full would fill the screen.
         return [] if warned else [Breach(guard, action, message)]
 
 

@@ -85,7 +85,7 @@ class Inputs:
         return list(before.values())
 
     def steps(self, name: str) -> int:
-        """At most how many updates an SFT stage has, or how many steps a phase has."""
+        """The number of updates of an SFT stage, or of steps of a phase, at most."""
         stage = self.config.stages[name]
         if isinstance(stage, RlStage):
             return stage.steps
@@ -93,7 +93,7 @@ class Inputs:
         return math.ceil(stage.epochs * math.ceil(rows / stage.batch))
 
     def _prompts_before(self, name: str) -> int:
-        """At most how many different prompts the phases before draw."""
+        """The number of different prompts that the phases before draw, at most."""
         before = takewhile(lambda item: item[0] != name, self.config.stages.items())
         return sum(
             min(stage.steps * stage.batch // stage.group, len(self.phase_prompts[phase]))
@@ -119,6 +119,7 @@ def read_inputs(config: Config, scratch: Path) -> Inputs:
     Raises:
         InputError: something in the user's input is wrong.
     """
+    # What can be checked without reading anything comes first: a policy may take minutes to read.
     check_names(config)
     if config.policy.window is not None:
         check_rope(config, config.policy.window)

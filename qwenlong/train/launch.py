@@ -146,9 +146,11 @@ def run_stages(
                         train(run, state)
                 break
             except LearnerLostError as lost:
+                # A replay writes no checkpoints, so there is none of its own to go back to.
                 if config.learner.on_failure == "stop" or replayed:
                     raise StoppedError(f"{lost}; {last_words(lost.place.log)}") from None
                 watch.restarting(lost.place, lost.node, lost.why, "all actors are")
+            # What the lost learner had done since its last checkpoint is done again.
             last = last_of(directory, config, progress.say)
             rewind(directory, config, last, progress.say)
             progress.forget_pace()

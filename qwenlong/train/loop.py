@@ -60,6 +60,8 @@ def phase(run: Run, name: str, stage: RlStage, state: RunState) -> RunState:
     config, learner, engines = run.config, run.workers.learner, run.workers.engines
     resumed, version, rope = state.stage == name, state.version, run.inputs.rope_of(stage)
     curriculum = curriculum_at(run, name, stage, state)
+    # The KL term, if there is one, holds all phases to the policy that RL started from. After a
+    # resume the reference comes from the checkpoint.
     if run.inputs.phase_number(name) == 1 and not resumed:
         learner.keep_reference()
     run.workers.set_rope(rope)
@@ -85,10 +87,11 @@ def phase(run: Run, name: str, stage: RlStage, state: RunState) -> RunState:
         breaches = run.guards.of_step(metrics, result.rows, ids)
         enforce(run, where, [*breaches, *run.guards.of_memory()])
         state = RunState(name, step, version, rope, curriculum.state())
+        # A target may be reached at any step, and the next stage starts from a checkpoint.
         if step % config.checkpoint.every == 0 or step == stage.steps or curriculum.reached:
             save(run, state)
         clock.lap("checkpoint")
-    run.saver.confirm()
+    run.saver.confirm()  # the evaluation marks this checkpoint as the best, if it is
     if curriculum.reached:
         run.progress.say(f"{name}: reached its target of {stage.target:g}")
     return state
@@ -124,6 +127,7 @@ def sample(
     clock.lap("checkpoint")
     groups = curriculum.finish_step()
     advantages = curriculum.masked(advantages_of(groups, stage, config.learner))
+    # Rollouts are written before the learner trains on them: if the step goes wrong, they show why.
     enforce(run, f"step {step} of {name}", run.guards.of_disk(run.directory.root))
     records = group_records(name, step, groups, advantages, curriculum.set_aside(groups))
     run.directory.log_rollouts(f"{name}-{step:05d}", records)
@@ -153,6 +157,7 @@ def replay(run: Run, state: RunState, name: str, step: int) -> None:
             break
         state = run_stage(run, earlier, run.config.stages[earlier], state)
     stage = run.config.stages[name]
+    # A curriculum that is restored from its state draws what it would have drawn without a stop.
     state = phase(run, name, replace(stage, steps=step - 1), state)
     curriculum = curriculum_at(run, name, stage, state)
     if not curriculum.reached:

@@ -56,6 +56,7 @@ def judge_policy(config: JudgeConfig) -> JudgePolicy | None:
     path = str(config.model)
     rope = native_rope(path, None, key="rewards.judge.model")
     chat_tokenizer(path, key="rewards.judge.model")
+    # A shorter limit than the policy's own saves the engines' memory for keys and values.
     return JudgePolicy(path, rope, min(rope.limit, LONGEST_CASE + config.reply_tokens))
 
 

@@ -48,6 +48,7 @@ def fine_tune(run: Run, name: str, stage: SftStage, state: RunState) -> RunState
         last = max(folder.glob("checkpoint-*"), key=trainer_step, default=None)
         disk = run.guards.of_disk(run.directory.root, folder_bytes(last))
         enforce(run, name, [*disk, *run.guards.of_memory()])
+    # Engines are not needed while the stage trains, so they get its last weights alone.
     version += 1
     run.workers.engines.load(version)
     state = RunState(name, step, version, rope, state.curriculum)
@@ -80,6 +81,7 @@ def right_rollouts(inputs: Inputs, directory: RunDir, name: str) -> list[SftRow]
     rows: list[SftRow] = []
     seen: set[tuple[str, tuple[int, ...]]] = set()
     for prompt_ids, example, response_ids in _right(inputs, directory, name):
+        # A response that was sampled twice would count twice in the loss.
         if taken[example] == stage.own_rollouts or (example, response_ids) in seen:
             continue
         seen.add((example, response_ids))

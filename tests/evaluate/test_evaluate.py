@@ -12,6 +12,7 @@ import yaml
 from qwenlong.config.reading import load_config
 from qwenlong.evaluate.evaluate import accuracies, draw_held_out, mean_over_sources
 from qwenlong.train.inputs import Inputs, read_inputs
+from qwenlong.train.metrics import add_stage
 from qwenlong.types import Example, Group, Prompt, Score
 from tests.arrays import rollout
 
@@ -135,3 +136,15 @@ def test_a_run_that_evaluates_everything_says_nothing(tmp_path: Path, tiny_polic
     inputs = inputs_of(tmp_path, tiny_policy, examples=30)
     assert [len(own) for own in inputs.held_out.values()] == [60, 6]
     assert not [note for note in inputs.notes if note.startswith("evaluation")]
+
+
+def test_a_summary_has_sources_and_mean_beside_stages_of_earlier_versions() -> None:
+    old = {"name": "untrained", "kind": "untrained", "accuracy": {"64": {"value": 0.0, "n": 9}}}
+    accuracy = accuracies({64: [group("a", 1.0), group("b", 0.0), group("b", 0.0)]})
+    summary = add_stage({"stages": [old]}, "one", "rl", accuracy, [], 2.5)
+    assert summary["stages"][0] == old
+    new = json.loads(json.dumps(summary))["stages"][1]
+    assert new["accuracy"] == {"64": {"value": 0.5, "n": 3}}
+    assert new["accuracy_by_source"] == {
+        "a": {"64": {"value": 1.0, "n": 1}}, "b": {"64": {"value": 0.0, "n": 2}},
+    }  # fmt: skip
