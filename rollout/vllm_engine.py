@@ -48,6 +48,8 @@ class VllmEngine(Engine):
             # Log-probabilities of the distribution that was sampled from: after temperature, top-p.
             logprobs_mode="processed_logprobs",
             enable_prefix_caching=True,
+            # Policies that train on the CPU are small: compiling one takes 20 s and gains less.
+            enforce_eager=not torch.cuda.is_available(),
             tensor_parallel_size=config.tensor_parallel_size,
             distributed_executor_backend="uni" if single else "mp",
             gpu_memory_utilization=config.gpu_memory_utilization,

@@ -273,6 +273,10 @@ def _remote(
         "TOKENIZERS_PARALLELISM": "false",
         # Otherwise each thread of an actor keeps a heap of its own for freed memory.
         "MALLOC_ARENA_MAX": "2",
+        # glibc would give memory back to the system and take it again with every tensor of a few
+        # MB: a tenth of an update of the quickstart. 32 MiB is its highest limit.
+        "MALLOC_MMAP_THRESHOLD_": str(2**25),
+        "MALLOC_TRIM_THRESHOLD_": str(2**30),
     }
     return ray.remote(Logged).options(
         max_concurrency=concurrency, runtime_env={"env_vars": variables}, **options
