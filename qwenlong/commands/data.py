@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -30,6 +30,7 @@ from qwenlong.report.dataset import Bucket, Counts, chosen, reading, write_datas
 from qwenlong.rewards.registry import verifier
 from qwenlong.types import Example, InputError, Split
 
+T = TypeVar("T")
 MOST_REASONS = 3
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|(?<=of )[A-Z][\w /&-]*(?= do not)|\b\d+ of \d+\b")
 """The parts in which reasons of one kind differ: quotations, names of columns, counts."""
@@ -39,22 +40,13 @@ def build_set(path: Path, out: Path, overrides: Sequence[str], console: Console)
     """``qwenlong data build``."""
     config = load_build(path, overrides)
     renderer = Renderer(chat_tokenizer(config.tokenizer, "tokenizer"), config.thinking)
-    rules = Rules(
-        renderer,
-        config.seed,
-        config.on_error,
-        config.deduplicate,
-        config.context,
-        config.over_long,
-        check=verifier,
-    )
+    shared = config.on_error, config.deduplicate, config.context, config.over_long
+    rules = Rules(renderer, config.seed, *shared, check=verifier)
     with Live(console=console, transient=True, refresh_per_second=4) as live:
 
-        def report(split: Split, source: int, done: int) -> None:
-            named = config.sources[source].source
-            live.update(
-                Text(f"{split}: source {source + 1} of {len(config.sources)}, {named}: {done:,}")
-            )
+        def report(split: Split, number: int, done: int) -> None:
+            source = f"source {number + 1} of {len(config.sources)}"
+            live.update(Text(f"{split}: {source}, {config.sources[number].source}: {done:,}"))
 
         manifest = build(config, rules, out, report)
     console.print(summary(manifest))
@@ -70,14 +62,10 @@ def summary(manifest: dict[str, Any]) -> Table:
     for source in manifest["sources"]:
         for split, counts in source["splits"].items():
             reasons = _most_frequent({**counts["left_out"], **counts["cut"]})
-            table.add_row(
-                source["source"],
-                split,
-                f"{counts['taken']:,}",
-                f"{sum(counts['left_out'].values()):,}",
-                f"{sum(counts['cut'].values()):,}",
-                "; ".join(reasons + counts.get("notes", [])),
-            )
+            left_out, cut = (sum(counts[each].values()) for each in ("left_out", "cut"))
+            numbers = (f"{n:,}" for n in (counts["taken"], left_out, cut))
+            why = "; ".join(reasons + counts.get("notes", []))
+            table.add_row(source["source"], split, *numbers, why)
     for split, counts in manifest["splits"].items():
         mean = counts["tokens"] / max(1, counts["examples"])
         lengths = f"{mean:,.0f} tokens on average, {counts['longest']:,} at most"
@@ -90,8 +78,9 @@ def _most_frequent(reasons: Mapping[str, int]) -> list[str]:
     alike: Counter[str] = Counter()
     for why, count in reasons.items():
         alike[_QUOTED.sub("…", why)] += count
-    shown = [f"{count} {why}" for why, count in alike.most_common(MOST_REASONS)]
-    rest = alike.total() - sum(count for _, count in alike.most_common(MOST_REASONS))
+    most = alike.most_common(MOST_REASONS)
+    shown = [f"{count} {why}" for why, count in most]
+    rest = alike.total() - sum(count for _, count in most)
     return [*shown, f"{rest} for other reasons, in the manifest"] if rest else shown
 
 
@@ -122,11 +111,19 @@ def show_set(folder: Path, out: Path | None = None) -> Path:
 def _rows_of(folder: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every row with its split; documents that the metadata cites by number are gold, too."""
     for split in manifest["splits"]:
-        for item in built.rows(folder / f"{split}.parquet"):
-            if isinstance(item, Rejected):
-                raise InputError(f"{item.where}: {item.why}")
-            row = item[1]
+        for _, row in _unbroken(built.rows(folder / f"{split}.parquet")):
             yield split, {**row, "gold_documents": gold_of(built.example_of(row))}
+
+
+def _unbroken(items: Iterable[T | Rejected]) -> Iterator[T]:
+    """
+    Raises:
+        InputError: an item could not be read.
+    """
+    for item in items:
+        if isinstance(item, Rejected):
+            raise InputError(f"{item.where}: {item.why}")
+        yield item
 
 
 def check_sets(first: Path, second: Path, console: Console) -> Contamination:
@@ -142,25 +139,21 @@ def check_sets(first: Path, second: Path, console: Console) -> Contamination:
     ):
         table.add_row(what, f"{count:,}")
     console.print(table)
-    if found.templates:
-        console.print(
-            f"synthetic questions ({found.templates:,}) were compared whole, not by 13 words in a"
-            " row, because they share their templates",
-            soft_wrap=True,
-        )
+    notes = [f"{each.what}: {each.second} and {each.first}: {each.text}" for each in found.found]
     if found.sampled > 1:
-        console.print(
+        notes.insert(
+            0,
             f"{first} is large: one document n-gram in {found.sampled} was compared, so a short"
             " overlap may be missed",
-            markup=False,
-            soft_wrap=True,
         )
-    for each in found.found:
-        console.print(
-            f"{each.what}: {each.second} and {each.first}: {each.text}",
-            markup=False,
-            soft_wrap=True,
+    if found.templates:
+        notes.insert(
+            0,
+            f"synthetic questions ({found.templates:,}) were compared whole, not by 13 words in a"
+            " row, because they share their templates",
         )
+    for note in notes:
+        console.print(note, markup=False, soft_wrap=True)
     return found
 
 
@@ -170,14 +163,9 @@ def examples_at(path: Path) -> Iterator[Example]:
         for split in built.manifest_of(path)["splits"]:
             yield from examples_at(path / f"{split}.parquet")
     elif path.suffix == ".parquet":
-        for item in built.rows(path):
-            if isinstance(item, Rejected):
-                raise InputError(f"{item.where}: {item.why}")
-            yield built.example_of(item[1])
+        yield from (built.example_of(row) for _, row in _unbroken(built.rows(path)))
     elif path.suffix == ".jsonl":
-        for line in jsonl.read(SourceConfig("jsonl", path=str(path)), "train", len, 0):
-            if isinstance(line, Rejected):
-                raise InputError(f"{line.where}: {line.why}")
-            yield line
+        spec = SourceConfig("jsonl", path=str(path))
+        yield from _unbroken(jsonl.read(spec, "train", len, 0))
     else:
         raise InputError(f"{path}: must be a built set's folder, a .parquet or a .jsonl file")

@@ -13,16 +13,23 @@ templates: they are compared whole, and by their documents, but not by n-grams.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qwenlong.data.hashes import Hashes, grams_of, key_of, minhash_of, raw_digest
 from qwenlong.data.synthesis import TASKS
-from qwenlong.data.words import folded, words
+from qwenlong.data.words import (
+    Hashes,
+    folded,
+    grams_of,
+    key_of,
+    minhash_of,
+    raw_digest,
+    words,
+)
 from qwenlong.types import Example
 
 NGRAM = 13
@@ -31,10 +38,11 @@ MOST_GRAMS = 2**23
 """Document n-grams of a set that are kept, 12 bytes each; of a larger set an even sample."""
 _SHOWN = 5
 _REMEMBERED = 2**16
-"""Documents whose hashes are kept, because questions often share a document."""
+"""Documents whose hashes are kept."""
 _BAND, _BANDS = 4, 8
 """Hashes of a band, and bands: two questions with a Jaccard index of 0.9 have a band in common with
 a probability of 99.9 %, with one of 0.8 with 98 %."""
+T = TypeVar("T")
 What = Literal["question", "question_ngram", "document", "document_ngram"]
 
 
@@ -103,7 +111,7 @@ class Repeats:
 
     def earlier(self, example: Example) -> Duplicate | None:
         """What ``example`` repeats; where it repeats nothing, it is remembered."""
-        documents = [_document(text, self._documents) for text in example.documents]
+        documents = [_remembered(self._documents, text, _hashes) for text in example.documents]
         # Sorted, because the same documents in another order make the same example.
         key = key_of(example.question, *sorted(str(document) for document, _ in documents))
         if key in self._exact:
@@ -113,17 +121,42 @@ class Repeats:
             asked = minhash_of(example.question)
             # [2, hashes]; 16 bits of a hash are enough to see whether two are the same.
             signature = np.stack([asked, np.min(least, axis=0)]).astype(np.uint16)
-            places = list(_places(example, asked))
-            seen = sorted({number for place in places for number in self._bands.get(place, ())})
-            for number in seen:
-                identity, known = self._seen[number]
-                if _likeness(known, signature) >= self.near:
+            bands = list(_bands(example, asked))
+            for number in sorted({n for band in bands for n in self._bands.get(band, ())}):
+                identity, raw = self._seen[number]
+                known = np.frombuffer(raw, dtype=np.uint16).reshape(signature.shape)
+                # The smaller of the estimated Jaccard indices of question and documents.
+                if (known == signature).mean(axis=1).min() >= self.near:
                     return Duplicate(example.id, identity, False)
-            for place in places:
-                self._bands.setdefault(place, []).append(len(self._seen))
+            for band in bands:
+                self._bands.setdefault(band, []).append(len(self._seen))
             self._seen.append((example.id, signature.tobytes()))
         self._exact[key] = example.id
         return None
+
+
+def _hashes(text: str) -> tuple[int, Hashes]:
+    return key_of(text), minhash_of(text)
+
+
+def _bands(example: Example, signature: Hashes) -> Iterator[int]:
+    """A hash for each band, the answers and the question's numbers; examples that share one are
+    compared."""
+    # Questions that differ in a year or an amount alone are alike by their words, but not the same.
+    numbers = [word for word in words(example.question) if any(map(str.isdigit, word))]
+    answers = key_of(" ".join(numbers), *sorted(map(folded, example.answers)))
+    for at in range(0, _BAND * _BANDS, _BAND):
+        yield hash((answers, at, *signature[at : at + _BAND].tolist()))
+
+
+def _remembered(known: dict[bytes, T], text: str, make: Callable[[str], T]) -> T:
+    """What ``make`` makes of a document, kept because questions often share one."""
+    raw = raw_digest(text)
+    if raw not in known:
+        if len(known) >= _REMEMBERED:
+            known.clear()
+        known[raw] = make(text)
+    return known[raw]
 
 
 def contamination(first: Iterable[Example], second: Iterable[Example]) -> Contamination:
@@ -134,7 +167,28 @@ def contamination(first: Iterable[Example], second: Iterable[Example]) -> Contam
     known = _Known()
     for example in first:
         known.add(example)
-    return known.compared(second)
+    known.pack(MOST_GRAMS)
+    counts: Counter[str] = Counter()
+    found: list[Found] = []
+    for example in second:
+        counts["second"] += 1
+        counts["templates"] += example.source in TASKS
+        for hit in (*known.of_question(example), *known.of_documents(example, counts)):
+            counts[hit.what] += 1
+            if counts[hit.what] <= _SHOWN:
+                found.append(hit)
+    return Contamination(
+        first=len(known.ids),
+        second=counts["second"],
+        same_question=counts["question"],
+        question_overlap=counts["question_ngram"],
+        templates=counts["templates"],
+        same_document=counts["document"],
+        document_overlap=counts["document_ngram"],
+        document_share=counts["shared"] / max(1, counts["grams"]),
+        sampled=known.sampled,
+        found=tuple(found),
+    )
 
 
 @dataclass(frozen=True)
@@ -158,8 +212,8 @@ class _Known:
     owners: list[NDArray[np.uint32]] = field(default_factory=list)
     held: int = 0
     sampled: int = 1
-    seen: dict[bytes, _Shared | None] = field(default_factory=dict)
-    """Documents by their exact text, with what the comparison found; None in the first set."""
+    seen: dict[bytes, _Shared] = field(default_factory=dict)
+    """Documents of the second set by their exact text, with what the comparison found."""
 
     def add(self, example: Example) -> None:
         number = len(self.ids)
@@ -170,19 +224,15 @@ class _Known:
             for gram in grams_of(words(question), NGRAM).tolist():
                 self.question_grams.setdefault(gram, number)
         for text in example.documents:
-            raw = raw_digest(text)
-            if raw in self.seen or self.documents.setdefault(key_of(text), number) != number:
+            if self.documents.setdefault(key_of(text), number) != number:
                 continue
-            self.remember(raw, None)
-            grams = self.sample(grams_of(words(text), NGRAM))
+            grams = grams_of(words(text), NGRAM)
+            grams = grams[grams % np.uint64(self.sampled) == 0]
             self.grams.append(grams)
             self.owners.append(np.full(len(grams), number, dtype=np.uint32))
             self.held += len(grams)
             if self.held > MOST_GRAMS:
                 self.pack(MOST_GRAMS // 2)
-
-    def sample(self, grams: Hashes) -> Hashes:
-        return grams[grams % np.uint64(self.sampled) == 0]
 
     def pack(self, most: int) -> None:
         """Sorts the n-grams, each once, and thins them out to at most ``most``."""
@@ -196,30 +246,6 @@ class _Known:
             kept = grams % np.uint64(self.sampled) == 0
             grams, owners = grams[kept], owners[kept]
         self.grams, self.owners, self.held = [grams], [owners], len(grams)
-
-    def compared(self, second: Iterable[Example]) -> Contamination:
-        self.pack(MOST_GRAMS)
-        counts: Counter[str] = Counter()
-        found: list[Found] = []
-        for example in second:
-            counts["second"] += 1
-            counts["templates"] += example.source in TASKS
-            for hit in (*self.of_question(example), *self.of_documents(example, counts)):
-                counts[hit.what] += 1
-                if counts[hit.what] <= _SHOWN:
-                    found.append(hit)
-        return Contamination(
-            first=len(self.ids),
-            second=counts["second"],
-            same_question=counts["question"],
-            question_overlap=counts["question_ngram"],
-            templates=counts["templates"],
-            same_document=counts["document"],
-            document_overlap=counts["document_ngram"],
-            document_share=counts["shared"] / max(1, counts["grams"]),
-            sampled=self.sampled,
-            found=tuple(found),
-        )
 
     def of_question(self, example: Example) -> Iterator[Found]:
         question = _question(example)
@@ -240,9 +266,7 @@ class _Known:
         """The first document that is the same and the first shared n-gram; counts all n-grams."""
         hits: dict[What, Found] = {}
         for text in example.documents:
-            raw = raw_digest(text)
-            shared = self.seen.get(raw) or self.shared_with(text)
-            self.remember(raw, shared)
+            shared = _remembered(self.seen, text, self.shared_with)
             counts["grams"] += shared.grams
             counts["shared"] += shared.shared
             for what, owner, line in shared.hits:
@@ -269,37 +293,6 @@ class _Known:
             line = " ".join(own[place : place + NGRAM])
             hits.append(("document_ngram", int(self.owners[0][at[common[0]]]), line))
         return _Shared(len(places), len(common), tuple(hits))
-
-    def remember(self, raw: bytes, shared: _Shared | None) -> None:
-        if len(self.seen) >= _REMEMBERED:
-            self.seen.clear()
-        self.seen[raw] = shared
-
-
-def _document(text: str, known: dict[bytes, tuple[int, Hashes]]) -> tuple[int, Hashes]:
-    """Key and MinHash signature of a document."""
-    raw = raw_digest(text)
-    if raw not in known:
-        if len(known) >= _REMEMBERED:
-            known.clear()
-        known[raw] = key_of(text), minhash_of(text)
-    return known[raw]
-
-
-def _places(example: Example, signature: Hashes) -> Iterator[int]:
-    """A hash for each band, the answers and the question's numbers; examples that share one are
-    compared."""
-    # Questions that differ in a year or an amount alone are alike by their words, but not the same.
-    numbers = [word for word in words(example.question) if any(map(str.isdigit, word))]
-    answers = key_of(" ".join(numbers), *sorted(map(folded, example.answers)))
-    for at in range(0, _BAND * _BANDS, _BAND):
-        yield hash((answers, at, *signature[at : at + _BAND].tolist()))
-
-
-def _likeness(first: bytes, second: NDArray[np.uint16]) -> float:
-    """The smaller of the questions' and the documents' estimated Jaccard index."""
-    known = np.frombuffer(first, dtype=np.uint16).reshape(second.shape)
-    return float((known == second).mean(axis=1).min())
 
 
 def _question(example: Example) -> str:

@@ -25,7 +25,7 @@ from qwenlong.data.overlap import Repeats
 from qwenlong.data.rows import Rejected
 from qwenlong.data.rules import Rules, Tally
 from qwenlong.data.splits import Side, sides
-from qwenlong.data.synthesis.corpora import corpus_of
+from qwenlong.data.synthesis.corpus import corpus_of
 from qwenlong.data.synthesis.keychain import why_not_hidden
 from qwenlong.types import CountTokens, Example, InputError, Prompt
 
@@ -91,9 +91,6 @@ def prompts_of(
     """
     if side.note:
         tally.notes.append(side.note)
-    examples = _examples(spec, side, rules, tally)
-    if spec.hide:
-        examples = _with_hideable_questions(examples, rules, tally)
 
     def whole_side() -> Iterator[Example]:
         """All examples of the side, read once more; what is left out is already counted."""
@@ -101,13 +98,20 @@ def prompts_of(
         return _examples(whole, side, replace(rules, on_error="skip"), Tally(spec.source))
 
     def running_text() -> Iterator[str]:
-        return _running_text(spec, side, rules, tally)
+        """The texts of the corpus that the side may have; unreadable files are counted."""
+        corpus, rejected = corpus_of(Path(spec.corpus or ""), side.split, tally.notes.append)
+        for item in rejected:
+            _reject(item, side, rules, tally)
+        return (text.text for text in corpus.texts)
 
     shape = shape_of(spec, whole_side, rules, tally, running_text)
-    seen = Seen() if seen is None else seen
     form = spec.lengthen, spec.distractors, spec.depth, spec.hide
-    repeats = seen.setdefault(form, Repeats()) if rules.deduplicate else None
-    for prompt in islice(_shaped(examples, shape, repeats, rules, tally), spec.examples):
+    repeats = None
+    if rules.deduplicate:
+        repeats = Repeats() if seen is None else seen.setdefault(form, Repeats())
+    examples = _examples(spec, side, rules, tally)
+    prompts = _shaped(examples, spec.hide, shape, repeats, rules, tally)
+    for prompt in islice(prompts, spec.examples):
         tally.taken += 1
         yield prompt
     if spec.examples is not None and tally.taken < spec.examples:
@@ -133,21 +137,19 @@ def _examples(spec: SourceConfig, side: Side, rules: Rules, tally: Tally) -> Ite
                 yield item
 
 
-def _with_hideable_questions(
-    examples: Iterator[Example], rules: Rules, tally: Tally
-) -> Iterator[Example]:
-    for example in examples:
-        if why := why_not_hidden(example):
-            _refuse(why, example.id, rules, tally)
-        else:
-            yield example
-
-
 def _shaped(
-    examples: Iterator[Example], shape: Shape, repeats: Repeats | None, rules: Rules, tally: Tally
+    examples: Iterator[Example],
+    hide: bool,
+    shape: Shape,
+    repeats: Repeats | None,
+    rules: Rules,
+    tally: Tally,
 ) -> Iterator[Prompt]:
     for example in examples:
         cut = tally.cut.copy()
+        if hide and (why := why_not_hidden(example)):
+            _refuse(why, example.id, rules, tally)
+            continue
         try:
             prompt = shape(example)
         except InputError as error:
@@ -162,15 +164,6 @@ def _shaped(
             tally.leave_out("repeats an earlier example", f"{example.id} of {earlier.of}")
         else:
             yield prompt
-
-
-def _running_text(spec: SourceConfig, side: Side, rules: Rules, tally: Tally) -> Iterator[str]:
-    """The texts of the corpus that the side may have; files that cannot be read are counted."""
-    note = tally.notes.append
-    corpus, rejected = corpus_of(Path(spec.corpus or ""), side.split, note)
-    for item in rejected:
-        _reject(item, side, rules, tally)
-    return (text.text for text in corpus.texts)
 
 
 def _reject(item: Rejected, side: Side, rules: Rules, tally: Tally) -> None:

@@ -15,8 +15,8 @@ from qwenlong.config.callables import SOURCE, is_reference, resolve
 from qwenlong.data import built, sources
 from qwenlong.data.own import chat, documents, jsonl
 from qwenlong.data.rows import Rejected, Source, read
-from qwenlong.data.synthesis import TASKS, facts, recital
-from qwenlong.data.synthesis.corpora import corpus_of
+from qwenlong.data.synthesis import TASKS, facts
+from qwenlong.data.synthesis.corpus import corpus_of
 from qwenlong.types import CountTokens, Example, InputError, Split
 
 Items = Iterable[Example | Rejected]
@@ -41,7 +41,7 @@ OWN: dict[str, Reader] = {
     "documents": lambda spec, *_: documents.examples(_path(spec)),
     "facts": facts.read,
     "jsonl": jsonl.read,
-    "recital": recital.read,
+    "recital": facts.recitals,
 }
 MADE = {"facts", "recital", *TASKS}
 """Sources that are made up, and keep their splits apart themselves."""

@@ -16,9 +16,9 @@ from functools import lru_cache
 from qwenlong.config import SourceConfig
 from qwenlong.config.callables import is_reference
 from qwenlong.data import registry
-from qwenlong.data.hashes import hash_of, key_of
 from qwenlong.data.length.distractors import group_of
 from qwenlong.data.sources.fields import joined_groups
+from qwenlong.data.words import hash_of, key_of
 from qwenlong.types import CountTokens, Example, Split
 
 

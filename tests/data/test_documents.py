@@ -13,7 +13,7 @@ from qwenlong.data.own import documents as module
 from qwenlong.data.own.documents import documents, examples
 from qwenlong.data.own.jsonl import Document
 from qwenlong.data.rows import Rejected
-from qwenlong.data.synthesis.corpora import corpus_of
+from qwenlong.data.synthesis.corpus import corpus_of
 from qwenlong.types import Example, InputError
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"

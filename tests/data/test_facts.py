@@ -10,23 +10,21 @@ from transformers import PreTrainedTokenizerBase
 
 from qwenlong.config import SourceConfig
 from qwenlong.data.prompts import Renderer
-from qwenlong.data.synthesis import recital
 from qwenlong.data.synthesis.facts import (
-    DOES,
-    FILLER,
     MOST_FACTS,
-    SITS,
+    WORDS,
     Pair,
     bounds,
     read,
+    recitals,
     split_of,
     world,
 )
 from qwenlong.types import Example, InputError, Split
 
 MIN, MAX, MANY = 60, 1200, 300
-_IN = re.compile(rf"In (\w+) (\w+) (?:{'|'.join(DOES)})\.")
-_BESIDE = re.compile(rf"Beside (\w+) (\w+) (?:{'|'.join(SITS)})\.")
+_IN = re.compile(rf"In (\w+) (\w+) (?:{'|'.join(WORDS.all('does'))})\.")
+_BESIDE = re.compile(rf"Beside (\w+) (\w+) (?:{'|'.join(WORDS.all('sits'))})\.")
 _SENTENCE = re.compile(r"[^.]+\.")
 
 
@@ -62,7 +60,7 @@ def facts(example: Example) -> tuple[list[Pair], list[Pair]]:
         elif found := _BESIDE.fullmatch(sentence):
             beside.append((found[1], found[2]))
         else:
-            assert sentence in FILLER
+            assert sentence in WORDS.all("filler")
     return where, beside
 
 
@@ -136,7 +134,7 @@ def test_lengths_are_within_bounds_and_every_octave_has_as_many(
     train: list[Example], renderer: Renderer
 ) -> None:
     lengths = [len(renderer.tokenizer.encode(" " + e.documents[0])) for e in train]
-    sentence = max(renderer.count_tokens(f" {text}") for text in FILLER)
+    sentence = max(renderer.count_tokens(f" {text}") for text in WORDS.all("filler"))
     longest = max(sentence, max(renderer.count_tokens(f" {s}") for e in train[:50]
                                 for s in _SENTENCE.findall(e.documents[0])))  # fmt: skip
     # A document ends before the sentence that would exceed its length.
@@ -175,7 +173,7 @@ def test_an_impossible_source_is_refused(spec: SourceConfig, message: str) -> No
 def test_a_recital_goes_on_from_somewhere_in_its_list() -> None:
     spec = SourceConfig("recital", examples=100, min_tokens=6, max_tokens=20)
     starts = set()
-    for example in recital.read(spec, "train", len, 0):
+    for example in recitals(spec, "train", len, 0):
         words, recited = example.documents[0].split(), example.reasoning.split()
         assert 6 <= len(words) <= 20
         around = words * (len(recited) // len(words) + 2)
@@ -183,4 +181,4 @@ def test_a_recital_goes_on_from_somewhere_in_its_list() -> None:
         assert example.answers == (recited[-1],)
     assert len(starts) > 10
     with pytest.raises(InputError, match="training"):
-        list(recital.read(spec, "held_out", len, 0))
+        list(recitals(spec, "held_out", len, 0))

@@ -19,8 +19,7 @@ from qwenlong.data.prompts import Renderer, documents_text
 from qwenlong.data.rules import Rules, Tally
 from qwenlong.data.splits import Side
 from qwenlong.data.synthesis import TASKS
-from qwenlong.data.synthesis.corpora import corpus_of
-from qwenlong.data.synthesis.corpus import Corpus, of_running_text
+from qwenlong.data.synthesis.corpus import Corpus, corpus_of, of_running_text
 from qwenlong.types import Example, InputError, Prompt
 from tests.data.conftest import BOOK
 from tests.data.solvers import SOLVERS

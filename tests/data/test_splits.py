@@ -23,8 +23,7 @@ from qwenlong.data.rows import read
 from qwenlong.data.rules import Rules
 from qwenlong.data.sources import convfinqa, finqa
 from qwenlong.data.splits import Side, sides
-from qwenlong.data.synthesis.corpora import corpus_of
-from qwenlong.data.synthesis.corpus import MOST_CHARACTERS
+from qwenlong.data.synthesis.corpus import MOST_CHARACTERS, corpus_of
 from qwenlong.types import Example, InputError
 from tests.data.published import folder
 

@@ -85,22 +85,20 @@ def pool_of(
     if not texts:
         raise InputError("pool: no document with text in it to lengthen examples with")
     flat = tuple(map(folded, texts))
+    index = None
+    if ranked_by_question:
+        # Imported here because it loads numba, and then vLLM 0.32 does not start in this process.
+        import bm25s
+
+        index = bm25s.BM25()
+        index.index([_terms(text.split()) for text in flat], show_progress=False)
     return Pool(
         texts,
         flat,
         tuple(frozenset(group - {""}) for group in groups.values()),
         tuple(count(texts)),
-        _index(flat) if ranked_by_question else None,
+        index,
     )
-
-
-def _index(flat: Sequence[str]) -> bm25s.BM25:
-    # Imported here because it loads numba, and then vLLM 0.32 does not start in this process.
-    import bm25s
-
-    index = bm25s.BM25()
-    index.index([_terms(text.split()) for text in flat], show_progress=False)
-    return index
 
 
 def _terms(tokens: list[str]) -> list[str]:
@@ -179,15 +177,13 @@ def unique(example: Example) -> bool:
 
 
 def _forms(example: Example) -> list[str]:
-    spanish = "¿" in example.question
-    return [_bare(each, spanish) for each in answer_strings(example)]
-
-
-def _bare(answer: str, spanish: bool) -> str:
-    """An answer folded, without its article, because verifiers accept it without one, too."""
-    form = folded(answer)
-    article, _, rest = form.partition(" ")
-    return rest if rest and article in (*_ARTICLES, *(_SPANISH if spanish else ())) else form
+    """Answers folded, without their article, because verifiers accept them without one, too."""
+    articles = (*_ARTICLES, *(_SPANISH if "¿" in example.question else ()))
+    forms = []
+    for form in map(folded, answer_strings(example)):
+        article, _, rest = form.partition(" ")
+        forms.append(rest if rest and article in articles else form)
+    return forms
 
 
 def answer_strings(example: Example) -> tuple[str, ...]:

@@ -14,8 +14,9 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from random import Random
 
 from qwenlong.data.gold import gold_of, numbered, rearranged
@@ -75,7 +76,12 @@ def lengthened(
     Raises:
         InputError: the pool is too small, or the example is longer already.
     """
-    _check(example, tokens, depth)
+    if depth is not None and not 0 <= depth <= 1:
+        raise InputError(f"depth={depth}: must be from 0 (first) to 1 (last)")
+    if tokens < 1:
+        raise InputError(f"lengthen={tokens}: must be at least 1")
+    if not example.documents:
+        raise InputError("lengthen: has no document to lengthen")
     plain = renderer.prompt(finish(example))
     if len(plain.ids) > tokens:
         raise InputError(
@@ -89,14 +95,37 @@ def lengthened(
     slack = tokens - math.ceil(LEAST * tokens)
     # What a document's number adds to it; an estimate, corrected like merges.
     mark = renderer.count_tokens("[100] ") if numbered(example) else 0
+
+    def taken_from(pool: Pool, kind: str, enough: int) -> list[Piece]:
+        """Documents of ``enough`` tokens, if the pool has as many."""
+        pieces: list[Piece] = []
+        numbers = drawn(pool, example, kind, draw)
+        while enough > 0 and (number := next(numbers, None)) is not None:
+            pieces.append(Piece(pool.texts[number], pool.tokens[number] + mark))
+            enough -= pieces[-1].tokens
+        return pieces
+
     enough = budget + budget // 8 + 64  # room for corrections
-    loose, running = _supply(example, pool, kind, filler, draw, enough, mark)
-    _check_supply(pool, tokens, budget - slack, loose + running)
+    supply = taken_from(pool, kind, enough)
+    # Documents may stand in any order; running text must keep its own.
+    loose = 0 if kind == "text" else len(supply)
+    if filler and kind != "text":
+        missing = enough - sum(piece.tokens for piece in supply)
+        supply += taken_from(filler(), "text", missing) if missing > 0 else []
+    if sum(piece.tokens for piece in supply) < budget - slack:
+        # The same text for all examples of a source, because they are counted by it.
+        raise InputError(
+            f"lengthen={tokens}: too few documents are not its own and hold no answer"
+            f" ({sum(pool.tokens)} tokens in {len(pool.texts)} altogether): give more documents"
+            " or running text"
+        )
     order = draw.random()  # the documents keep their places when the budget is corrected
     for _ in range(_TRIES):
-        taken = _filled(loose + running, budget, slack, renderer)
-        built = _arranged(example, taken, len(loose), depth, Random(f"{order}"), renderer)
-        prompt = renderer.prompt(finish(_noted(*built, tokens, kind)))
+        taken = _filled(supply, budget, slack, renderer)
+        built, depths = _arranged(example, taken, loose, depth, Random(f"{order}"), renderer)
+        note = {"tokens": tokens, "kind": kind, "depths": depths, "unique": unique(built)}
+        built = replace(built, metadata={**built.metadata, "lengthened": note})
+        prompt = renderer.prompt(finish(built))
         missing = tokens - len(prompt.ids)
         if 0 <= missing <= slack:
             return prompt
@@ -105,54 +134,6 @@ def lengthened(
         f"lengthen={tokens}: no cut of the last document gives a length from {tokens - slack} to"
         f" {tokens}; ask for more tokens"
     )
-
-
-def _check(example: Example, tokens: int, depth: float | None) -> None:
-    if depth is not None and not 0 <= depth <= 1:
-        raise InputError(f"depth={depth}: must be from 0 (first) to 1 (last)")
-    if tokens < 1:
-        raise InputError(f"lengthen={tokens}: must be at least 1")
-    if not example.documents:
-        raise InputError("lengthen: has no document to lengthen")
-
-
-def _supply(
-    example: Example,
-    pool: Pool,
-    kind: str,
-    filler: Callable[[], Pool] | None,
-    draw: Random,
-    enough: int,
-    mark: int,
-) -> tuple[list[Piece], list[Piece]]:
-    """Documents of ``enough`` tokens, if there are: some that may stand in any order, and running
-    text that must keep its own."""
-    first = _taken(pool, drawn(pool, example, kind, draw), enough, mark)
-    if kind == "text":
-        return [], first
-    missing = enough - sum(piece.tokens for piece in first)
-    if filler is None or missing <= 0:
-        return first, []
-    text = filler()
-    return first, _taken(text, drawn(text, example, "text", draw), missing, mark)
-
-
-def _taken(pool: Pool, numbers: Iterator[int], enough: int, mark: int) -> list[Piece]:
-    pieces: list[Piece] = []
-    while enough > 0 and (number := next(numbers, None)) is not None:
-        pieces.append(Piece(pool.texts[number], pool.tokens[number] + mark))
-        enough -= pieces[-1].tokens
-    return pieces
-
-
-def _check_supply(pool: Pool, tokens: int, needed: int, supply: Sequence[Piece]) -> None:
-    # The same text for all examples of a source, because they are counted by it.
-    if sum(piece.tokens for piece in supply) < needed:
-        raise InputError(
-            f"lengthen={tokens}: too few documents are not its own and hold no answer"
-            f" ({sum(pool.tokens)} tokens in {len(pool.texts)} altogether): give more documents"
-            " or running text"
-        )
 
 
 def _filled(supply: Sequence[Piece], budget: int, slack: int, renderer: Renderer) -> list[Piece]:
@@ -183,12 +164,11 @@ def _head(piece: Piece, least: int, most: int, renderer: Renderer) -> Piece | No
 
 def _end(text: str, low: int, high: int) -> int:
     """The last place from ``low`` to ``high`` where a sentence ends; else a word; else ``high``."""
-    sentences = [match.end() for match in _SENTENCE.finditer(text, low, min(high + 1, len(text)))]
-    fitting = [end for end in sentences if low <= end <= high]
-    if fitting:
-        return fitting[-1]
-    spaces = [match.start() for match in _SPACE.finditer(text, low, min(high + 1, len(text)))]
-    return spaces[-1] if spaces else high
+    beyond = min(high + 1, len(text))
+    sentences = [match.end() for match in _SENTENCE.finditer(text, low, beyond)]
+    words = [match.start() for match in _SPACE.finditer(text, low, beyond)]
+    fitting = [end for end in sentences if end <= high] or words
+    return fitting[-1] if fitting else high
 
 
 def _arranged(
@@ -199,45 +179,45 @@ def _arranged(
     draw: Random,
     renderer: Renderer,
 ) -> tuple[Example, list[float]]:
-    """The example's own documents among those ``taken``, whose first ``loose`` may be mixed."""
+    """The example's own documents among those ``taken``, whose first ``loose`` may be mixed.
+
+    With it the depth of each gold document: the share of the other documents' tokens before it.
+    """
     gold = gold_of(example) or tuple(range(len(example.documents)))
     counts = renderer.count_documents(example.documents)
     own = [Piece(t, n, i) for i, (t, n) in enumerate(zip(example.documents, counts, strict=True))]
-    mixed, pieces = list(taken[:loose]), list(taken[loose:])
-    draw.shuffle(mixed)
     others = [piece for piece in own if piece.origin not in gold]
-    pieces = _placed(pieces, mixed, _depths(draw, len(mixed)), None) if pieces else mixed
-    pieces = _placed(pieces, others, _depths(draw, len(others)), None)
     golden = [piece for piece in own if piece.origin in gold]
+
+    def anywhere(pieces: Sequence[Piece], inserted: Sequence[Piece]) -> Sequence[Piece]:
+        return _placed(pieces, inserted, sorted(draw.random() for _ in inserted))
+
+    mixed, pieces = list(taken[:loose]), taken[loose:]
+    draw.shuffle(mixed)
+    pieces = anywhere(anywhere(pieces, mixed) if pieces else mixed, others)
     if depth is None:
-        pieces = _placed(pieces, golden, _depths(draw, len(golden)), None)
+        pieces = anywhere(pieces, golden)
     else:
-        pieces = _placed(pieces, golden, [depth] * len(golden), renderer)
+        total = sum(piece.tokens for piece in pieces)
+        pieces = _split_at(pieces, depth * total, _SPLIT * total, renderer)
+        pieces = _placed(pieces, golden, [depth] * len(golden))
     origins = [piece.origin for piece in pieces]
     built = rearranged(example, [piece.text for piece in pieces], origins, gold)
-    return built, _reached(pieces, built.gold_documents)
-
-
-def _depths(draw: Random, count: int) -> list[float]:
-    return sorted(draw.random() for _ in range(count))
+    total = sum(piece.tokens for piece in pieces if piece.origin not in gold)
+    depths, before = [], 0
+    for piece in pieces:
+        if piece.origin in gold:
+            depths.append(round(before / max(1, total), 4))
+        else:
+            before += piece.tokens
+    return built, depths
 
 
 def _placed(
-    pieces: Sequence[Piece],
-    inserted: Sequence[Piece],
-    depths: Sequence[float],
-    splitter: Renderer | None,
+    pieces: Sequence[Piece], inserted: Sequence[Piece], depths: Sequence[float]
 ) -> list[Piece]:
-    """``pieces`` with each of ``inserted`` at the border nearest to its depth; depths ascend.
-
-    With a ``splitter``, the piece in which the first depth lies is split in two to make a border.
-    """
-    total = sum(piece.tokens for piece in pieces)
-    if splitter and depths:
-        pieces = _split_at(pieces, depths[0] * total, _SPLIT * total, splitter)
-    borders = [0]
-    for piece in pieces:
-        borders.append(borders[-1] + piece.tokens)
+    """``pieces`` with each of ``inserted`` at the border nearest to its depth; depths ascend."""
+    borders = list(accumulate((piece.tokens for piece in pieces), initial=0))
     placed, start = [], 0
     for piece, depth in zip(inserted, depths, strict=True):
         at = _nearest(borders, depth * borders[-1])
@@ -267,21 +247,3 @@ def _split_at(
                 return [*pieces[:place], head, rest, *pieces[place + 1 :]]
         before += piece.tokens
     return pieces
-
-
-def _reached(pieces: Sequence[Piece], gold: Iterable[int]) -> list[float]:
-    """The depth of each gold document: the share of the other documents' tokens before it."""
-    golden = set(gold)
-    total = sum(piece.tokens for place, piece in enumerate(pieces) if place not in golden)
-    reached, before = [], 0
-    for place, piece in enumerate(pieces):
-        if place in golden:
-            reached.append(round(before / max(1, total), 4))
-        else:
-            before += piece.tokens
-    return reached
-
-
-def _noted(example: Example, depths: list[float], tokens: int, kind: str) -> Example:
-    note = {"tokens": tokens, "kind": kind, "depths": depths, "unique": unique(example)}
-    return replace(example, metadata={**example.metadata, "lengthened": note})

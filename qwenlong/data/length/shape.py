@@ -53,7 +53,15 @@ def shape_of(
         raise InputError(_only_by_text(spec, spec.source))
     limits = [each for each in (spec.lengthen, rules.context) if each is not None]
     pool, filler = _pools(spec, whole_side, rules, running_text)
-    finish = _finish(spec, whole_side, rules)
+    if spec.hide:
+        asked = ((example.question, "") for example in islice(whole_side(), QUESTIONS))
+        questions = pool_of(asked, lambda texts: [0] * len(texts), False)
+
+    def finish(example: Example) -> Example:
+        """The last thing that is done to an example: its question is hidden, if that is wanted."""
+        if not spec.hide:
+            return example
+        return hide(example, other_questions(example, questions, rules.seed), rules.seed)
 
     def shape(example: Example) -> Prompt | None:
         example, task = unlabelled(example), _task_of(example, spec)
@@ -130,18 +138,6 @@ def _shortened(
             return replace(finished, cut=result.prompt.cut)
         # What finishing adds differs by a few tokens with what is left of the documents.
         room -= len(finished.ids) - limit
-
-
-def _finish(
-    spec: SourceConfig, whole_side: Callable[[], Iterator[Example]], rules: Rules
-) -> Finish:
-    """What is done to an example last: its question hidden, or nothing."""
-    if not spec.hide:
-        return lambda example: example
-    asked = ((example.question, "") for example in islice(whole_side(), QUESTIONS))
-    questions = pool_of(asked, lambda texts: [0] * len(texts), False)
-    seed = rules.seed
-    return lambda example: hide(example, other_questions(example, questions, seed), seed)
 
 
 def _named(prompt: Prompt, spec: SourceConfig) -> Prompt:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
+from pathlib import Path
 from random import Random
+
+from qwenlong.data.own import documents
+from qwenlong.data.rows import Rejected, RowError
+from qwenlong.data.words import key_of
+from qwenlong.types import InputError, Split
 
 MOST_CHARACTERS = 2**25
 """The most that is kept of a corpus, about 8 M tokens; of a larger one, an even sample."""
@@ -40,9 +46,9 @@ class Corpus:
     """Texts in their order; running text is drawn from in this order, documents at random."""
 
     texts: tuple[Text, ...]
-    running: bool = False
     left_out: int = 0
     """Characters that there was no room for."""
+    running: bool = False
 
 
 def of_documents(documents: Iterable[Text], most: int = MOST_CHARACTERS) -> Corpus:
@@ -50,8 +56,7 @@ def of_documents(documents: Iterable[Text], most: int = MOST_CHARACTERS) -> Corp
 
     A long document becomes several texts, "Title", "Title (2)" and so on.
     """
-    kept, left_out = _bounded((part for text in documents for part in _parts(text)), most)
-    return Corpus(kept, left_out=left_out)
+    return Corpus(*_bounded(documents, most))
 
 
 def of_running_text(
@@ -63,8 +68,7 @@ def of_running_text(
         lines: such as an open file, or one string a paragraph with blank ones between.
     """
     texts = (Text("", paragraph, language) for paragraph in _paragraphs(lines, language))
-    kept, left_out = _bounded((part for text in texts for part in _parts(text)), most)
-    return Corpus(kept, True, left_out)
+    return Corpus(*_bounded(texts, most), running=True)
 
 
 def sentence_ends(text: str) -> tuple[int, ...]:
@@ -147,15 +151,87 @@ def _cut(window: str) -> int:
 
 
 def _bounded(texts: Iterable[Text], most: int) -> tuple[tuple[Text, ...], int]:
-    """Texts of at most ``most`` characters, sampled evenly, in order; the characters left out."""
+    """Parts of at most ``most`` characters, sampled evenly, in order; the characters left out."""
     rng = Random("corpus")
     kept: list[tuple[float, int, Text]] = []
     size = left_out = 0
-    for number, text in enumerate(texts):
-        heappush(kept, (rng.random(), number, text))
-        size += len(text.text)
+    for number, part in enumerate(part for text in texts for part in _parts(text)):
+        heappush(kept, (rng.random(), number, part))
+        size += len(part.text)
         while size > most:
             dropped = len(heappop(kept)[2].text)
             size -= dropped
             left_out += dropped
-    return tuple(text for _, _, text in sorted(kept, key=lambda entry: entry[1])), left_out
+    return tuple(part for _, _, part in sorted(kept, key=lambda entry: entry[1])), left_out
+
+
+def corpus_of(
+    path: Path,
+    split: Split | None = None,
+    note: Callable[[str], object] = lambda _: None,
+    language: str = "",
+) -> tuple[Corpus, list[Rejected]]:
+    """The texts of a file or folder, of a split its own, and the files that are no text.
+
+    A fifth is the held-out split's. One plain text is running text and divided by place; of all
+    others a document is whole on one side, and so are those of the same words.
+
+    Args:
+        note: called with what else there is to say.
+
+    Raises:
+        InputError: it cannot be read, or cannot be divided.
+    """
+    corpus, rejected = _whole(path, language)
+    if corpus.left_out:
+        held = sum(len(text.text) for text in corpus.texts)
+        note(
+            f"corpus={path}: a sample of {held:,} of its {held + corpus.left_out:,} characters is"
+            " used"
+        )
+    if split is None:
+        return corpus, rejected
+    wholes = sorted({text.whole for text in corpus.texts})
+    if len(wholes) > 1:
+        held_out = set(wholes[: max(1, len(wholes) // 5)])
+        texts = [t for t in corpus.texts if (t.whole in held_out) == (split == "held_out")]
+    else:
+        border = len(corpus.texts) * 4 // 5
+        texts = [*(corpus.texts[border:] if split == "held_out" else corpus.texts[:border])]
+    if not texts:
+        raise InputError(f"corpus={path}: a single short text, which no two splits can share")
+    return replace(corpus, texts=tuple(texts)), rejected
+
+
+def _whole(path: Path, language: str) -> tuple[Corpus, list[Rejected]]:
+    if path.is_file() and path.suffix == ".txt":
+        return _running_text(path, language), []
+    rejected: list[Rejected] = []
+
+    def texts() -> Iterator[Text]:
+        for item in documents.documents(path):
+            if isinstance(item, Rejected):
+                rejected.append(item)
+            else:
+                yield Text(item.title, item.text, whole=key_of(item.text))
+
+    corpus = of_documents(texts())
+    if not corpus.texts:
+        raise InputError(f"corpus={path}: no txt, Markdown, HTML, PDF or JSONL with text is there")
+    return corpus, rejected
+
+
+def _running_text(path: Path, language: str) -> Corpus:
+    start = b""
+    try:
+        with path.open("rb") as raw:
+            start = raw.read(4096)
+        with path.open(encoding=documents.encoding_of(start)) as file:
+            return of_running_text(file, language)
+    except UnicodeDecodeError as error:
+        why = documents.undecoded(error.encoding, start)
+    except RowError as error:
+        why = str(error)
+    except OSError as error:
+        why = f"cannot be read: {error.strerror}"
+    raise InputError(f"corpus={path}: {why}")

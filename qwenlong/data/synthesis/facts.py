@@ -4,6 +4,10 @@ One-hop questions ask who is in a place, two-hop questions who is next to the pe
 Every document states each place and each neighbour once, so a question has one answer; all other
 sentences are distractors. Training and held-out documents share no fact: a pair of names belongs
 to one split by its hash.
+
+The source ``recital`` is copying practice with the same names. Looking things up is copying what
+stood after a key. A policy that starts from nothing learns it from recitals in a few hundred
+updates, and from questions alone hardly at all.
 """
 
 from __future__ import annotations
@@ -11,12 +15,12 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from random import Random
 
 from qwenlong.config import SourceConfig
+from qwenlong.data.synthesis.lexicon import words_of
 from qwenlong.types import CountTokens, Example, InputError, Split
 
 LONGEST = 256
@@ -30,23 +34,13 @@ FILLER_SHARE = 0.75
 MOST_FACTS = 24
 """The most distractors that state a fact. A longer document has its facts farther apart, not more
 facts that are alike."""
+RECITAL = 84
+"""Names in list and recital together; a recital starts over at the list's end.
 
-DOES = (
-    "keeps the mill", "mends the boats", "runs the inn", "tends the bees",
-    "guards the gate", "bakes the bread", "rings the bell", "sells the salt",
-)  # fmt: skip
-SITS = (
-    "waits by the fire", "reads the letters", "carries the lamp",
-    "counts the coins", "hums a tune", "writes the ledger",
-)  # fmt: skip
-FILLER = (
-    "The rain fell on the old road all night.",
-    "Nobody remembered when the bridge was built.",
-    "The market opened late that morning.",
-    "A cold wind came down from the hills.",
-    "The river was low and the fields were dry.",
-    "Carts went by with wood and wool.",
-)
+One length for all: rows are grouped by length, and if a batch had lists of one kind, what they have
+in common would be learned instead of looking things up.
+"""
+WORDS = words_of("facts", "en")
 Pair = tuple[str, str]
 
 
@@ -61,9 +55,35 @@ def read(
     low, high = bounds(spec)
     for i in range(spec.examples or 0):
         rng = Random(f"facts {seed} {split} {low}-{high} {i}")
-        tokens = drawn_length(low, high, rng)
-        identity = f"facts-{split}-{low}-{high}-{i}"
-        yield _example(identity, split, tokens, count_tokens, rng)
+        tokens = round(math.exp(rng.uniform(math.log(low), math.log(high))))
+        yield _example(f"facts-{split}-{low}-{high}-{i}", split, tokens, count_tokens, rng)
+
+
+def recitals(
+    spec: SourceConfig, split: Split, count_tokens: CountTokens, seed: int
+) -> Iterator[Example]:
+    """Yields ``spec.examples`` lists of names, each with a recital from somewhere in its middle.
+
+    A list has ``spec.min_tokens`` to ``spec.max_tokens`` names, each one token of a tokenizer that
+    was trained on them. The answer is the last name, so the question scores like any other.
+    """
+    low, high = bounds(spec)
+    if split != "train":
+        raise InputError(f"source={spec.source}: it is for training, not for data.{split}")
+    names = [name for names in world() for name in names]
+    for i in range(spec.examples or 0):
+        rng = Random(f"recital {seed} {low}-{high} {i}")
+        listed = rng.sample(names, rng.randint(low, high))
+        start = rng.randrange(len(listed))
+        recited = [listed[(start + j) % len(listed)] for j in range(RECITAL - len(listed))]
+        yield Example(
+            id=f"recital-{low}-{high}-{i}",
+            source="recital",
+            question="Recite.",
+            documents=(" ".join(listed),),
+            answers=(recited[-1],),
+            reasoning=" ".join(recited),
+        )
 
 
 def bounds(spec: SourceConfig) -> tuple[int, int]:
@@ -82,31 +102,38 @@ def bounds(spec: SourceConfig) -> tuple[int, int]:
     return low, high
 
 
-def drawn_length(low: int, high: int, rng: Random) -> int:
-    return round(math.exp(rng.uniform(math.log(low), math.log(high))))
-
-
 def _example(
     identity: str, split: Split, tokens: int, count_tokens: CountTokens, rng: Random
 ) -> Example:
     places, people = world()
     where = _pairs(places, people, split, rng)
-    beside = _pairs(people, people, split, rng)
+    neighbours = _pairs(people, people, split, rng)
     place, person = where.pop()
     two_hops = rng.random() < 0.5
     sentences = [_in(place, person, rng)]
+    question, answer = f"Who is in {place}?", person
+    reasoning = f"In {place} {person}."
     if two_hops:
-        first = next(pair for pair in beside if pair[0] == person)
-        beside.remove(first)
+        first = next(pair for pair in neighbours if pair[0] == person)
+        neighbours.remove(first)
         sentences.append(_beside(*first, rng))
-        question = f"Who is beside the one in {place}?"
-        reasoning = f"In {place} {person}. Beside {person} {first[1]}."
-        answer = first[1]
-    else:
-        question = f"Who is in {place}?"
-        reasoning = f"In {place} {person}."
-        answer = person
-    sentences = _filled(sentences, where, beside, tokens, count_tokens, rng)
+        question, answer = f"Who is beside the one in {place}?", first[1]
+        reasoning += f" Beside {person} {answer}."
+    # With the blank before it: so a sentence costs what it costs in the document.
+    length = sum(count_tokens(" " + sentence) for sentence in sentences)
+    facts = 0
+    while True:
+        if facts == MOST_FACTS or rng.random() < FILLER_SHARE:
+            sentence = rng.choice(WORDS.all("filler"))
+        else:
+            kind = rng.choice((where, neighbours))
+            sentence = (_in if kind is where else _beside)(*kind.pop(), rng)
+            facts += 1
+        length += count_tokens(" " + sentence)
+        if length > tokens:
+            break
+        sentences.append(sentence)
+    rng.shuffle(sentences)
     return Example(
         id=identity,
         source="facts",
@@ -118,41 +145,14 @@ def _example(
     )
 
 
-def _filled(
-    sentences: list[str],
-    where: list[Pair],
-    beside: list[Pair],
-    tokens: int,
-    count_tokens: CountTokens,
-    rng: Random,
-) -> list[str]:
-    """Adds distractors until one more would exceed ``tokens``, then shuffles."""
-    # With the blank before it: so a sentence costs what it costs in the document.
-    length = sum(count_tokens(" " + sentence) for sentence in sentences)
-    facts = 0
-    while True:
-        if facts == MOST_FACTS or rng.random() < FILLER_SHARE:
-            sentence = rng.choice(FILLER)
-        else:
-            kind = rng.choice((where, beside))
-            sentence = (_in if kind is where else _beside)(*kind.pop(), rng)
-            facts += 1
-        length += count_tokens(" " + sentence)
-        if length > tokens:
-            break
-        sentences.append(sentence)
-    rng.shuffle(sentences)
-    return sentences
-
-
 # A name stands right after the name that it is looked up by: with a word between them, a policy of
 # a million parameters learned nothing in 2,000 steps.
 def _in(place: str, person: str, rng: Random) -> str:
-    return f"In {place} {person} {rng.choice(DOES)}."
+    return f"In {place} {person} {rng.choice(WORDS.all('does'))}."
 
 
 def _beside(person: str, neighbour: str, rng: Random) -> str:
-    return f"Beside {person} {neighbour} {rng.choice(SITS)}."
+    return f"Beside {person} {neighbour} {rng.choice(WORDS.all('sits'))}."
 
 
 def _pairs(keys: tuple[str, ...], values: tuple[str, ...], split: Split, rng: Random) -> list[Pair]:
@@ -177,21 +177,11 @@ def split_of(key: str, value: str) -> Split:
     return "held_out" if held_out else "train"
 
 
-@dataclass(frozen=True)
-class _Sounds:
-    onsets: tuple[str, ...] = tuple("b br d dr f g gr h k l m n p r s st t tr v w z".split())
-    vowels: str = "aeiou"
-    codas: str = "bdgklmnrstv"
-
-
 @cache
 def world() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of places (they end in -ow) and of people, the same in every run."""
-    sounds = _Sounds()
-    stems = [
-        "".join(sound).capitalize()
-        for sound in product(sounds.onsets, sounds.vowels, sounds.codas, sounds.vowels, "lmnrst")
-    ]
+    """Names of places (they end in -row) and of people, the same in every run."""
+    sounds = [sound.split() for sound in WORDS.all("sounds")]
+    stems = ["".join(stem).capitalize() for stem in product(*sounds)]
     Random("world").shuffle(stems)
     people = tuple(stems[:NAMES])
     places = tuple(stem[:-1] + "row" for stem in stems[NAMES : 2 * NAMES])

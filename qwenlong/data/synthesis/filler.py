@@ -12,13 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from qwenlong.data.synthesis.corpus import (
-    UNSPACED,
-    Corpus,
-    Text,
-    sentence_ends,
-    word_ends,
-)
+from qwenlong.data.synthesis.corpus import UNSPACED, Corpus, Text, sentence_ends, word_ends
 from qwenlong.types import CountTokens, InputError
 
 SEPARATOR = "\n\n"
@@ -49,7 +43,7 @@ class Piece:
 
 @dataclass(frozen=True, eq=False)
 class Filler:
-    """The texts of a corpus in one language, and the tokens of those that were counted already."""
+    """The texts of a corpus in one language, and the pieces of those that were counted already."""
 
     texts: tuple[Text, ...]
     running: bool
@@ -57,32 +51,29 @@ class Filler:
     count: CountTokens
     digest: str
     """Eight hexadecimal digits of the texts' SHA-256."""
-    letter: int
-    """Tokens of the letter that is counted along with a text, to be subtracted again."""
-    costs: dict[int, int] = field(default_factory=dict)
-    line_costs: dict[str, int] = field(default_factory=dict)
+    pieces: dict[int, Piece] = field(default_factory=dict)
 
     @property
     def joint(self) -> str:
         """What stands between two sentences."""
         return "" if self.language in UNSPACED else " "
 
+    def cost(self, text: str) -> int:
+        """Tokens of a text that ends with a line break, before which no other token begins."""
+        return self.count(f"{text}x") - self.count("x")
+
     def costed(self, piece: Piece) -> Piece:
         """The piece with its tokens, including those of the blank line after it."""
-        cost = self.count(f"{piece.text}{SEPARATOR}x") - self.letter
-        return replace(piece, cost=cost)
+        return replace(piece, cost=self.cost(piece.text + SEPARATOR))
 
     def piece(self, index: int) -> Piece:
-        bare = Piece(self.texts[index].title, self.texts[index].text)
-        if index not in self.costs:
-            self.costs[index] = self.costed(bare).cost
-        return replace(bare, cost=self.costs[index])
+        if index not in self.pieces:
+            text = self.texts[index]
+            self.pieces[index] = self.costed(Piece(text.title, text.text))
+        return self.pieces[index]
 
-    def line(self, text: str) -> int:
-        """Tokens of a line above others."""
-        if text not in self.line_costs:
-            self.line_costs[text] = self.count(f"{text}\nx") - self.letter
-        return self.line_costs[text]
+    def label_cost(self, label: Label | None, number: int) -> int:
+        return self.cost(f"{label(number)}\n") if label else 0
 
 
 def filler_of(corpus: Corpus, count: CountTokens, language: str) -> Filler:
@@ -95,14 +86,10 @@ def filler_of(corpus: Corpus, count: CountTokens, language: str) -> Filler:
     if not texts:
         known = ", ".join(sorted({text.language for text in corpus.texts})) or "nothing at all"
         raise InputError(f"language={language!r}: the corpus has {known}")
-    return Filler(texts, corpus.running, language, count, _digest(texts), count("x"))
-
-
-def _digest(texts: Sequence[Text]) -> str:
     digest = hashlib.sha256()
     for text in texts:
         digest.update(f"{text.title}\0{text.text}\0".encode())
-    return digest.hexdigest()[:8]
+    return Filler(texts, corpus.running, language, count, digest.hexdigest()[:8])
 
 
 def without(words: Sequence[str]) -> Fits:
@@ -128,7 +115,7 @@ def fill(filler: Filler, rng: Random, room: int, fits: Fits, label: Label | None
         if not fits(text):
             continue
         piece = filler.piece(index)
-        cost = piece.cost + label_cost(filler, label, len(pieces) + 1)
+        cost = piece.cost + filler.label_cost(label, len(pieces) + 1)
         if cost <= left:
             pieces.append(piece)
             left -= cost
@@ -137,15 +124,20 @@ def fill(filler: Filler, rng: Random, room: int, fits: Fits, label: Label | None
     # The rest of the room takes beginnings of texts that did not fit: whole sentences, then words.
     for ends, looks in ((sentence_ends, _SPARE), (word_ends, 2)):
         for _ in range(_MOST_CUT):
-            if left <= (1 - _ENOUGH) * room or not spare:
+            if left <= (1 - _ENOUGH) * room:
                 return pieces
-            kept = left - label_cost(filler, label, len(pieces) + 1)
-            number, first = _longest(filler, spare[:looks], kept, ends)
-            if first is None:
+            kept = left - filler.label_cost(label, len(pieces) + 1)
+            cuts = [
+                (cut, number)
+                for number, piece in enumerate(spare[:looks])
+                if (cut := beginning(filler, piece, kept, ends(piece.body)))
+            ]
+            if not cuts:
                 break
-            spare.pop(number)
-            pieces.append(first)
-            left -= first.cost + label_cost(filler, label, len(pieces))
+            longest, number = max(cuts, key=lambda found: found[0].cost)
+            del spare[number]
+            pieces.append(longest)
+            left -= longest.cost + filler.label_cost(label, len(pieces))
     return pieces
 
 
@@ -163,18 +155,6 @@ def _drawn(filler: Filler, rng: Random) -> Iterator[int]:
         moved[other] = moved.get(at, at)
 
 
-def _longest(
-    filler: Filler, spare: Sequence[Piece], room: int, ends: Callable[[str], tuple[int, ...]]
-) -> tuple[int, Piece | None]:
-    """The number of the spare text whose beginning fills most of the room, and that beginning."""
-    best: tuple[int, Piece | None] = (0, None)
-    for number, piece in enumerate(spare):
-        found = beginning(filler, piece, room, ends(piece.body))
-        if found and (best[1] is None or found.cost > best[1].cost):
-            best = number, found
-    return best
-
-
 def beginning(filler: Filler, piece: Piece, room: int, ends: Sequence[int]) -> Piece | None:
     """As much of a text as fits, up to one of ``ends``."""
     best: Piece | None = None
@@ -187,7 +167,3 @@ def beginning(filler: Filler, piece: Piece, room: int, ends: Sequence[int]) -> P
         else:
             high = middle
     return best
-
-
-def label_cost(filler: Filler, label: Label | None, number: int) -> int:
-    return filler.line(label(number)) if label else 0

@@ -12,15 +12,7 @@ from itertools import accumulate
 from random import Random
 
 from qwenlong.data.synthesis.corpus import inserted, sentence_ends
-from qwenlong.data.synthesis.filler import (
-    SEPARATOR,
-    Filler,
-    Fits,
-    Label,
-    Piece,
-    fill,
-    label_cost,
-)
+from qwenlong.data.synthesis.filler import SEPARATOR, Filler, Fits, Label, Piece, fill
 from qwenlong.types import InputError
 
 _LEAST = 0.97
@@ -66,16 +58,11 @@ def bury(
         InputError: there is too little room, or too little filler.
     """
     need = sum(filler.count(filler.joint + fact) for fact in facts)
-    _check_room(need, tokens)
 
-    def made(room: int, again: Random) -> list[Piece]:
-        pieces = fill(filler, again, room - need, fits, label)
+    def put(pieces: list[Piece]) -> list[Piece]:
         return _with_facts(filler, pieces, facts, depths) if pieces else []
 
-    documents = _labelled(_nearest(filler, rng, tokens, label, made), label)
-    # A fact is found by its text: its keys and values stand nowhere else.
-    places = [next(i for i, text in enumerate(documents) if fact in text) for fact in facts]
-    return _measured(documents, places, facts)
+    return _measured(_nearest(filler, rng, tokens, need, fits, label, put), facts)
 
 
 def surround(
@@ -93,15 +80,12 @@ def surround(
     """
     costed = [filler.costed(piece) for piece in own]
     need = sum(piece.cost for piece in costed)
-    _check_room(need, tokens)
 
-    def made(room: int, again: Random) -> list[Piece]:
-        pieces = fill(filler, again, room - need, fits, None)
+    def put(pieces: list[Piece]) -> list[Piece]:
         return _with_own(pieces, costed, depths)
 
-    documents = _labelled(_nearest(filler, rng, tokens, None, made), None)
-    texts = [piece.text for piece in own]
-    return _measured(documents, [documents.index(text) for text in texts], texts)
+    documents = _nearest(filler, rng, tokens, need, fits, None, put)
+    return _measured(documents, [piece.text for piece in own])
 
 
 def _with_facts(
@@ -143,22 +127,26 @@ def _nearest(
     filler: Filler,
     rng: Random,
     tokens: int,
+    need: int,
+    fits: Fits,
     label: Label | None,
-    made: Callable[[int, Random], list[Piece]],
-) -> list[Piece]:
-    """The longest result of ``made`` that has at most ``tokens``, and nearly as many.
+    put: Callable[[list[Piece]], list[Piece]],
+) -> list[str]:
+    """The longest documents of at most ``tokens``, and nearly as many.
 
-    ``made`` is called with the room for its documents. A sentence within a text may have a token
+    ``put`` adds things of ``need`` tokens to the filler. A sentence within a text may have a token
     more or less than alone, so the room is corrected by the difference.
     """
+    if 4 * need > 3 * tokens:
+        raise InputError(f"tokens={tokens}: must be at least {4 * need // 3 + 1} for such a task")
     # Every try draws the same texts, so that only the room differs between them.
     draw, room = rng.getrandbits(64), tokens
     best: list[Piece] = []
     most = last = 0
     for _ in range(_TRIES):
-        pieces = made(room, Random(draw))
+        pieces = put(fill(filler, Random(draw), room - need, fits, label))
         length = sum(piece.cost for piece in pieces)
-        length += sum(label_cost(filler, label, n) for n in range(1, len(pieces) + 1))
+        length += sum(filler.label_cost(label, n) for n in range(1, len(pieces) + 1))
         if most < length <= tokens:
             best, most = pieces, length
         if _GOOD * tokens <= length <= tokens or length == last < tokens:
@@ -172,21 +160,12 @@ def _nearest(
             f"tokens={tokens}: the corpus fills only {most} with text in {filler.language!r};"
             " it must hold more, or the length be shorter"
         )
-    return best
+    return [f"{label(n)}\n{p.text}" if label else p.text for n, p in enumerate(best, start=1)]
 
 
-def _check_room(need: int, tokens: int) -> None:
-    if 4 * need > 3 * tokens:
-        raise InputError(f"tokens={tokens}: must be at least {4 * need // 3 + 1} for such a task")
-
-
-def _labelled(pieces: Sequence[Piece], label: Label | None) -> tuple[str, ...]:
-    if not label:
-        return tuple(piece.text for piece in pieces)
-    return tuple(f"{label(n)}\n{piece.text}" for n, piece in enumerate(pieces, start=1))
-
-
-def _measured(documents: tuple[str, ...], places: Sequence[int], things: Sequence[str]) -> Haystack:
+def _measured(documents: Sequence[str], things: Sequence[str]) -> Haystack:
+    # A thing is found by its text: its keys and values stand nowhere else.
+    places = [next(i for i, text in enumerate(documents) if thing in text) for thing in things]
     starts = list(accumulate((len(text) + len(SEPARATOR) for text in documents), initial=0))
     offsets = tuple(
         starts[place] + documents[place].index(thing)
@@ -194,4 +173,4 @@ def _measured(documents: tuple[str, ...], places: Sequence[int], things: Sequenc
     )
     whole = max(1, starts[-1] - len(SEPARATOR))
     depths = tuple(round(offset / whole, 4) for offset in offsets)
-    return Haystack(documents, tuple(places), offsets, depths)
+    return Haystack(tuple(documents), tuple(places), offsets, depths)

@@ -12,16 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice, pairwise
+from itertools import islice
 from random import Random
 
 from qwenlong.data.length.distractors import Pool, drawn, group_of
 from qwenlong.data.synthesis.corpus import UNSPACED, with_sentences
-from qwenlong.data.synthesis.filler import without
-from qwenlong.data.synthesis.haystack import bury
-from qwenlong.data.synthesis.names import keys, uuids, values
-from qwenlong.data.synthesis.needles import fact_of, reasoned
-from qwenlong.data.synthesis.tasks import SHORT, Draw, Question, Words, words_of
+from qwenlong.data.synthesis.lexicon import Words, keys, uuids, values, words_of
+from qwenlong.data.synthesis.sentences import reasoned
+from qwenlong.data.synthesis.tasks import Draw, Question
 from qwenlong.rewards.registry import kind_of, kinds
 from qwenlong.rewards.wording import is_chinese
 from qwenlong.types import Example, InputError
@@ -29,32 +27,27 @@ from qwenlong.types import Example, InputError
 
 def keychain(draw: Draw) -> Question:
     """Hides a question of the task needles; ``draw.depth`` is that of its fact."""
-    rng, words, language = draw.rng, draw.words, draw.words.language
-    needles = words_of("needles", language)
+    rng, words, joint = draw.rng, draw.words, draw.filler.joint
+    needles = words_of("needles", words.language)
     thing = needles.draw(rng, "things")
-    short = draw.tokens < SHORT
-    chains, length = (2, 2) if short else (rng.randint(3, 5), rng.randint(3, 6))
-    names, codes = keys(rng, chains, language), values(rng, chains)
-    facts = [
-        fact_of(needles, thing, name, code, rng) for name, code in zip(names, codes, strict=True)
-    ]
+    chains, length = (2, 2) if draw.short else (rng.randint(3, 5), rng.randint(3, 6))
+    names, codes = keys(rng, chains, words.language), values(rng, chains)
+    facts = needles.each(rng, "facts", {"key": names, "value": codes}, thing=thing)
     asks = needles.all("one")[:2]
     questions = [rng.choice(asks).format(thing=thing, key=name) for name in names]
     ways, links = _chains(questions, length, words, rng)
     others = facts[1:] + [link for way in links[1:] for link in way]
-    said = [facts[0], *links[0], *others]
-    depths = draw.depths(1, len(said) - 1)
-    banned = without([*names, *codes, *(key for way in ways for key in way)])
-    haystack = bury(draw.filler, rng, said, depths, draw.tokens, banned)
+    banned = [*names, *codes, *(key for way in ways for key in way)]
+    haystack = draw.bury([facts[0], *links[0], *others], 1, banned)
     follows = words.say("follows", chain=" → ".join(ways[0]), question=questions[0])
-    found = reasoned(needles, facts[:1], thing, names[0], codes[0], draw.filler.joint)
+    found = reasoned(needles, facts[:1], joint, thing=thing, key=names[0], value=codes[0])
     return Question(
         task="keychain",
         text=words.draw(rng, "asks", key=ways[0][0]),
         haystack=haystack,
         gold=1 + length,
         answers=(codes[0],),
-        reasoning=f"{follows}{draw.filler.joint}{found}",
+        reasoning=f"{follows}{joint}{found}",
         metadata={
             "depths": [haystack.depths[0]],
             "chain": ways[0],
@@ -139,11 +132,8 @@ def _chains(
     """For every question the keys that lead to it, and the sentences that say so."""
     identifiers = uuids(rng, len(questions) * length)
     ways = [identifiers[at : at + length] for at in range(0, len(identifiers), length)]
-    links = [
-        [
-            *(words.draw(rng, "links", key=a, next=b) for a, b in pairwise(way)),
-            words.draw(rng, "ends", key=way[-1], question=question),
-        ]
-        for way, question in zip(ways, questions, strict=True)
-    ]
+    links = []
+    for way, question in zip(ways, questions, strict=True):
+        links.append(words.each(rng, "links", {"key": way[:-1], "next": way[1:]}))
+        links[-1].append(words.draw(rng, "ends", key=way[-1], question=question))
     return ways, links

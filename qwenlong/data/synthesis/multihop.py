@@ -17,8 +17,8 @@ from random import Random
 from qwenlong.data.synthesis.corpus import Text, sentence_ends, with_sentences, word_ends
 from qwenlong.data.synthesis.filler import Filler, Fits, Piece, beginning, without
 from qwenlong.data.synthesis.haystack import surround
-from qwenlong.data.synthesis.names import keys, values
-from qwenlong.data.synthesis.tasks import SHORT, Draw, Question
+from qwenlong.data.synthesis.lexicon import keys, values
+from qwenlong.data.synthesis.tasks import Draw, Question
 from qwenlong.types import InputError
 
 _SHORTEST = {"en": 4, "zh": 2}
@@ -37,16 +37,20 @@ Titles = Mapping[str, Sequence[Text]]
 
 def multihop(draw: Draw) -> Question:
     """Asks for a value that one to three links lead to; short documents have no second chain."""
-    rng, words, filler, short = draw.rng, draw.words, draw.filler, draw.tokens < SHORT
+    rng, words, filler, short = draw.rng, draw.words, draw.filler, draw.short
     steps = 1 + draw.number % (2 if short else 3)
     thing = words.draw(rng, "things")
     lengths = [steps + 1] if short else [steps + 1, rng.randint(2, 4)]
-    way = _ways(filler, _titles(filler), lengths, draw.tokens // (3 * sum(lengths)), rng)
+    longest = draw.tokens // (3 * sum(lengths))
+    way: list[Text] = []
+    for length in lengths:
+        for at in range(length):
+            way.append(_next(filler, way, at == 0, longest, rng))
     drawn = values(rng, len(way))
     # A value must not stand in a text by chance.
     while any(value in text.text for value in drawn for text in way):
         drawn = values(rng, len(way))
-    facts = [words.draw(rng, "facts", thing=thing, value=value) for value in drawn]
+    facts = words.each(rng, "facts", {"value": drawn}, thing=thing)
     ends = {sum(lengths[: n + 1]) - 1 for n in range(len(lengths))}
     own: list[Piece] = []
     real: list[bool] = []
@@ -89,55 +93,36 @@ def _can_be_named(title: str, language: str) -> bool:
     return _SHORTEST[language] <= len(title) <= _LONGEST and _QUOTES.isdisjoint(title)
 
 
-def _ways(
-    filler: Filler, titles: Titles, lengths: Sequence[int], longest: int, rng: Random
-) -> list[Text]:
-    """The texts of each chain, one chain after the other, each of ``longest`` tokens at most."""
-    chosen: list[Text] = []
-    for length in lengths:
-        for at in range(length):
-            chosen.append(_next(filler, titles, chosen, at == 0, longest, rng))
-    return chosen
+def _next(filler: Filler, chosen: Sequence[Text], first: bool, longest: int, rng: Random) -> Text:
+    """A text that the last one names, if there is one; else any. The first should name another.
 
-
-def _next(
-    filler: Filler,
-    titles: Titles,
-    chosen: Sequence[Text],
-    first: bool,
-    longest: int,
-    rng: Random,
-) -> Text:
-    """A text that the last one names, if there is one; else any. The first should name another."""
+    It is cut to ``longest`` tokens.
+    """
+    titles, language = _titles(filler), filler.language
     if not first:
-        for text in _named_in(chosen[-1].text, titles, filler.language):
+        for text in _named_in(chosen[-1].text, titles, language):
             cut = _beginning(filler, text, longest)
-            if cut and _goes_with(cut, chosen, filler.language, named=True):
+            if cut and _goes_with(cut, chosen, language, named=True):
                 return cut
     for look in range(_TRIES):
         text = rng.choice(filler.texts)
         if len(text.text) < _BODY and look < _TRIES // 2:
             continue
         naming = first and look < _LOOKS
-        if naming and not _named_in(text.text, titles, filler.language):
+        if naming and not _named_in(text.text, titles, language):
             continue
         if not text.title:
-            text = Text(_made_up(filler.language, rng), text.text)
+            key = keys(rng, 1, language)[0]
+            text = Text(f"The {key.title()}" if language == "en" else key, text.text)
         cut = _beginning(filler, text, longest)
-        if not cut or not _goes_with(cut, chosen, filler.language, named=False):
+        if not cut or not _goes_with(cut, chosen, language, named=False):
             continue
-        if not naming or _named_in(cut.text, titles, filler.language):
+        if not naming or _named_in(cut.text, titles, language):
             return cut
     raise InputError(
         "the corpus has too few titles that differ for questions over links; a title is a"
         f" document's first line or file name of {_SHORTEST['en']} to {_LONGEST} signs"
     )
-
-
-def _made_up(language: str, rng: Random) -> str:
-    """A title for a paragraph of running text."""
-    key = keys(rng, 1, language)[0]
-    return f"The {key.title()}" if language == "en" else key
 
 
 def _beginning(filler: Filler, text: Text, longest: int) -> Text | None:

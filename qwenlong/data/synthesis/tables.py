@@ -14,8 +14,11 @@ from typing import Any
 
 from qwenlong.data.synthesis.filler import Piece, without
 from qwenlong.data.synthesis.haystack import surround
-from qwenlong.data.synthesis.names import places
-from qwenlong.data.synthesis.tasks import SHORT, Draw, Question, Words
+from qwenlong.data.synthesis.lexicon import Words, places
+from qwenlong.data.synthesis.tasks import Draw, Question
+
+Cells = dict[str, int]
+"""A column of a table, by the names of its rows."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +32,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Computed:
-    """A question over tables, its answer, and how it comes about."""
+    """An answer, how it comes about, and what fills the blanks of the question's sentences."""
 
-    question: str
-    answer: str
+    answer: Any
     program: str
-    working: str
-    tables: int
-    """How many tables it takes."""
+    blanks: dict[str, Any]
 
 
 def tables(draw: Draw) -> Question:
@@ -44,20 +44,27 @@ def tables(draw: Draw) -> Question:
     rng = draw.rng
     operation = list(OPERATIONS)[draw.number % len(OPERATIONS)]
     made = _tables(draw)
-    computed = OPERATIONS[operation](made, draw.words, rng)
+    at = rng.randrange(len(made[0].columns))
+    cells = {name: row[at] for name, row in made[0].rows.items()}
+    between = operation == "difference" and rng.random() < 0.5
+    computed = _between(made, at, rng) if between else OPERATIONS[operation](cells, draw.words, rng)
+    blanks = {"title": made[0].title, "column": made[0].columns[at], **computed.blanks}
+    said = draw.words.part("between" if between else operation)
+    question = said.draw(rng, "asks", **blanks)
     style = rng.choice((_markdown, _lines, _csv))
     own = [Piece(table.title, style(table)) for table in made]
-    depths = draw.depths(computed.tables, len(made) - computed.tables)
+    gold = 2 if between else 1
+    depths = draw.depths(gold, len(made) - gold)
     fits = without([table.title for table in made])
     # A ratio is rounded; sums, differences and counts of whole numbers must be exact.
     exact = {} if operation in ("argmax", "ratio") else {"rel_tolerance": 0}
     return Question(
         task=operation,
-        text=computed.question,
+        text=question,
         haystack=surround(draw.filler, rng, own, depths, draw.tokens, fits),
-        gold=computed.tables,
-        answers=(computed.answer,),
-        reasoning=computed.working,
+        gold=gold,
+        answers=(str(computed.answer),),
+        reasoning=said.say("working", answer=computed.answer, **blanks),
         kind="extractive" if operation == "argmax" else "numeric",
         metadata={"program": computed.program, **exact},
     )
@@ -65,7 +72,7 @@ def tables(draw: Draw) -> Question:
 
 def _tables(draw: Draw) -> list[Table]:
     """Tables with the same rows and columns: the first two of one place, the others elsewhere."""
-    rng, words, short = draw.rng, draw.words, draw.tokens < SHORT
+    rng, words, short = draw.rng, draw.words, draw.short
     number = 2 if short else min(8, 3 + draw.tokens // 16384)
     goods = rng.sample(words.all("goods"), rng.randint(4, 6) if short else rng.randint(6, 14))
     columns = tuple(rng.sample(words.all("columns"), 2 if short else rng.randint(2, 4)))
@@ -83,85 +90,47 @@ def _tables(draw: Draw) -> list[Table]:
     return made
 
 
-def _computed(
-    words: Words, operation: str, rng: Random, answer: Any, program: str, **blanks: Any
-) -> Computed:
-    said = words.part(operation)
-    return Computed(
-        question=said.draw(rng, "asks", **blanks),
-        answer=str(answer),
-        program=program,
-        working=said.say("working", answer=answer, **blanks),
-        tables=2 if operation == "between" else 1,
-    )
-
-
-def _sum(tables: list[Table], words: Words, rng: Random) -> Computed:
-    title, column, cells = _column(tables[0], rng)
-    numbers = list(cells.values())
-    return _computed(
-        words, "sum", rng, sum(numbers), f"sum({numbers})",
-        title=title, column=column, sum=" + ".join(map(str, numbers)),
-    )  # fmt: skip
-
-
-def _difference(tables: list[Table], words: Words, rng: Random) -> Computed:
-    title, column, cells = _column(tables[0], rng)
-    if rng.random() < 0.5:
-        return _between(tables, column, words, rng)
-    high, low = _two(cells, rng)
-    a, b = cells[high], cells[low]
-    return _computed(
-        words, "difference", rng, a - b, f"{a} - {b}",
-        title=title, column=column, high=high, low=low, a=a, b=b,
-    )  # fmt: skip
-
-
-def _between(tables: list[Table], column: str, words: Words, rng: Random) -> Computed:
+def _between(tables: list[Table], at: int, rng: Random) -> Computed:
     """The same cell of two tables, the larger less the smaller."""
-    at = tables[0].columns.index(column)
     first, second = tables[0].rows, tables[1].rows
     row = rng.choice([name for name in first if first[name][at] != second[name][at]])
     more, less = sorted(tables[:2], key=lambda table: -table.rows[row][at])
     a, b = more.rows[row][at], less.rows[row][at]
-    return _computed(
-        words, "between", rng, a - b, f"{a} - {b}",
-        row=row, column=column, more=more.title, less=less.title, a=a, b=b,
-    )  # fmt: skip
+    blanks = {"row": row, "more": more.title, "less": less.title, "a": a, "b": b}
+    return Computed(a - b, f"{a} - {b}", blanks)
 
 
-def _ratio(tables: list[Table], words: Words, rng: Random) -> Computed:
-    title, column, cells = _column(tables[0], rng)
-    high, low = _two(cells, rng)
-    a, b = cells[high], cells[low]
-    return _computed(
-        words, "ratio", rng, f"{a / b:.2f}", f"round({a} / {b}, 2)",
-        title=title, column=column, high=high, low=low, a=a, b=b,
-    )  # fmt: skip
+def _sum(cells: Cells, words: Words, rng: Random) -> Computed:
+    numbers = list(cells.values())
+    return Computed(sum(numbers), f"sum({numbers})", {"sum": " + ".join(map(str, numbers))})
 
 
-def _argmax(tables: list[Table], words: Words, rng: Random) -> Computed:
-    title, column, cells = _column(tables[0], rng)
+def _difference(cells: Cells, words: Words, rng: Random) -> Computed:
+    (high, a), (low, b) = _two(cells, rng)
+    return Computed(a - b, f"{a} - {b}", {"high": high, "low": low, "a": a, "b": b})
+
+
+def _ratio(cells: Cells, words: Words, rng: Random) -> Computed:
+    (high, a), (low, b) = _two(cells, rng)
+    blanks = {"high": high, "low": low, "a": a, "b": b}
+    return Computed(f"{a / b:.2f}", f"round({a} / {b}, 2)", blanks)
+
+
+def _argmax(cells: Cells, words: Words, rng: Random) -> Computed:
     best = max(cells, key=lambda name: cells[name])
-    program = f"max({cells}.items(), key=lambda row: row[1])[0]"
-    return _computed(
-        words, "argmax", rng, best, program, title=title, column=column, most=cells[best]
-    )
+    return Computed(best, f"max({cells}.items(), key=lambda row: row[1])[0]", {"most": cells[best]})
 
 
-def _count(tables: list[Table], words: Words, rng: Random) -> Computed:
-    title, column, cells = _column(tables[0], rng)
+def _count(cells: Cells, words: Words, rng: Random) -> Computed:
     numbers = sorted(cells.values())
     # Never the largest number: at least one row is above the limit.
     limit = numbers[rng.randrange(len(numbers) - 1)]
     above = [name for name, number in cells.items() if number > limit]
-    return _computed(
-        words, "count", rng, len(above), f"sum(number > {limit} for number in {[*cells.values()]})",
-        title=title, column=column, limit=limit, rows=words.say("joint").join(above),
-    )  # fmt: skip
+    program = f"sum(number > {limit} for number in {[*cells.values()]})"
+    return Computed(len(above), program, {"limit": limit, "rows": words.say("joint").join(above)})
 
 
-OPERATIONS: dict[str, Callable[[list[Table], Words, Random], Computed]] = {
+OPERATIONS: dict[str, Callable[[Cells, Words, Random], Computed]] = {
     "sum": _sum,
     "difference": _difference,
     "ratio": _ratio,
@@ -170,16 +139,9 @@ OPERATIONS: dict[str, Callable[[list[Table], Words, Random], Computed]] = {
 }
 
 
-def _column(table: Table, rng: Random) -> tuple[str, str, dict[str, int]]:
-    """The table's title, the heading of one of its columns, and that column by row."""
-    at = rng.randrange(len(table.columns))
-    return table.title, table.columns[at], {name: row[at] for name, row in table.rows.items()}
-
-
-def _two(cells: dict[str, int], rng: Random) -> tuple[str, str]:
-    """Two rows, that of the larger number first."""
-    first, second = rng.sample(list(cells), 2)
-    return (first, second) if cells[first] > cells[second] else (second, first)
+def _two(cells: Cells, rng: Random) -> list[tuple[str, int]]:
+    """Two rows with their numbers, that of the larger number first."""
+    return sorted(((row, cells[row]) for row in rng.sample(list(cells), 2)), key=lambda c: -c[1])
 
 
 def _rows(table: Table) -> list[tuple[str, ...]]:

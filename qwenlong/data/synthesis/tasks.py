@@ -1,63 +1,17 @@
-"""What the synthetic tasks share: their words, what one example is drawn from, and its form."""
+"""What the synthetic tasks share: what one example is drawn from, and how it is made of that."""
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from random import Random
 from typing import Any
 
 from qwenlong.data.synthesis.corpus import Corpus
-from qwenlong.data.synthesis.filler import Filler, filler_of
-from qwenlong.data.synthesis.haystack import Haystack
+from qwenlong.data.synthesis.filler import Filler, filler_of, without
+from qwenlong.data.synthesis.haystack import Haystack, bury
+from qwenlong.data.synthesis.lexicon import Words, words_of
 from qwenlong.types import CountTokens, Example, InputError
-
-SHORT = 4096
-"""Tokens below which tasks hide fewer and shorter things, so that there is room for other text."""
-_WORDS = Path(__file__).parent / "words"
-
-
-@dataclass(frozen=True)
-class Words:
-    """The words and sentences of a task in one language, by name (``words/<task>.toml``)."""
-
-    language: str
-    table: Mapping[str, Any]
-
-    def part(self, name: str) -> Words:
-        return Words(self.language, self.table[name])
-
-    def all(self, name: str) -> list[str]:
-        """The list of that name, or the words of a text."""
-        found = self.table[name]
-        return found.split() if isinstance(found, str) else found
-
-    def say(self, name: str, **blanks: Any) -> str:
-        """The sentence of that name with its blanks filled in."""
-        return str(self.table[name]).format(**blanks)
-
-    def draw(self, rng: Random, name: str, **blanks: Any) -> str:
-        """One of the sentences of that name with its blanks filled in."""
-        return str(rng.choice(self.table[name])).format(**blanks)
-
-
-def words_of(task: str, language: str) -> Words:
-    """
-    Raises:
-        InputError: the task has no words in that language.
-    """
-    table = _table(task)
-    if language not in table:
-        raise InputError(f"language={language!r}: must be one of {', '.join(table)}")
-    return Words(language, table[language])
-
-
-@cache
-def _table(task: str) -> dict[str, dict[str, Any]]:
-    return tomllib.loads((_WORDS / f"{task}.toml").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -74,6 +28,11 @@ class Draw:
     depth: float | None
     """Where the facts that are asked for stand, from 0 to 1; None: drawn evenly."""
 
+    @property
+    def short(self) -> bool:
+        """Whether tasks hide fewer and shorter things, so that there is room for other text."""
+        return self.tokens < 4096
+
     def depths(self, gold: int, others: int) -> list[float]:
         """Depths of ``gold`` facts that are asked for, then of the ``others``.
 
@@ -84,6 +43,18 @@ class Draw:
             raise InputError(f"depth={self.depth}: must be from 0 (the beginning) to 1 (the end)")
         drawn = [self.rng.random() for _ in range(gold + others)]
         return drawn if self.depth is None else [self.depth] * gold + drawn[gold:]
+
+    def bury(
+        self, facts: Sequence[str], gold: int, names: Sequence[str], labels: Sequence[str] = ()
+    ) -> Haystack:
+        """Hides sentences, the first ``gold`` of which are asked for, in text without ``names``.
+
+        With ``labels`` each document has a line with its number above it, of a form drawn of them.
+        """
+        depths = self.depths(gold, len(facts) - gold)
+        form = self.rng.choice(labels) if labels else ""
+        label = (lambda n: form.format(n=n)) if form else None
+        return bury(self.filler, self.rng, facts, depths, self.tokens, without(names), label)
 
 
 @dataclass(frozen=True)
