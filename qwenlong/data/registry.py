@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import inspect
 import re
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
 
 from qwenlong.config import SourceConfig
 from qwenlong.config.callables import SOURCE, is_reference, resolve
 from qwenlong.data import built, sources
 from qwenlong.data.own import chat, documents, jsonl
-from qwenlong.data.rows import Rejected, Source, read
+from qwenlong.data.rows import Rejected, Source, check_subset, read
+from qwenlong.data.sources import hub
 from qwenlong.data.synthesis import TASKS, facts
 from qwenlong.data.synthesis.corpus import corpus_of
 from qwenlong.types import CountTokens, Example, InputError, Split
@@ -26,12 +27,19 @@ LENGTHS = 8
 
 
 def _published() -> dict[str, Source]:
-    """The sets of ``sources/``: every file there that has a SOURCE, or several SOURCES."""
-    modules = [
-        import_module(f"{sources.__name__}.{m.name}") for m in iter_modules(sources.__path__)
-    ]
-    found = [getattr(m, "SOURCES", (getattr(m, "SOURCE", None),)) for m in modules]
-    return {source.name: source for each in found for source in each if source}
+    """The sets of the catalogue, with the functions of their names in their modules."""
+    catalogue = Path(sources.__path__[0]) / "catalogue.toml"
+    found = {}
+    for name, entry in tomllib.loads(catalogue.read_text(encoding="utf-8")).items():
+        module = import_module(f"{sources.__name__}.{entry.pop('module')}")
+        layout = f"a snapshot of huggingface.co/datasets/{entry.get('hub')}, or a file of it"
+        entry.setdefault("layout", layout)
+        subsets = entry.pop("subsets", {})
+        if isinstance(subsets, list):
+            subsets = {subset: subset.rpartition("/")[2] for subset in subsets}
+        examples, rows = getattr(module, name), getattr(module, f"{name}_rows", hub.rows)
+        found[name] = Source(name, examples=examples, rows=rows, subsets=subsets, **entry)
+    return found
 
 
 PUBLISHED = _published()
@@ -57,9 +65,8 @@ def known(spec: SourceConfig) -> None:
     elif spec.source not in (*OWN, *TASKS, *PUBLISHED):
         names = ", ".join(sorted({*PUBLISHED, *TASKS, *OWN}))
         raise InputError(f"source={spec.source}: must be one of {names}, or module:callable")
-    subsets = PUBLISHED[spec.source].subsets if spec.source in PUBLISHED else ()
-    if subsets and spec.subset and spec.subset not in subsets:
-        raise InputError(f"subset={spec.subset}: must be one of {', '.join(subsets)}")
+    if spec.source in PUBLISHED:
+        check_subset(PUBLISHED[spec.source], spec.subset or "")
     if spec.source in TASKS:
         _corpus(spec)
 

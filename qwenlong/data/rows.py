@@ -9,7 +9,7 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -45,33 +45,50 @@ Rows = Iterator[tuple[str, Row] | Rejected]
 
 @dataclass(frozen=True)
 class Source:
-    """A published set: what it is, where it comes from, and how its rows become examples."""
+    """A published set: its entry in ``sources/catalogue.toml``, and its functions."""
 
     name: str
+    licence: str
+    citation: str
     examples: Callable[[Row], Iterable[Example]]
     """The examples of a row; for one that gives none it raises RowError, KeyError, TypeError or
     ValueError."""
-    rows: Callable[[Path, str], Rows]
-    """The rows of a local file or folder and a subset; if the hub has the set, as it has them."""
-    licence: str
-    citation: str
-    layout: str = ""
-    """What the local path must be, where the set cannot be had from the hub."""
+    rows: Callable[[Source, Path | None, str], Rows]
+    """The rows of a subset, in a local file or folder or, with None, on the hub."""
+    layout: str
+    """What the local path must be."""
+    subsets: Mapping[str, str] = field(default_factory=dict)
+    """Each with its split on the hub."""
     hub: str = ""
-    """Its name on the Hugging Face hub."""
-    subsets: tuple[str, ...] = ()
+    """Its name on the Hugging Face hub; empty: it is not there."""
+    revision: str = ""
+    config: str = ""
+    files: str = ""
+    """The pattern of a subset's files, if configuration and split do not name them."""
+    archive: str = ""
+    """The zip file on the hub that holds them; a copy on disk must be unpacked."""
 
 
 def read(source: Source, path: Path | None, subset: str = "") -> Iterator[Example | Rejected]:
     """Every example of a set, from a copy at ``path`` or, with None, from the hub.
 
     Raises:
-        InputError: the set is not on the hub, or cannot be had from there or from the path.
+        InputError: there is no such subset, or the set cannot be had from the path or the hub.
     """
+    check_subset(source, subset)
     if path is None and not source.hub:
         raise InputError(f"path=null: source {source.name} needs {source.layout}")
-    rows: Any = source.rows
-    return convert(rows(path, subset), lambda _, row: source.examples(row), source.name)
+    rows = source.rows(source, path, subset)
+    return convert(rows, lambda _, row: source.examples(row), source.name)
+
+
+def check_subset(source: Source, subset: str) -> None:
+    """
+    Raises:
+        InputError: the set has subsets, and this is none of them.
+    """
+    if source.subsets and subset and subset not in source.subsets:
+        raise InputError(f"subset={subset}: must be one of {', '.join(source.subsets)}")
 
 
 T = TypeVar("T")

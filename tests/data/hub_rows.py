@@ -5,21 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from qwenlong.data.registry import PUBLISHED
 from qwenlong.data.rows import Source
-from qwenlong.data.sources import (
-    docmath,
-    docqa_rl,
-    frames,
-    golongrl,
-    hotpotqa,
-    longbench,
-    longbench_v2,
-    mrcr,
-    multihoprag,
-    musique,
-    narrativeqa,
-    qasper,
-)
 
 Row = dict[str, Any]
 
@@ -302,24 +289,24 @@ GOLONG = [
 ]
 
 SETS: dict[str, tuple[Source, list[Row], list[str]]] = {
-    "docqa_rl": (docqa_rl.SOURCE, DOCQA, ["numeric", "choice", "yes_no", "extractive"]),
-    "docmath": (docmath.SOURCE, DOCMATH, ["numeric"]),
-    "frames": (frames.SOURCE, FRAMES, ["extractive"]),
-    "hotpotqa": (hotpotqa.HOTPOTQA, HOTPOT, ["yes_no"]),
-    "wikimultihop": (hotpotqa.WIKIMULTIHOP, WIKI, ["extractive"]),
-    "musique": (musique.SOURCE, MUSIQUE, ["extractive"]),
-    "narrativeqa": (narrativeqa.SOURCE, NARRATIVE, ["summary"]),
-    "qasper": (qasper.SOURCE, QASPER, ["extractive", "list", "yes_no", "yes_no", "summary"]),
+    "docqa_rl": (PUBLISHED["docqa_rl"], DOCQA, ["numeric", "choice", "yes_no", "extractive"]),
+    "docmath": (PUBLISHED["docmath"], DOCMATH, ["numeric"]),
+    "frames": (PUBLISHED["frames"], FRAMES, ["extractive"]),
+    "hotpotqa": (PUBLISHED["hotpotqa"], HOTPOT, ["yes_no"]),
+    "wikimultihop": (PUBLISHED["wikimultihop"], WIKI, ["extractive"]),
+    "musique": (PUBLISHED["musique"], MUSIQUE, ["extractive"]),
+    "narrativeqa": (PUBLISHED["narrativeqa"], NARRATIVE, ["summary"]),
+    "qasper": (PUBLISHED["qasper"], QASPER, ["extractive", "list", "yes_no", "yes_no", "summary"]),
     "longbench": (
-        longbench.SOURCE,
+        PUBLISHED["longbench"],
         LONGBENCH,
         ["extractive", "yes_no", "extractive", "summary", "summary", "summary"],
     ),
-    "longbench_v2": (longbench_v2.SOURCE, LONGBENCH_V2, ["choice"]),
-    "multihoprag": (multihoprag.SOURCE, MULTIHOP, ["extractive", "yes_no", "yes_no"]),
-    "mrcr": (mrcr.SOURCE, MRCR, ["summary"]),
+    "longbench_v2": (PUBLISHED["longbench_v2"], LONGBENCH_V2, ["choice"]),
+    "multihoprag": (PUBLISHED["multihoprag"], MULTIHOP, ["extractive", "yes_no", "yes_no"]),
+    "mrcr": (PUBLISHED["mrcr"], MRCR, ["summary"]),
     "golongrl": (
-        golongrl.SOURCE,
+        PUBLISHED["golongrl"],
         GOLONG,
         "extractive choice list numeric list list order order summary".split(),
     ),

@@ -10,35 +10,24 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from qwenlong.data.registry import PUBLISHED
 from qwenlong.data.rows import Rejected, Source, read
-from qwenlong.data.sources import (
-    bamboo,
-    convfinqa,
-    cuad,
-    fairytaleqa,
-    finqa,
-    hotpotqa,
-    longbench,
-    ottqa,
-    squad,
-    tatqa,
-)
 from qwenlong.types import Example
 from tests.data.hub_rows import ARTICLES, SETS, Row
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 FOLDERS: dict[str, tuple[Source, str]] = {
-    "ottqa": (ottqa.SOURCE, "multihop_ottqa"),
-    "hotpotqa": (hotpotqa.HOTPOTQA, "multihop_hotpot100"),
-    "tatqa": (tatqa.SOURCE, "numeric_tatqa"),
-    "convfinqa": (convfinqa.SOURCE, "numeric_convfinqa"),
-    "finqa": (finqa.SOURCE, "numeric_finqa"),
-    "bamboo": (bamboo.SOURCE, "mc_bamboo"),
-    "cuad": (cuad.SOURCE, "extractive_cuad"),
-    "xquad": (squad.XQUAD, "multiling_xquad"),
-    "cmrc2018": (squad.CMRC2018, "zh_cmrc2018"),
-    "longbench": (longbench.SOURCE, "zh_longbench_multifieldqa"),
-    "fairytaleqa": (fairytaleqa.SOURCE, "narrative_fairytaleqa"),
+    "ottqa": (PUBLISHED["ottqa"], "multihop_ottqa"),
+    "hotpotqa": (PUBLISHED["hotpotqa"], "multihop_hotpot100"),
+    "tatqa": (PUBLISHED["tatqa"], "numeric_tatqa"),
+    "convfinqa": (PUBLISHED["convfinqa"], "numeric_convfinqa"),
+    "finqa": (PUBLISHED["finqa"], "numeric_finqa"),
+    "bamboo": (PUBLISHED["bamboo"], "mc_bamboo"),
+    "cuad": (PUBLISHED["cuad"], "extractive_cuad"),
+    "xquad": (PUBLISHED["xquad"], "multiling_xquad"),
+    "cmrc2018": (PUBLISHED["cmrc2018"], "zh_cmrc2018"),
+    "longbench": (PUBLISHED["longbench"], "zh_longbench_multifieldqa"),
+    "fairytaleqa": (PUBLISHED["fairytaleqa"], "narrative_fairytaleqa"),
 }
 
 FEW = ("hotpotqa", "tatqa", "convfinqa", "bamboo", "longbench")

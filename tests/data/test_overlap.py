@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from qwenlong.data import overlap
 from qwenlong.data.overlap import Duplicate, Repeats, contamination
+from qwenlong.data.registry import PUBLISHED
 from qwenlong.data.rows import read
-from qwenlong.data.sources import hotpotqa
 from qwenlong.types import Example
 
 HOTPOT = Path(__file__).parents[2].parent / "shared" / "data" / "multihop_hotpot100"
@@ -187,7 +187,7 @@ def test_memory_stays_flat() -> None:
 
 @pytest.mark.skipif(not HOTPOT.is_dir(), reason=f"{HOTPOT} is not there")
 def test_real_questions_are_not_each_other_and_are_themselves() -> None:
-    examples = [item for item in read(hotpotqa.HOTPOTQA, HOTPOT) if isinstance(item, Example)]
+    examples = [item for item in read(PUBLISHED["hotpotqa"], HOTPOT) if isinstance(item, Example)]
     assert all(isinstance(item, Example) for item in deduplicated(examples))
     halves = contamination(examples[:50], examples[50:])
     assert halves.same_question == 0 and halves.document_share < 0.05

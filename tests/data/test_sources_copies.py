@@ -14,21 +14,8 @@ from typing import Any
 import pytest
 
 from qwenlong.data import rows
+from qwenlong.data.registry import PUBLISHED
 from qwenlong.data.rows import Rejected
-from qwenlong.data.sources import (
-    docmath,
-    docqa_rl,
-    frames,
-    hotpotqa,
-    longbench,
-    mrcr,
-    multihoprag,
-    musique,
-    narrativeqa,
-    qasper,
-    squad,
-)
-from qwenlong.data.sources.hub import Part, Snapshot
 from qwenlong.types import Example, InputError
 from tests.data.hub_rows import (
     ARTICLES,
@@ -59,7 +46,7 @@ def test_a_snapshot_folder_is_read_by_subset(tmp_path) -> None:
     (tmp_path / ".cache").mkdir()
     write(tmp_path / ".cache" / "distractor-train.parquet", HOTPOT)
     for subset in ("distractor/train", "distractor/validation", "fullwiki/validation"):
-        found = list(rows.read(hotpotqa.HOTPOTQA, tmp_path, subset))
+        found = list(rows.read(PUBLISHED["hotpotqa"], tmp_path, subset))
         assert [e.question for e in found if isinstance(e, Example)] == [subset]
     for subset, told in [
         ("", "has distractor/train, distractor/validation, fullwiki/validation; name one of them"),
@@ -67,40 +54,41 @@ def test_a_snapshot_folder_is_read_by_subset(tmp_path) -> None:
         ("dev", "subset=dev: must be one of distractor/train"),
     ]:
         with pytest.raises(InputError, match=told):
-            list(rows.read(hotpotqa.HOTPOTQA, tmp_path, subset))
+            list(rows.read(PUBLISHED["hotpotqa"], tmp_path, subset))
 
 
 @pytest.mark.parametrize(
-    ("source", "files", "subset"),
+    ("name", "files", "subset"),
     [
-        (docqa_rl.SOURCE, ["DocQA_RL_1.6K_train.parquet", "DocQA_RL_1.6K_test.parquet"], "test"),
-        (docmath.SOURCE, ["data/complong_testmini-0.parquet", "data/complong_test-0.parquet"], ""),
-        (qasper.SOURCE, ["qasper/train/0000.parquet", "qasper/test/0000.parquet"], "test"),
-        (musique.SOURCE, ["a_v1.0_train.jsonl", "musique_ans_v1.0_dev.jsonl"], "validation"),
-        (longbench.SOURCE, ["data/hotpotqa.jsonl", "data/hotpotqa_e.jsonl"], "hotpotqa_e"),
-        (mrcr.SOURCE, ["2needle/2needle_0.parquet", "4needle/4needle_0.parquet"], "4needle"),
+        ("docqa_rl", ["DocQA_RL_1.6K_train.parquet", "DocQA_RL_1.6K_test.parquet"], "test"),
+        ("docmath", ["data/complong_testmini-0.parquet", "data/complong_test-0.parquet"], ""),
+        ("qasper", ["qasper/train/0000.parquet", "qasper/test/0000.parquet"], "test"),
+        ("musique", ["a_v1.0_train.jsonl", "musique_ans_v1.0_dev.jsonl"], "validation"),
+        ("longbench", ["data/hotpotqa.jsonl", "data/hotpotqa_e.jsonl"], "hotpotqa_e"),
+        ("mrcr", ["2needle/2needle_0.parquet", "4needle/4needle_0.parquet"], "4needle"),
     ],
 )
-def test_each_set_finds_its_own_files(source, files, subset, tmp_path) -> None:
-    for place, name in enumerate(files):
-        write(tmp_path / name, [{"place": place}])
-    got = source.rows(tmp_path, subset or "complong_test")
+def test_each_set_finds_its_own_files(name, files, subset, tmp_path) -> None:
+    for place, file in enumerate(files):
+        write(tmp_path / file, [{"place": place}])
+    source = PUBLISHED[name]
+    got = source.rows(source, tmp_path, subset or "complong_test")
     assert [row for _, row in got] == [{"place": 1}]
 
 
 def test_multifieldqa_of_longbenchs_folder_and_of_a_file_of_its_own(tmp_path) -> None:
     known = whole("longbench")[0]
     file = folder("longbench") / "multifieldqa_zh.half_dev.jsonl"
-    assert tuple(rows.read(longbench.SOURCE, file)) == known
-    assert tuple(rows.read(longbench.SOURCE, file.parent, "multifieldqa_zh")) == known
+    assert tuple(rows.read(PUBLISHED["longbench"], file)) == known
+    assert tuple(rows.read(PUBLISHED["longbench"], file.parent, "multifieldqa_zh")) == known
     shutil.copyfile(file, write(tmp_path / "data" / "multifieldqa_zh.jsonl", []))
     write(tmp_path / "data" / "hotpotqa.jsonl", LONGBENCH[:1])
     write(tmp_path / "data" / "gov_report.jsonl", [{**LONGBENCH[0], "dataset": "gov_report"}])
     for path in (tmp_path, tmp_path / "data"):
-        assert tuple(rows.read(longbench.SOURCE, path, "multifieldqa_zh")) == known
-        assert len(list(rows.read(longbench.SOURCE, path, "hotpotqa"))) == 1
+        assert tuple(rows.read(PUBLISHED["longbench"], path, "multifieldqa_zh")) == known
+        assert len(list(rows.read(PUBLISHED["longbench"], path, "hotpotqa"))) == 1
         with pytest.raises(InputError, match="has multifieldqa_zh, hotpotqa; name one of them"):
-            list(rows.read(longbench.SOURCE, path))
+            list(rows.read(PUBLISHED["longbench"], path))
 
 
 def test_the_sample_of_hotpotqa_is_like_the_other_forms(tmp_path) -> None:
@@ -166,10 +154,10 @@ def test_a_file_of_xquad_that_does_not_tell_its_language(tmp_path) -> None:
     asked = {"id": "5", "context": "Ada.", "question": "Who?", "answers": {"text": ["Ada"]}}
     for suffix in ("json", "jsonl", "parquet"):
         file = write(tmp_path / f"some.{suffix}", [asked])
-        (found,) = rows.read(squad.XQUAD, file, "en")
+        (found,) = rows.read(PUBLISHED["xquad"], file, "en")
         assert isinstance(found, Example) and (found.id, found.group) == ("5-en", "xquad:5")
         with pytest.raises(InputError, match="does not tell its language; name it, such as en"):
-            list(rows.read(squad.XQUAD, file))
+            list(rows.read(PUBLISHED["xquad"], file))
 
 
 def test_a_large_json_list_is_read_object_by_object(tmp_path) -> None:
@@ -190,17 +178,17 @@ def test_a_large_json_list_is_read_object_by_object(tmp_path) -> None:
 def test_rows_stream_through_datasets(tmp_path) -> None:
     """The hub's part is played by a folder, which ``load_dataset`` takes by the same call."""
     write(tmp_path / "nqa" / "data" / "train-00000-of-00001.parquet", NARRATIVE)
-    stand_in = Snapshot(str(tmp_path / "nqa"), {"train": Part("train")})
-    streamed = list(rows.read(replace(narrativeqa.SOURCE, rows=stand_in), None))
-    assert streamed == list(rows.read(narrativeqa.SOURCE, tmp_path / "nqa"))
+    stand_in = replace(PUBLISHED["narrativeqa"], hub=str(tmp_path / "nqa"))
+    streamed = list(rows.read(stand_in, None, "train"))
+    assert streamed == list(rows.read(PUBLISHED["narrativeqa"], tmp_path / "nqa"))
     write(tmp_path / "rag" / "MultiHopRAG.json", MULTIHOP)
     write(tmp_path / "rag" / "corpus.json", ARTICLES)
     configs = [{"config_name": n, "data_files": f"{n}.json"} for n in ("MultiHopRAG", "corpus")]
     card = f"---\nconfigs: {json.dumps(configs)}\n---\n"
     (tmp_path / "rag" / "README.md").write_text(card, encoding="utf-8")
-    both = replace(multihoprag.ROWS, hub=str(tmp_path / "rag"))
-    streamed = list(rows.read(replace(multihoprag.SOURCE, rows=both), None))
-    local = list(rows.read(multihoprag.SOURCE, tmp_path / "rag"))
+    stand_in = replace(PUBLISHED["multihoprag"], hub=str(tmp_path / "rag"))
+    streamed = list(rows.read(stand_in, None))
+    local = list(rows.read(PUBLISHED["multihoprag"], tmp_path / "rag"))
     assert streamed == local
     asked = [item.question for item in local if isinstance(item, Example)]
     assert asked == [row["query"] for row in MULTIHOP]
@@ -209,10 +197,10 @@ def test_rows_stream_through_datasets(tmp_path) -> None:
 def test_a_hub_out_of_reach_is_told_in_one_line() -> None:
     code = (
         "from qwenlong.data import rows\n"
-        "from qwenlong.data.sources import longbench, musique\n"
+        "from qwenlong.data.registry import PUBLISHED\n"
         "from qwenlong.types import InputError\n"
-        "for source, subset in ((musique.SOURCE, 'train'), (longbench.SOURCE, 'hotpotqa')):\n"
-        "    try:\n        list(rows.read(source, None, subset))\n"
+        "for name, subset in (('musique', 'train'), ('longbench', 'hotpotqa')):\n"
+        "    try:\n        list(rows.read(PUBLISHED[name], None, subset))\n"
         "    except InputError as error:\n        print(error)\n"
     )
     offline = {**os.environ, "HF_HUB_OFFLINE": "1"}
@@ -229,11 +217,11 @@ def test_a_hub_out_of_reach_is_told_in_one_line() -> None:
 
 def test_a_path_that_holds_nothing_is_told(tmp_path) -> None:
     with pytest.raises(InputError, match=r"no \.parquet, \.jsonl, \.json file is there"):
-        list(rows.read(mrcr.SOURCE, tmp_path))
+        list(rows.read(PUBLISHED["mrcr"], tmp_path))
     with pytest.raises(InputError, match="there is no such file or folder"):
-        list(rows.read(mrcr.SOURCE, tmp_path / "gone"))
+        list(rows.read(PUBLISHED["mrcr"], tmp_path / "gone"))
     (tmp_path / "test.tsv").write_text("Prompt\tAnswer\n")
     with pytest.raises(InputError, match=r"test\.tsv: must be a \.parquet, \.jsonl, \.json file"):
-        list(rows.read(frames.SOURCE, tmp_path / "test.tsv"))
+        list(rows.read(PUBLISHED["frames"], tmp_path / "test.tsv"))
     with pytest.raises(InputError, match="name one of them"):
-        list(rows.read(hotpotqa.HOTPOTQA, None))
+        list(rows.read(PUBLISHED["hotpotqa"], None))

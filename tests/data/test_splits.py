@@ -19,9 +19,9 @@ from qwenlong.data.build import build
 from qwenlong.data.overlap import contamination
 from qwenlong.data.pipeline import load
 from qwenlong.data.prompts import Renderer
+from qwenlong.data.registry import PUBLISHED
 from qwenlong.data.rows import read
 from qwenlong.data.rules import Rules
-from qwenlong.data.sources import convfinqa, finqa
 from qwenlong.data.splits import Side, sides
 from qwenlong.data.synthesis.corpus import MOST_CHARACTERS, corpus_of
 from qwenlong.types import Example, InputError
@@ -124,7 +124,7 @@ def test_training_does_without_what_another_set_holds_out(rules: Rules, tmp_path
 
 
 def test_finqa_and_convfinqa_have_their_pages_in_common(rules: Rules) -> None:
-    sources = finqa.SOURCE, convfinqa.SOURCE
+    sources = PUBLISHED["finqa"], PUBLISHED["convfinqa"]
     specs = {source.name: SourceConfig(source.name, str(folder(source.name))) for source in sources}
     train, held_out = sides(specs, specs, 0.2, len, 0)
     pages: dict[Side, set[str]] = {}

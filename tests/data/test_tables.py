@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from qwenlong.data.rows import RowError
 from qwenlong.data.sources import tables
-from qwenlong.data.sources.fields import as_text, joined_groups, plain_number, titled_pages
+from qwenlong.data.sources.fields import as_text, joined_groups, titled_pages
+from qwenlong.data.sources.reports import plain_number
 
 CELLS = st.sampled_from(["", "Sales", "2019", "$ 1,452.4", "(12)", "a b", "%", "–"])
 

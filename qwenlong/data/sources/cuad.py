@@ -36,14 +36,14 @@ _WORDS = re.compile(r"[^\W_]")
 _DATE = re.compile(r"\d{1,2}/\d{1,2}/\d{2}(?:\d\d)?")
 
 
-def rows(path: Path, subset: str) -> Rows:
+def cuad_rows(source: Source, path: Path, subset: str) -> Rows:
     """A row a contract, type of clause and form of question, with the contract."""
     tables = sorted(path.glob("master_clauses*.csv"))
     folder = next(
         (path / n for n in ("contracts", "full_contract_txt") if (path / n).is_dir()), path
     )
     if len(tables) != 1 or folder == path:
-        raise InputError(f"{path}: must be {SOURCE.layout}")
+        raise InputError(f"{path}: must be {source.layout}")
 
     def asked(where: str, row: Row) -> Iterator[tuple[str, Row]]:
         contract = {**row, **_contract(folder, row)}
@@ -51,7 +51,7 @@ def rows(path: Path, subset: str) -> Rows:
             for form in _FORMS:
                 yield f"{where}, {clause}, {form}", {**contract, "clause": clause, "form": form}
 
-    return convert(csv_rows(tables[0]), asked, "cuad")
+    return convert(csv_rows(tables[0]), asked, source.name)
 
 
 def _contract(folder: Path, row: Row) -> dict[str, str]:
@@ -72,7 +72,7 @@ def _stem(name: str) -> str:
     return name[:-4] if name[-4:].lower() in (".pdf", ".txt") else name
 
 
-def examples(row: Row) -> Iterator[Example]:
+def cuad(row: Row) -> Iterator[Example]:
     """At most one; the document is the contract."""
     clause = row["clause"]
     found = _spans(row, clause) if row["form"] == "spans" else _answer(row, clause)
@@ -142,16 +142,3 @@ def _answer(row: Row, clause: str) -> tuple[str, tuple[str, ...], str] | None:
     if not _DATE.fullmatch(answer):
         raise RowError(f"{clause}-Answer={answer!r} is no date")
     return f"{question} Give month, day and year.", (answer,), "date"
-
-
-SOURCE = Source(
-    name="cuad",
-    rows=rows,
-    examples=examples,
-    layout=(
-        "a folder with one master_clauses*.csv and contracts/ or full_contract_txt/, such as"
-        " CUAD_v1/ of github.com/TheAtticusProject/cuad"
-    ),
-    licence="CC BY 4.0",
-    citation="Hendrycks et al., CUAD: An Expert-Annotated NLP Dataset, arXiv 2103.06268",
-)

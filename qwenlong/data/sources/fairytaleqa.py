@@ -14,15 +14,13 @@ from qwenlong.data.rows import Rejected, Row, RowError, Rows, Source, csv_rows
 from qwenlong.data.sources.fields import SHORT, text
 from qwenlong.types import Example, InputError
 
-_SPLITS = ("train", "val", "test")
 
-
-def rows(path: Path, subset: str) -> Rows:
+def fairytaleqa_rows(source: Source, path: Path, subset: str) -> Rows:
     """Each question with its ``story``, the ``sections`` of it, and its ``number`` in the file.
 
     The examples of a story share its sections.
     """
-    for questions, stories in _folders(path, subset):
+    for questions, stories in _folders(source, path, subset):
         for file in sorted(questions.glob("*-questions.csv")):
             story = file.name.removesuffix("-questions.csv")
             try:
@@ -38,19 +36,17 @@ def rows(path: Path, subset: str) -> Rows:
                 yield Rejected(str(file), f"its questions are left out from here on: {error}")
 
 
-def _folders(path: Path, subset: str) -> list[tuple[Path, Path]]:
+def _folders(source: Source, path: Path, subset: str) -> list[tuple[Path, Path]]:
     """The folders of questions and of stories."""
-    if subset and subset not in _SPLITS:
-        raise InputError(f"subset={subset}: must be one of {', '.join(_SPLITS)}")
     if any((path / "questions").glob("*.csv")):
         return [(path / "questions", path / "section-stories")]
     root = path if (path / "questions").is_dir() else path / "data-by-train-split"
     pairs = [
         (root / "questions" / split, root / "section-stories" / split)
-        for split in ([subset] if subset else _SPLITS)
+        for split in ([subset] if subset else source.subsets)
     ]
     if not any(questions.is_dir() for questions, _ in pairs):
-        raise InputError(f"{path}: must be {SOURCE.layout}")
+        raise InputError(f"{path}: must be {source.layout}")
     return [pair for pair in pairs if pair[0].is_dir()]
 
 
@@ -71,7 +67,7 @@ def _sections(file: Path, title: str) -> dict[str, str]:
     return sections
 
 
-def examples(row: Row) -> Iterator[Example]:
+def fairytaleqa(row: Row) -> Iterator[Example]:
     """The documents are the sections of the story."""
     sections, story = row["sections"], row["story"]
     answers = tuple(dict.fromkeys(filter(None, (row[f"answer{n}"].strip() for n in range(1, 7)))))
@@ -108,17 +104,3 @@ def _kind(answers: tuple[str, ...], form: str) -> str:
         raise RowError(f"ex-or-im1={form!r} must be explicit or implicit")
     short = all(len(answer.split()) <= SHORT for answer in answers)
     return "extractive" if form == "explicit" and short else "summary"
-
-
-SOURCE = Source(
-    name="fairytaleqa",
-    rows=rows,
-    examples=examples,
-    layout=(
-        "a folder with questions/ and section-stories/, or a checkout of"
-        " github.com/uci-soe/FairytaleQAData"
-    ),
-    licence="Apache-2.0; the stories are Project Gutenberg's",
-    citation="Xu et al., Fantastic Questions and Where to Find Them, arXiv 2203.13947",
-    subsets=_SPLITS,
-)

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeVar
 
-from qwenlong.data.rows import SURROGATE, Row, RowError, named
+from qwenlong.data.rows import SURROGATE, Row, RowError, Source, named
 from qwenlong.rewards.kinds.yes_no import closed_answer as closed_answer
 from qwenlong.types import InputError
 
 Name = TypeVar("Name", str, tuple[int, int])
 SHORT = 5
 """Words of the longest answer that two people are likely to write in the same way."""
-_OPTION = re.compile(r"^[ \t]*\(?([A-Z])[).:：、．][ \t]?(\S.*)$", re.MULTILINE)
-_CHOICES = re.compile(r"(?:Choices|Options|选项)[:：]\s*$")
 
 
 def text(row: Row, key: str) -> str:
@@ -75,24 +71,6 @@ def answer_text(row: Row, key: str = "answer") -> str:
     return found
 
 
-def plain_number(value: Any) -> str:
-    """A number as people write it: 688.0 is 688, 1e-05 is 0.00001.
-
-    Raises:
-        RowError: it is no number.
-    """
-    try:
-        number = Decimal(str(value))
-    except InvalidOperation:
-        raise RowError(f"{value!r} is no number") from None
-    if isinstance(value, bool) or not number.is_finite():
-        raise RowError(f"{value!r} is no number")
-    if not number:
-        return "0"
-    plain = format(number, "f")
-    return plain.rstrip("0").rstrip(".") if "." in plain else plain
-
-
 def row_id(row: Row, *keys: str) -> str:
     """The id of a row, from the first of these columns that it has; copies of a set vary."""
     for key in keys:
@@ -142,14 +120,6 @@ def records(value: Any, key: str) -> list[Mapping[str, Any]]:
     if not isinstance(value, list | tuple) or not all(isinstance(v, Mapping) for v in value):
         raise RowError(f"{key} must be a list of objects, is {named(value)}")
     return list(value)
-
-
-def user_message(row: Row) -> str:
-    """The text of the one user message in verl's ``prompt``."""
-    messages = [m for m in records(row["prompt"], "prompt") if m.get("role") == "user"]
-    if len(messages) != 1:
-        raise RowError(f"prompt must have one user message, has {len(messages)}")
-    return text(messages[0], "content")
 
 
 def from_json(value: Any, key: str) -> Any:
@@ -231,24 +201,6 @@ def joined_groups(shared: Mapping[Name, Iterable[Hashable]]) -> dict[Name, Name]
     return {name: firsts[id(names)] for name, names in members.items()}
 
 
-def split_options(question: str) -> tuple[str, dict[str, str]]:
-    """A question without its lettered options, and these; unchanged where it has none.
-
-    The options are the last lines that begin with A, B, C … in this order.
-    """
-    options: dict[str, str] = {}
-    start = len(question)
-    for line in _OPTION.finditer(question):
-        if line[1] == "A":
-            options, start = {}, line.start()
-        if options or line[1] == "A":
-            expected = chr(ord("A") + len(options))
-            options |= {line[1]: line[2].strip()} if line[1] == expected else {}
-    if len(options) < 2:
-        return question, {}
-    return _CHOICES.sub("", question[:start]).strip(), options
-
-
 def exact_kind(answers: Sequence[str]) -> str:
     """The kind of answers in the documents' own words: ``yes_no`` or ``extractive``."""
     return "yes_no" if closed_answer(answers) else "extractive"
@@ -262,17 +214,16 @@ def free_kind(answers: Sequence[str]) -> str:
     return "extractive" if short and all(each.isascii() for each in answers) else "summary"
 
 
-def subset_files(path: Path, subset: str, pattern: str, subsets: Sequence[str]) -> list[Path]:
+def subset_files(source: Source, path: Path, subset: str) -> list[Path]:
     """``path`` itself, or the file of ``subset`` in it; with "", those of all subsets.
 
     Raises:
-        InputError: there is no such subset, or no such file.
+        InputError: there is no such file.
     """
-    if subset and subset not in subsets:
-        raise InputError(f"subset={subset}: must be one of {', '.join(subsets)}")
     if path.is_file():
         return [path]
-    wanted = [path / pattern.format(name) for name in ([subset] if subset else subsets)]
+    names = [subset] if subset else source.subsets
+    wanted = [path / source.files.format(name) for name in names]
     found = [file for file in wanted if file.is_file()]
     if not found:
         raise InputError(f"{path}: needs {' or '.join(file.name for file in wanted)}")

@@ -23,21 +23,20 @@ from qwenlong.data.sources import tables
 from qwenlong.data.sources.fields import filled_list, fingerprint, joined_groups, text
 from qwenlong.types import Example, InputError
 
-_SUBSETS = ("dev", "train")
 _TABLE_KEYS = ("title", "section_title", "section_text", "intro", "header", "data", "url")
 
 Table = Mapping[str, Any]
 Passages = Mapping[str, str]
 
 
-def rows(path: Path, subset: str) -> Rows:
+def ottqa_rows(source: Source, path: Path, subset: str) -> Rows:
     """Each question with its ``table``, its ``passages``, and a ``group``.
 
     Tables of the same page, tables that link to the same page, and tables with a passage of the
     same words form a group, directly or through others: questions of two groups share no document,
     and no page under another name. The texts are tokenised ("Roanoke , Virginia").
     """
-    questions, folder, kind = _layout(path, subset)
+    questions, folder, kind = _layout(source, path, subset)
     groups = joined_groups(dict(_shared(questions, folder, kind)))
 
     def joined(where: str, row: Row) -> Iterator[tuple[str, Row]]:
@@ -45,18 +44,16 @@ def rows(path: Path, subset: str) -> Rows:
         table, passages = _load(folder, kind, name)
         yield where, {**row, "table": table, "passages": passages, "group": groups[name]}
 
-    yield from convert(json_list(questions), joined, "ottqa")
+    yield from convert(json_list(questions), joined, source.name)
 
 
-def _layout(path: Path, subset: str) -> tuple[Path, Path, str]:
+def _layout(source: Source, path: Path, subset: str) -> tuple[Path, Path, str]:
     """The file of questions, the folder of tables and passages, and how the latter are named."""
-    if subset and subset not in _SUBSETS:
-        raise InputError(f"subset={subset}: must be one of {', '.join(_SUBSETS)}")
     if (path / "questions.json").is_file():
         return path / "questions.json", path, "{}_tok"
     questions = path / "released_data" / f"{subset or 'dev'}.traced.json"
     if not questions.is_file():
-        raise InputError(f"{path}: must be {SOURCE.layout}")
+        raise InputError(f"{path}: must be {source.layout}")
     return questions, path / "data", "traindev_{}_tok"
 
 
@@ -98,7 +95,7 @@ def _object(file: Path) -> dict[str, Any]:
     return whole
 
 
-def examples(row: Row) -> Iterator[Example]:
+def ottqa(row: Row) -> Iterator[Example]:
     """The documents are the table as text, then every passage that it links to."""
     table, passages = row["table"], row["passages"]
     nodes = filled_list(row, "answer-node")
@@ -170,17 +167,3 @@ def _sentence(passage: str, answer: str) -> str:
     start = passage.rfind(" . ", 0, whole.start() + 1)
     end = passage.find(" . ", whole.end())
     return passage[start + 3 if start >= 0 else 0 : end + 2 if end >= 0 else None]
-
-
-SOURCE = Source(
-    name="ottqa",
-    rows=rows,
-    examples=examples,
-    layout=(
-        "a folder with questions.json (released_data/dev.traced.json), tables_tok/ and"
-        " request_tok/ (data/traindev_*_tok/), or a checkout of github.com/wenhuchen/OTT-QA"
-    ),
-    licence="MIT; the texts are Wikipedia's, CC BY-SA",
-    citation="Chen et al., Open Question Answering over Tables and Text, arXiv 2010.10439",
-    subsets=_SUBSETS,
-)

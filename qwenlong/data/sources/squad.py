@@ -1,30 +1,21 @@
 """Sets in the form of SQuAD (Rajpurkar et al., arXiv 1606.05250): XQuAD and CMRC 2018.
 
-Schema: in their repositories a JSON file with articles in ``data``: ``title``, ``paragraphs``
-(``context``, ``qas``: ``id``, ``question``, ``answers``). On the hub a row is a question: ``id``,
-``context``, ``question``, ``answers`` (``text``, ``answer_start``); ``google/xquad`` has a
-configuration a language, ``hfl/cmrc2018`` calls ``dev`` validation. Both are CC BY-SA 4.0.
-
-XQuAD (Artetxe et al., arXiv 1910.11856) has the same articles in several languages, under the same
-ids: the language is added to them here. An article, five paragraphs, is one group in all languages,
-under the id of its first question. The hub's rows do not name their article but come in its order,
-so paragraphs are counted there. CMRC 2018 (Cui et al., arXiv 1810.07366) has three answers a
-question; a paragraph is a group.
+On the hub a row is a question. The files of their repositories are lists of articles with
+paragraphs, whose questions become such rows. A kept answer stands in the paragraph or is one of
+several that do.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from qwenlong.data.rows import Rejected, Row, RowError, Rows, convert, json_list
+from qwenlong.data.rows import Rejected, Row, RowError, Rows, Source, convert, json_list
+from qwenlong.data.sources import hub
 from qwenlong.data.sources.fields import as_text, filled_list, fingerprint, inner_object, text
-from qwenlong.data.sources.hub import Part, Snapshot, file_rows, on_hub
 from qwenlong.types import Example, InputError
 
-_LANGUAGES = ("en", "zh", "es", "ar")
 _PARAGRAPHS = 5
 """Of each of XQuAD's 48 articles."""
 _NAMED = re.compile(r"xquad\.([a-z]{2})(?![a-z])")
@@ -33,14 +24,16 @@ _SPREADSHEET = re.compile(r"\d+\.0")
 """A date or number that a spreadsheet converted: 39764.0 for 2008年11月12日."""
 
 
-def xquad_rows(path: Path | None, subset: str) -> Rows:
-    """A row a question, as the hub has them, with its ``language`` and its ``article``."""
-    for name in _subsets(_XQUAD, path, subset):
-        rows = _XQUAD(path, name)
+def xquad_rows(source: Source, path: Path | None, subset: str) -> Rows:
+    """Each question with its ``language`` and its ``article``, the id of the first question there.
+
+    The hub's rows do not name their article but come in its order, so paragraphs are counted.
+    """
+    for name in _subsets(source, path, subset):
         language = name or _language(path)
         paragraphs = 0
         context, article = None, ""
-        for item in rows:
+        for item in hub.rows(source, path, name, _file_rows):
             if isinstance(item, Rejected):
                 yield item
                 continue
@@ -52,19 +45,18 @@ def xquad_rows(path: Path | None, subset: str) -> Rows:
             yield where, {"article": article, **row, "language": language}
 
 
-def cmrc_rows(path: Path | None, subset: str) -> Rows:
-    for name in _subsets(_CMRC, path, subset):
-        yield from _CMRC(path, name)
+def cmrc2018_rows(source: Source, path: Path | None, subset: str) -> Rows:
+    for name in _subsets(source, path, subset):
+        yield from hub.rows(source, path, name, _file_rows)
 
 
-def _subsets(snapshot: Snapshot, path: Path | None, subset: str) -> list[str]:
+def _subsets(source: Source, path: Path | None, subset: str) -> list[str]:
     """The subsets to read: without one, all that the folder has."""
     if subset or path is None or path.is_file():
         return [subset]
-    held = snapshot.held(path)
-    found = [name for name in snapshot.subsets if held[name]]
+    found = [name for name, files in hub.files_of(source, path).items() if files]
     if not found:
-        raise InputError(f"{path}: needs a file of {' or '.join(snapshot.subsets)}")
+        raise InputError(f"{path}: needs a file of {' or '.join(source.subsets)}")
     return found
 
 
@@ -77,11 +69,9 @@ def _language(path: Path | None) -> str:
 
 
 def _file_rows(file: Path) -> Rows:
-    """Articles are taken apart; rows of the hub stay as they are."""
     if file.suffix != ".json":
-        yield from file_rows(file)
-        return
-    yield from convert(json_list(file, "data"), _questions, "SQuAD")
+        return hub.file_rows(file)
+    return convert(json_list(file, "data"), _questions, "SQuAD")
 
 
 def _questions(where: str, article: Row) -> Iterator[tuple[str, Row] | Rejected]:
@@ -104,13 +94,15 @@ def _questions(where: str, article: Row) -> Iterator[tuple[str, Row] | Rejected]
             yield place, {**row, "context": paragraph["context"], "answers": {"text": texts}}
 
 
-def xquad_examples(row: Row) -> Iterator[Example]:
+def xquad(row: Row) -> Iterator[Example]:
+    """The same ids are in all languages, so the language is added to them; an article is a group
+    in all languages."""
     name, language = text(row, "id"), text(row, "language")
     title = str(row.get("title") or "").strip()
     yield _example("xquad", row, f"{name}-{language}", text(row, "article"), language, title)
 
 
-def cmrc_examples(row: Row) -> Iterator[Example]:
+def cmrc2018(row: Row) -> Iterator[Example]:
     # Titles are the paragraphs' own, some are blank, and the hub has none.
     yield _example("cmrc2018", row, text(row, "id"), fingerprint(text(row, "context")), "zh", "")
 
@@ -118,16 +110,13 @@ def cmrc_examples(row: Row) -> Iterator[Example]:
 def _example(
     source: str, row: Row, identity: str, group: str, language: str, title: str
 ) -> Example:
-    """The document is the paragraph.
-
-    Raises:
-        RowError: none of the answers stands in the paragraph.
-    """
     context = text(row, "context")
-    listed: list[Any] = filled_list(inner_object(row, "answers"), "text")
+    listed = filled_list(inner_object(row, "answers"), "text")
     given = dict.fromkeys(as_text(each, "answers") for each in listed)
-    answers = tuple(_kept(given, context))
-    if not any(_letters(answer) in _letters(context) for answer in answers):
+    answers = tuple(
+        answer for answer in given if not _SPREADSHEET.fullmatch(answer) or answer in context
+    )
+    if not any(_OTHER.sub("", answer) in _OTHER.sub("", context) for answer in answers):
         raise RowError(f"answers {list(given)!r}: none stands in the paragraph")
     return Example(
         id=identity,
@@ -139,40 +128,3 @@ def _example(
         group=f"{source}:{group}",
         metadata={"question_id": text(row, "id"), "title": title, "language": language},
     )
-
-
-def _kept(answers: Iterable[str], context: str) -> Iterator[str]:
-    for answer in answers:
-        if not _SPREADSHEET.fullmatch(answer) or answer in context:
-            yield answer
-
-
-def _letters(content: str) -> str:
-    return _OTHER.sub("", content)
-
-
-_XQUAD = Snapshot(
-    "google/xquad",
-    {language: Part("validation", f"xquad.{language}") for language in _LANGUAGES},
-    file=_file_rows,
-)
-_CMRC = Snapshot(
-    "hfl/cmrc2018", {"train": Part("train"), "dev": Part("validation")}, file=_file_rows
-)
-XQUAD = on_hub(
-    "xquad",
-    xquad_examples,
-    _XQUAD,
-    licence="CC BY-SA 4.0",
-    citation="Artetxe et al., On the Cross-lingual Transferability, arXiv 1910.11856",
-    rows=xquad_rows,
-)
-CMRC2018 = on_hub(
-    "cmrc2018",
-    cmrc_examples,
-    _CMRC,
-    licence="CC BY-SA 4.0",
-    citation="Cui et al., A Span-Extraction Dataset for Chinese, arXiv 1810.07366",
-    rows=cmrc_rows,
-)
-SOURCES = (XQUAD, CMRC2018)
