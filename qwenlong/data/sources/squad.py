@@ -30,10 +30,11 @@ def xquad_rows(source: Source, path: Path | None, subset: str) -> Rows:
     The hub's rows do not name their article but come in its order, so paragraphs are counted.
     """
     for name in _subsets(source, path, subset):
+        rows = hub.rows(source, path, name, _file_rows)
         language = name or _language(path)
         paragraphs = 0
         context, article = None, ""
-        for item in hub.rows(source, path, name, _file_rows):
+        for item in rows:
             if isinstance(item, Rejected):
                 yield item
                 continue
