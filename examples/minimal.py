@@ -99,7 +99,7 @@ def read(example: Example, tokenizer: PreTrainedTokenizerBase) -> Prompt:
     text = tokenizer.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
     )
-    return Prompt(example, token_ids(tokenizer.encode(text, add_special_tokens=False)))
+    return Prompt(example, tuple(tokenizer.encode(text, add_special_tokens=False)))
 
 
 def imitate(
@@ -118,7 +118,8 @@ def imitate(
         for prompt in rng.choices(prompts, k=settings.imitation_batch):
             answer = tokenizer.encode(f" {prompt.example.answers[0]}", add_special_tokens=False)
             response = token_ids([*answer, tokenizer.eos_token_id])
-            row = Row(prompt.ids, (response,), (np.zeros(len(response), np.float32),), (0.0,))
+            nothing = np.zeros(len(response), np.float32)  # no engine has sampled it
+            row = Row(token_ids(prompt.ids), (response,), (nothing,), (0.0,))
             slices.append(RowSlice(row, first=0, last=1))
         # All of them are packed into one sequence: one forward and one backward pass, no padding.
         stats = learner.policy(tuple(slices), temperature=1.0, top_p=1.0)
@@ -206,7 +207,7 @@ def train(settings: Settings, folder: Path, console: Console) -> list[float]:
         #    that the learner can report how far it is from the engine.
         rows = tuple(
             Row(
-                prompt.ids,
+                token_ids(prompt.ids),
                 tuple(rollout.response_ids for rollout in rollouts),
                 tuple(rollout.logprobs for rollout in rollouts),
                 of_group,

@@ -33,6 +33,8 @@ COMBINE: dict[str, Callable[[float, float], float]] = {
 
 POLICIES = ("stop", "rule", "drop")
 EVERY = "*"
+BY_FUNCTION = "combine"
+"""In a breakdown, what decided on a response without a verdict: the user's own function."""
 """Stands for all sources that have no reward of their own."""
 
 _SETTLED: dict[str, float] = {"max": 1.0, "min": 0.0}
@@ -68,11 +70,12 @@ def check(rewards: Rewards, examples: Iterable[Example]) -> None:
     """
     for example in examples:
         reward = rewards.of(example.source)
-        kind, needs_judge = _kind(reward, example), _needs_judge(reward)
-        if needs_judge:
+        kind = _kind(reward, example)
+        if _needs_judge(reward):
             _view(reward, example)
-        # The judge reads the gold answers as the kind has them, whatever the rule is.
-        if needs_judge or reward.rule is None or not is_reference(reward.rule):
+        # A judge is shown the gold answers as the kind reads them, whatever the rule is.
+        shown = reward.combine != "rule" and kind.judge is not None
+        if shown or reward.rule is None or not is_reference(reward.rule):
             verifier(replace(example, kind=kind.name))
 
 
@@ -195,6 +198,8 @@ def _combined_by_function(
         "judge_why": verdict.why if verdict else "not asked",
         "why": f"{name} gave {value}",
     }
+    if verdict and judge is None:
+        parts["unjudged"] = BY_FUNCTION
     return Score(float(value), f"{name}({rule.verifier}, judge)", parts)
 
 

@@ -32,7 +32,7 @@ def find(name: str) -> Kind:
     """The kind of this name, or what is true of every unknown kind.
 
     Only a verifier of the user's own (``rule: module:callable``) can score an unknown kind. Its
-    prompt asks for "the answer", its documents are never cut, and no judge sees it.
+    prompt asks for "the answer", its documents are cut as any others, and no judge sees it.
     """
     return kinds().get(name) or replace(_UNKNOWN, name=name)
 
@@ -76,4 +76,4 @@ def _refuse_gold(example: Example) -> None:
     _refuse(example)
 
 
-_UNKNOWN = Kind("unknown", _refuse, _refuse_gold, needs_all_text=lambda example: True)
+_UNKNOWN = Kind("unknown", _refuse, _refuse_gold)

@@ -128,7 +128,9 @@ def test_learner_and_model_load_without_ray_and_vllm(room: str) -> None:
     assert not offences(PACKAGE / room, NOT_AT_IMPORT[room], at_import=True)
 
 
-@pytest.mark.parametrize("folder", [*LINKED, "qwenlong", "tests", "benchmarks", "experiments"])
+@pytest.mark.parametrize(
+    "folder", [*LINKED, "qwenlong", "tests", "benchmarks", "examples", "experiments"]
+)
 def test_nobody_uses_the_bare_names_or_relative_imports(folder: str) -> None:
     assert not offences(ROOT / folder, (*LINKED, ""))
 

@@ -19,6 +19,7 @@ from itertools import count, islice
 from pathlib import Path
 
 from qwenlong.config import DataConfig, SourceConfig
+from qwenlong.config.callables import is_reference
 from qwenlong.data import registry
 from qwenlong.data.length.shape import Shape, shape_of
 from qwenlong.data.overlap import Repeats
@@ -94,7 +95,9 @@ def prompts_of(
 
     def whole_side() -> Iterator[Example]:
         """All examples of the side, read once more; what is left out is already counted."""
-        whole = spec if spec.source in registry.MADE else replace(spec, examples=None)
+        # What is made on demand, by a task or a function of the user's, has no end of its own.
+        on_demand = spec.source in registry.MADE or is_reference(spec.source)
+        whole = spec if on_demand else replace(spec, examples=None)
         return _examples(whole, side, replace(rules, on_error="skip"), Tally(spec.source))
 
     def running_text() -> Iterator[str]:

@@ -94,8 +94,9 @@ def sides(
     return first, second
 
 
-_Identity = tuple[str, str | None, str | None, Split]
-"""Source, path and subset, and the split where a source gives other examples for it."""
+_Identity = tuple[str, str | None, str | None, Split, str]
+"""Source, path and subset, the split where a source gives other examples for it, and all keys of a
+function's source: a function may read any of them."""
 
 
 @dataclass
@@ -117,8 +118,10 @@ class _Rows:
 
 
 def _identity(spec: SourceConfig, split: Split) -> _Identity:
-    by_split = spec.source == "built" or is_reference(spec.source)  # others read the same rows
-    return spec.source, spec.path, spec.subset, split if by_split else "train"
+    of_function = is_reference(spec.source)
+    by_split = spec.source == "built" or of_function  # others read the same rows
+    keys = repr(spec) if of_function else ""
+    return spec.source, spec.path, spec.subset, split if by_split else "train", keys
 
 
 def _inputs(spec: SourceConfig) -> tuple[str | None, ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from qwenlong.config import GuardsConfig
+from qwenlong.rewards.hybrid import BY_FUNCTION
 from qwenlong.types import Group, Limits, RowMetrics
 
 GIB = 2**30
@@ -92,11 +93,14 @@ class Guards:
     def missing_verdicts(self, groups: Sequence[Group]) -> str:
         """A message when a step misses verdicts of the judge and the step before did not."""
         breakdowns = [score.breakdown for group in groups for score in group.scores]
-        whys = [each["judge_why"] for each in breakdowns if "unjudged" in each]
-        before, self._missing = self._missing, bool(whys)
-        if before or not whys:
+        missing = [each for each in breakdowns if "unjudged" in each]
+        before, self._missing = self._missing, bool(missing)
+        if before or not missing:
             return ""
-        return f"{len(whys)} responses got no verdict of the judge: {whys[0]}"
+        by_function = missing[0]["unjudged"] == BY_FUNCTION
+        applies = "combine" if by_function else f"rewards.unjudged={missing[0]['unjudged']}"
+        why = missing[0]["judge_why"]
+        return f"{len(missing)} responses got no verdict of the judge: {why}; {applies} applies"
 
     def of_update(self, metrics: Mapping[str, float]) -> list[Breach]:
         """Checks an update of SFT."""

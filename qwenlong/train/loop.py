@@ -82,7 +82,7 @@ def phase(run: Run, name: str, stage: RlStage, state: RunState) -> RunState:
         metrics |= judge_metrics(run.rewards) | curriculum.metrics()
         log_step(run, name, "rl", step, version, metrics)
         if missing := run.guards.missing_verdicts(groups):
-            run.progress.say(f"{where}: {missing}; rewards.unjudged={run.rewards.unjudged} applies")
+            run.progress.say(f"{where}: {missing}")
         ids = [group.prompt.example.id for group in groups]
         breaches = run.guards.of_step(metrics, result.rows, ids)
         enforce(run, where, [*breaches, *run.guards.of_memory()])

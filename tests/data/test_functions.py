@@ -30,6 +30,12 @@ def read(config, split, count_tokens, seed):
             gold_documents=(0,), metadata={"tokens": count_tokens(text), "split": split},
         )
 
+def by_language(config, split, count_tokens, seed):
+    for n in range(config.examples):
+        word = {"en": "gate", "zh": "门"}[config.language]
+        text = f"{word} {n} opens with {n * 37 + 100}."
+        yield Example(f"{word}-{n}", word, f"What opens {word} {n}?", (text,), (str(n * 37 + 100),))
+
 def short(config):
     return []
 
@@ -70,6 +76,26 @@ def test_its_examples_become_prompts_and_are_divided(module: str, rules: Rules) 
     assert len(ids[0]) + len(ids[1]) == 20 and not ids[0] & ids[1] and ids[1]
     assert {prompt.example.metadata["split"] for prompt in held_out} == {"held_out"}
     assert all(prompt.example.metadata["tokens"] > 3 for prompt in train)
+
+
+def test_it_gets_its_own_number_of_examples_also_where_others_lengthen_them(
+    module: str, rules: Rules
+) -> None:
+    spec = SourceConfig(f"{module}by_language", examples=20, lengthen=200, distractors="random")
+    prompts, _ = load(DataConfig(train=[spec]), "train", rules)
+    assert len(prompts) == 20 and min(len(prompt.ids) for prompt in prompts) > 150
+
+
+def test_what_one_function_gives_for_other_keys_is_another_set(module: str, rules: Rules) -> None:
+    specs = [
+        SourceConfig(f"{module}by_language", language=each, examples=20) for each in ("en", "zh")
+    ]
+    data = DataConfig(train=specs, held_out=specs)
+    train, _ = load(data, "train", rules)
+    held_out, _ = load(data, "held_out", rules)
+    ids = [{prompt.example.id for prompt in prompts} for prompts in (train, held_out)]
+    assert not ids[0] & ids[1]
+    assert {each.split("-")[0] for each in ids[1]} == {"gate", "门"}
 
 
 @pytest.mark.parametrize(

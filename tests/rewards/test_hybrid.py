@@ -452,6 +452,7 @@ def test_a_function_combines_rule_and_judge(
     score = scored(rewards(Fake(Bob=verdict, Ada=verdict), "blend:mean"), example(), said(answer))
     assert (score.value, score.verifier) == (value, "blend:mean(extractive, judge)")
     assert score.breakdown["judge_score"] == ("no verdict" if verdict is None else "1")
+    assert ("unjudged" in score.breakdown) == (verdict is None)
     assert score.breakdown["rule_score"] == f"{float(answer == 'Ada'):g}"
 
 
@@ -464,6 +465,14 @@ def test_a_function_combines_without_a_judge_and_for_every_kind(blend: SimpleNam
     judge = Fake(b=1.0)
     assert scored(rewards(judge, "blend:length"), order, said("a; b")).value == 1.0
     assert judge.asked == []
+
+
+def test_gold_that_a_judge_would_be_shown_is_read_before_the_run(
+    blend: SimpleNamespace, mine: SimpleNamespace
+) -> None:
+    unreadable = of_kind("choice", "none of them")
+    with pytest.raises(InputError, match="example 'e1'"):
+        hybrid.check(Rewards({"*": of_rule("mine:score", "blend:mean")}), [unreadable])
 
 
 def test_a_function_that_gives_no_reward_is_named(blend: SimpleNamespace) -> None:

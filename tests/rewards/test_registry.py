@@ -11,7 +11,7 @@ import pytest
 
 from qwenlong.rewards import kinds as folder
 from qwenlong.rewards import registry
-from qwenlong.rewards.kind import Kind
+from qwenlong.rewards.kind import Kind, _accept
 from qwenlong.types import Example, InputError, Score
 
 KINDS = sorted(registry.kinds())
@@ -27,6 +27,7 @@ def test_a_kind_has_its_file_and_its_verifier(kind: str) -> None:
     found = registry.find(kind)
     assert found.name == kind
     assert found.score.__module__ == f"qwenlong.rewards.kinds.{kind}"
+    assert found.check is getattr(sys.modules[found.score.__module__], "check", _accept)
 
 
 def test_every_file_of_the_folder_is_a_kind() -> None:
@@ -66,6 +67,11 @@ UNREADABLE: dict[str, Example] = {
     "official_docmath": example("official_docmath", "many"),
     "official_choice": example("official_choice", "e"),
 }
+
+
+def test_every_kind_that_checks_its_gold_is_tried() -> None:
+    checking = {name for name, kind in registry.kinds().items() if kind.check is not _accept}
+    assert UNREADABLE.keys() == checking
 
 
 @pytest.mark.parametrize("kind", UNREADABLE)
@@ -111,7 +117,7 @@ def test_score_does_not_check_again(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_can_be_known_of_an_unknown_kind() -> None:
     unknown = registry.kind_of(example("essay"))
     assert unknown.name == "essay" and unknown.judge is None
-    assert unknown.needs_all_text(example("essay")) and not unknown.may_hide_question
+    assert not unknown.may_hide_question
     with pytest.raises(InputError, match="kind='essay' of example 'e1'"):
         unknown.check(example("essay"))
 
