@@ -1,20 +1,9 @@
 """The user's own rows: lines of JSON with documents, with questions over them, or both.
 
-A line has its text in one of these keys:
-
-- ``documents``: a list of texts, or of ``{"title", "text"}``;
-- ``document``, ``context`` or ``text``: one text, with its ``title`` if there is one.
-
-It may have a ``question``, with ``answers`` (a list of texts) or ``answer`` (a text), which only
-kinds that compare with no answer can do without (``format``). Beside it may stand ``id`` (default:
-file name and line number), ``source`` (default: file name), ``kind``, ``reasoning``, ``group`` and
-``gold_documents`` (their places, from 0). Several questions over the same documents stand in
-``questions``, a list of such objects; a key that one of them does not have is taken from the line.
-They form a group.
-
-What the verifier of the kind needs may stand in the line or in an object ``metadata``, which takes
-precedence, as in lines for ``qwenlong score``. Every other key becomes metadata, too. Blank lines
-are skipped.
+``documents`` is a list of texts or of ``{"title", "text"}``; ``document``, ``context`` or ``text``
+is one text. ``questions`` is a list of objects over the same documents; a key that one of them does
+not have is taken from the line, and they form a group. Any key that is not known becomes metadata,
+under the object ``metadata``, which takes precedence, as in lines for ``qwenlong score``.
 """
 
 from __future__ import annotations
@@ -61,10 +50,7 @@ class Line:
 def read(
     spec: SourceConfig, split: Split, count_tokens: CountTokens, seed: int
 ) -> Iterator[Example | Rejected]:
-    """The examples of the file ``spec.path`` in its order; a line without a question is rejected.
-
-    ``split`` is ignored, for training and held-out examples are separate files; ``count_tokens``
-    and ``seed`` belong to the signature that all readers share.
+    """The examples of the file ``spec.path``, for either split.
 
     Raises:
         InputError: there is no such file, or no line in it.
@@ -108,28 +94,31 @@ def lines(path: Path, name: str) -> Iterator[Line | Rejected]:
 def _line(row: Row, where: str, at: str, stem: str) -> Line:
     titled = _titled(row, at)
     texts = tuple(_headed(document) for document in titled)
-    examples = [
-        Example(
-            id=_identity(question, prefix) or default,
-            source=_optional(question, "source", prefix) or stem,
-            question=text_of(question.get("question"), f"{prefix}question"),
-            documents=texts,
-            answers=_answers(question, prefix),
-            kind=_kind(question, prefix),
-            reasoning=_optional(question, "reasoning", prefix),
-            gold_documents=_gold(question, prefix, len(texts)),
-            group=_optional(question, "group", prefix) or (at if prefix else ""),
-            metadata=_metadata(question, prefix),
-        )
-        for question, prefix, default in _questions(row, at)
-    ]
+    examples = []
+    for question, prefix, default in _questions(row, at):
+        try:
+            example = Example(
+                id=_identity(question) or default,
+                source=_optional(question, "source") or stem,
+                question=text_of(question.get("question"), "question"),
+                documents=texts,
+                answers=_answers(question),
+                kind=_kind(question),
+                reasoning=_optional(question, "reasoning"),
+                gold_documents=_gold(question, len(texts)),
+                group=_optional(question, "group") or (at if prefix else ""),
+                metadata=_metadata(question),
+            )
+        except RowError as error:
+            raise RowError(f"{prefix}{error}") from None
+        examples.append(example)
     return Line(where, titled, tuple(examples))
 
 
 def _titled(row: Row, at: str) -> tuple[Document, ...]:
-    key = _one_of(row, _DOCUMENTS, "")
+    key = _one_of(row, _DOCUMENTS)
     value = row[key]
-    title = _optional(row, "title", "")
+    title = _optional(row, "title")
     if key != "documents":
         return (Document(title or at, text_of(value, key), at),)
     if not isinstance(value, list):
@@ -143,7 +132,7 @@ def _titled(row: Row, at: str) -> tuple[Document, ...]:
     for place, each in enumerate(value):
         key, own = f"documents[{place}]", title if len(value) == 1 else ""
         if isinstance(each, Mapping):
-            own, each, key = _optional(each, "title", f"{key}."), each.get("text"), f"{key}.text"
+            own, each, key = _optional(each, "title", key), each.get("text"), f"{key}.text"
         here = f"{at}:{place + 1}"
         found.append(Document(own or here, text_of(each, key), here))
     return tuple(found)
@@ -175,70 +164,67 @@ def _questions(row: Row, at: str) -> Iterator[tuple[Row, str, str]]:
         yield {**shared, **each}, f"{here}.", f"{at}:{place + 1}"
 
 
-def _answers(row: Row, prefix: str) -> tuple[str, ...]:
-    if not find(_kind(row, prefix)).needs_gold and not any(row.get(key) for key in _ANSWERS):
+def _answers(row: Row) -> tuple[str, ...]:
+    if not find(_kind(row)).needs_gold and not any(row.get(key) for key in _ANSWERS):
         return ()
-    key = _one_of(row, _ANSWERS, prefix)
+    key = _one_of(row, _ANSWERS)
     value = row[key]
     if key == "answer":
-        return (text_of(value, f"{prefix}answer"),)
+        return (text_of(value, "answer"),)
     if not isinstance(value, list):
-        raise RowError(f"{prefix}answers must be a list of texts, not {named(value)}")
+        raise RowError(f"answers must be a list of texts, not {named(value)}")
     if not value:
-        raise RowError(f"{prefix}answers=[]: at least one text is needed")
-    return tuple(text_of(each, f"{prefix}answers[{place}]") for place, each in enumerate(value))
+        raise RowError("answers=[]: at least one text is needed")
+    return tuple(text_of(each, f"answers[{place}]") for place, each in enumerate(value))
 
 
-def _gold(row: Row, prefix: str, count: int) -> tuple[int, ...]:
+def _gold(row: Row, count: int) -> tuple[int, ...]:
     given = row.get("gold_documents")
     if given is None:
         return ()
     if not isinstance(given, list) or any(type(each) is not int for each in given):
-        raise RowError(f"{prefix}gold_documents must be a list of the documents' places, from 0")
+        raise RowError("gold_documents must be a list of the documents' places, from 0")
     beyond = [each for each in given if not 0 <= each < count]
     if beyond:
-        raise RowError(
-            f"{prefix}gold_documents: there is no {beyond[0]} of {count} documents, from 0"
-        )
+        raise RowError(f"gold_documents: there is no {beyond[0]} of {count} documents, from 0")
     return tuple(sorted(set(given)))
 
 
-def _metadata(row: Row, prefix: str) -> dict[str, Any]:
+def _metadata(row: Row) -> dict[str, Any]:
     """What no other field is, with the row's own ``metadata`` over it."""
     own = row.get("metadata")
     if own is not None and not isinstance(own, dict):
-        raise RowError(f"{prefix}metadata must be an object, not {named(own)}")
+        raise RowError(f"metadata must be an object, not {named(own)}")
     rest = {key: value for key, value in row.items() if key not in _TAKEN}
     if isinstance(rest.get("thinking"), bool):
         del rest["thinking"]  # said of a response; what kind format asks for is a text
     metadata = rest | (own or {})
     if "messages" in metadata:
-        raise RowError(
-            f"{prefix}messages are a chat, which source chat reads; or call them otherwise"
-        )
+        raise RowError("messages are a chat, which source chat reads; or call them otherwise")
     return metadata
 
 
-def _kind(row: Row, prefix: str) -> str:
-    return _optional(row, "kind", prefix) or "extractive"
+def _kind(row: Row) -> str:
+    return _optional(row, "kind") or "extractive"
 
 
-def _identity(row: Row, prefix: str) -> str:
+def _identity(row: Row) -> str:
     value = row.get("id")
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    return _optional(row, "id", prefix)
+    return _optional(row, "id")
 
 
-def _optional(row: Row, key: str, prefix: str) -> str:
+def _optional(row: Row, key: str, place: str = "") -> str:
     value = row.get(key)
-    return "" if value is None or value == "" else text_of(value, f"{prefix}{key}")
+    name = f"{place}.{key}" if place else key
+    return "" if value is None or value == "" else text_of(value, name)
 
 
-def _one_of(row: Row, keys: tuple[str, ...], prefix: str) -> str:
+def _one_of(row: Row, keys: tuple[str, ...]) -> str:
     given = [key for key in keys if row.get(key) is not None]
     if not given:
-        raise RowError(f"{prefix}{' or '.join(keys)} is missing")
+        raise RowError(f"{' or '.join(keys)} is missing")
     if len(given) > 1:
-        raise RowError(f"{prefix}has both {' and '.join(given)}; keep one of them")
+        raise RowError(f"has both {' and '.join(given)}; keep one of them")
     return given[0]

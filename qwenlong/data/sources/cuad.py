@@ -1,18 +1,9 @@
 """CUAD (Hendrycks et al., arXiv 2103.06268): contracts, and what lawyers look for in them.
 
-The set has no questions but 41 types of clauses, each with the quotations that annotators marked
-in a contract and, for most, an answer. They become, for a contract and a type,
-
-- ``spans``: quote what the contract says; extractive for one quotation, a list for more. Where a
-  quotation does not stand in the text as it is (annotators left words out, ``<omitted>``), the
-  question is rejected;
-- ``answer``: is there such a clause (yes_no), on what date (date), which law (extractive).
-
-A contract is named in the question and at its head, so that other contracts may be put next to it.
-Types without a quotation, or without an answer, give no such question.
-
-Its yes_no questions are skewed, because most contracts have few of the clauses: of the 60 contracts
-in shared/data, 1,507 answers are no and 473 yes.
+The set has no questions but 41 types of clauses. For a contract and a type they become ``spans``
+(quote what the contract says) and ``answer`` (is there such a clause, on what date, which law).
+The contract is named in the question and at its head, so that others may be put next to it.
+Most yes_no answers are no: 1,507 of 1,980 in a sample of 60 contracts.
 """
 
 from __future__ import annotations
