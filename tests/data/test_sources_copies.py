@@ -71,7 +71,7 @@ def test_a_snapshot_folder_is_read_by_subset(tmp_path) -> None:
 def test_each_set_finds_its_own_files(name, files, subset, tmp_path) -> None:
     for place, file in enumerate(files):
         write(tmp_path / file, [{"place": place}])
-    source = PUBLISHED[name]
+    source: Any = PUBLISHED[name]
     got = source.rows(source, tmp_path, subset or "complong_test")
     assert [row for _, row in got] == [{"place": 1}]
 
