@@ -75,7 +75,7 @@ class Renderer:
         """Tokens of ``text`` alone. Counts are cached: sentences of synthetic documents recur."""
         if text in self._counts:
             return self._counts[text]
-        count = len(self._plain(text))
+        count = len(self._plain(text, self._markup))
         if len(text) <= _SHORT:
             if len(self._counts) >= _REMEMBERED:
                 self._counts.clear()
@@ -111,16 +111,23 @@ class Renderer:
         messages = example.metadata.get("messages")
         if messages:
             return Prompt(example, self._encoded(messages[:-1]))
-        return Prompt(example, self._ids(example, documents_text(example)))
+        asks = f"{question_text(example)}\n{instruction(example, self.thinking)}"
+        content = f"{documents_text(example)}{SEPARATOR}{asks}"
+        return Prompt(example, self._encoded([{"role": "user", "content": content}]))
 
     def solution(self, example: Example) -> tuple[int, ...]:
         """The worked answer as the policy should write it, end of turn included."""
         if self._unreasoned and not example.reasoning:
             return self._unreasoned.solution(example)
         messages: Sequence[Mapping[str, str]] = example.metadata.get("messages", ())
-        final = messages[-1]["content"] if messages else answer_text(example)
-        text = f"{self._thoughts(example.reasoning)}{final}"
-        return (*self._plain(text, thinking=True), self.tokenizer.eos_token_id)
+        text = messages[-1]["content"] if messages else answer_text(example)
+        # The prompt may have opened or closed what the policy writes before its answer.
+        if self.thinking:
+            opened = "" if self._opens_thinking else THINK
+            text = f"{opened}\n{example.reasoning}\n{END_THINK}\n\n{text}"
+        elif self._soft_switch:
+            text = f"{EMPTY_THINKING}{text}"
+        return (*self._plain(text, self._markup - _TAGS), self.tokenizer.eos_token_id)
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """Where each token of ``text`` alone begins and ends, in characters."""
@@ -133,25 +140,12 @@ class Renderer:
             before += len(part)
         return offsets
 
-    def _plain(self, text: str, thinking: bool = False) -> list[int]:
-        """Ids of a text without a template, which may have think tags of its own."""
-        parts = _parts(text, self._markup - _TAGS if thinking else self._markup)
-        return [id for part in parts for id in self._ids_of(part)]
+    def _plain(self, text: str, tokens: frozenset[str]) -> list[int]:
+        """Ids of a text without a template, none of which is one of ``tokens``."""
+        return [id for part in _parts(text, tokens) for id in self._ids_of(part)]
 
     def _ids_of(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=False)
-
-    def _thoughts(self, reasoning: str) -> str:
-        """What the policy writes before its answer; the prompt may have opened or closed it."""
-        if not self.thinking:
-            return EMPTY_THINKING if self._soft_switch else ""
-        return f"{'' if self._opens_thinking else THINK}\n{reasoning}\n{END_THINK}\n\n"
-
-    def _ids(self, example: Example, documents: str) -> tuple[int, ...]:
-        asks = instruction(example, self.thinking)
-        return self._encoded(
-            [{"role": "user", "content": f"{documents}{SEPARATOR}{question_text(example)}\n{asks}"}]
-        )
 
     def _encoded(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
         if self._soft_switch:
@@ -161,16 +155,13 @@ class Renderer:
         mark = _MARK
         while any(mark in message["content"] for message in messages):
             mark += _MARK
-        marked = [
-            {**each, "content": mark.join(_parts(each["content"], self._tokens_of(each["role"])))}
-            for each in messages
-        ]
+        marked = []
+        for each in messages:
+            # An assistant's turn may have think tags.
+            tokens = self._markup - _TAGS if each["role"] == "assistant" else self._markup
+            marked.append({**each, "content": mark.join(_parts(each["content"], tokens))})
         text = _templated(self.tokenizer, marked, self._switch) + self._suffix
         return tuple(id for part in text.split(mark) for id in self._ids_of(part))
-
-    def _tokens_of(self, role: str) -> frozenset[str]:
-        """The tokens that a turn must not spell out; an assistant's turn may have think tags."""
-        return self._markup - _TAGS if role == "assistant" else self._markup
 
 
 def documents_text(example: Example) -> str:

@@ -19,8 +19,7 @@ from qwenlong.data.synthesis.corpus import (
     sentence_ends,
     word_ends,
 )
-from qwenlong.data.synthesis.filler import fill, filler_of, without
-from qwenlong.data.synthesis.haystack import bury
+from qwenlong.data.synthesis.haystack import bury, fill, filler_of, without
 from qwenlong.data.synthesis.lexicon import birds, keys, places, uuids, values
 from qwenlong.types import CountTokens
 from tests.data.solvers import DATA, cmrc2018, moby_dick, ottqa, words

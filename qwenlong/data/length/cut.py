@@ -92,13 +92,12 @@ def fitted(prompt: Prompt, renderer: Renderer, limit: int, policy: str, made: st
     fate: Fate = "cut around gold"
     rank_T = _from_gold(example, tokens) if policy == "keep_gold" else None
     if rank_T is None:
-        fate, rank_T = "cut in the middle", _to_ends(tokens)[0]
+        place_T = np.arange(len(tokens.document_T))
+        fate, rank_T = "cut in the middle", np.minimum(place_T, place_T[::-1])
     short = _shortened(prompt, renderer, limit, tokens, rank_T)
-    return (
-        Fitted(None, "answer cut out")
-        if _lost(example, short.example, made)
-        else Fitted(short, fate)
-    )
+    if _lost(example, short.example, made):
+        return Fitted(None, "answer cut out")
+    return Fitted(short, fate)
 
 
 def _lost(example: Example, short: Example, made: str) -> bool:
@@ -206,16 +205,6 @@ def _runs(kept_T: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return list(zip(starts, ends, strict=True))
 
 
-def _to_ends(tokens: _Tokens) -> tuple[Ints, Ints]:
-    """Tokens from each token to the nearer end: of all documents, and of its own document."""
-    total = len(tokens.document_T)
-    place_T = np.arange(total)
-    first_T = np.searchsorted(tokens.document_T, tokens.document_T, side="left")
-    behind_T = np.searchsorted(tokens.document_T, tokens.document_T, side="right")
-    own_T = np.minimum(place_T - first_T, behind_T - 1 - place_T)
-    return np.minimum(place_T, total - 1 - place_T), own_T
-
-
 def _from_gold(example: Example, tokens: _Tokens) -> Ints | None:
     """Ranks tokens by their distance from gold; None where neither gold nor answer is found.
 
@@ -227,7 +216,11 @@ def _from_gold(example: Example, tokens: _Tokens) -> Ints | None:
     if not gold_T.any():
         return None
     inside_T = said_T & gold_T
-    within_T = _distance(inside_T) if inside_T.any() else _to_ends(tokens)[1]
+    if not inside_T.any():
+        # The first and the last token of every document.
+        inside_T = np.diff(tokens.document_T, prepend=-1) != 0
+        inside_T |= np.diff(tokens.document_T, append=-1) != 0
+    within_T = _distance(inside_T)
     return np.where(gold_T, within_T, len(gold_T) + _distance(gold_T))
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
+from itertools import groupby
 from pathlib import Path
 from random import Random
 
@@ -67,7 +68,12 @@ def of_running_text(
     Args:
         lines: such as an open file, or one string a paragraph with blank ones between.
     """
-    texts = (Text("", paragraph, language) for paragraph in _paragraphs(lines, language))
+    joint = "" if language in UNSPACED else " "
+    texts = (
+        Text("", joint.join(" ".join(line.split()) for line in paragraph), language)
+        for blank, paragraph in groupby(lines, lambda line: not line.strip())
+        if not blank
+    )
     return Corpus(*_bounded(texts, most), running=True)
 
 
@@ -110,44 +116,22 @@ def with_sentences(text: str, added: Sequence[str], joint: str, rng: Random) -> 
     return inserted(text, sorted((rng.choice(ends), sentence) for sentence in added), joint)
 
 
-def _paragraphs(lines: Iterable[str], language: str) -> Iterator[str]:
-    joint = "" if language in UNSPACED else " "
-    held: list[str] = []
-    for line in lines:
-        if line.strip():
-            held.append(" ".join(line.split()))
-        elif held:
-            yield joint.join(held)
-            held = []
-    if held:
-        yield joint.join(held)
-
-
 def _parts(text: Text) -> Iterator[Text]:
     """The text in parts of at most LONGEST_TEXT characters; nothing where it is blank."""
-    whole = text.text.strip()
-    if not whole:
-        return
-    title = " ".join(text.title.split())
+    whole, title = text.text.strip(), " ".join(text.title.split())
     start, number = 0, 1
     while start < len(whole):
-        end = start + _cut(whole[start : start + LONGEST_TEXT + 1])
-        named = f"{title} ({number})" if title and number > 1 else title
-        if part := whole[start:end].strip():
+        window = whole[start : start + LONGEST_TEXT + 1]
+        end = len(window)
+        if end > LONGEST_TEXT:
+            # A part ends where a sentence ends, else a word, else anywhere.
+            ends = ([at for at in of(window) if at < end] for of in (sentence_ends, word_ends))
+            end = next((inside[-1] for inside in ends if inside), LONGEST_TEXT)
+        if part := window[:end].strip():
+            named = f"{title} ({number})" if title and number > 1 else title
             yield Text(named, part, text.language, text.whole)
             number += 1
-        start = end
-
-
-def _cut(window: str) -> int:
-    """The last place in a window where a part may end: of a sentence, of a word, or any."""
-    if len(window) <= LONGEST_TEXT:
-        return len(window)
-    for ends in (sentence_ends(window), word_ends(window)):
-        inside = [end for end in ends if end <= LONGEST_TEXT]
-        if inside:
-            return inside[-1]
-    return LONGEST_TEXT
+        start += end
 
 
 def _bounded(texts: Iterable[Text], most: int) -> tuple[tuple[Text, ...], int]:

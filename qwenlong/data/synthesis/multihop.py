@@ -15,8 +15,7 @@ from itertools import pairwise
 from random import Random
 
 from qwenlong.data.synthesis.corpus import Text, sentence_ends, with_sentences, word_ends
-from qwenlong.data.synthesis.filler import Filler, Fits, Piece, beginning, without
-from qwenlong.data.synthesis.haystack import surround
+from qwenlong.data.synthesis.haystack import Filler, Fits, Piece, beginning, surround, without
 from qwenlong.data.synthesis.lexicon import keys, values
 from qwenlong.data.synthesis.tasks import Draw, Question
 from qwenlong.types import InputError

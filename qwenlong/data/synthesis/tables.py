@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from qwenlong.data.synthesis.filler import Piece, without
-from qwenlong.data.synthesis.haystack import surround
+from qwenlong.data.synthesis.haystack import Piece, surround, without
 from qwenlong.data.synthesis.lexicon import Words, places
 from qwenlong.data.synthesis.tasks import Draw, Question
 

@@ -8,8 +8,7 @@ from random import Random
 from typing import Any
 
 from qwenlong.data.synthesis.corpus import Corpus
-from qwenlong.data.synthesis.filler import Filler, filler_of, without
-from qwenlong.data.synthesis.haystack import Haystack, bury
+from qwenlong.data.synthesis.haystack import Filler, Haystack, bury, filler_of, without
 from qwenlong.data.synthesis.lexicon import Words, words_of
 from qwenlong.types import CountTokens, Example, InputError
 
