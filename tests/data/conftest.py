@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from transformers import AutoTokenizer
 
 from qwenlong.config import TinyConfig
-from qwenlong.data.length.distractors import Pool, documents_of, paragraphs, pool_of
+from qwenlong.data.length.distractors import Pool, documents_of, pool_of
 from qwenlong.data.prompts import Renderer, training_texts
 from qwenlong.model.tiny import build_tiny
 from qwenlong.types import Example
@@ -44,5 +46,6 @@ def book(hotpot_renderer: Renderer) -> Pool:
     """The paragraphs of Moby Dick."""
     if not BOOK.is_file():
         pytest.skip(f"{BOOK} is not on this machine")
-    texts = paragraphs(BOOK.read_text(encoding="utf-8-sig"))
+    paragraphs = re.split(r"\n\s*\n", BOOK.read_text(encoding="utf-8-sig"))
+    texts = [(paragraph.strip(), "") for paragraph in paragraphs]
     return pool_of(texts, hotpot_renderer.count_documents, ranked_by_question=False)

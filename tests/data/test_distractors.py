@@ -13,7 +13,6 @@ from qwenlong.data.length.distractors import (
     avoids,
     documents_of,
     drawn,
-    paragraphs,
     pool_of,
 )
 from qwenlong.data.words import folded, words
@@ -149,11 +148,6 @@ def test_a_document_of_the_same_question_is_never_taken() -> None:
     assert answer_strings(example_of("a", kind="list", aliases={"a": 3, "b": "cd"})) == (
         "a", "3", "cd",
     )  # fmt: skip
-
-
-def test_paragraphs() -> None:
-    text = "One\nline.\n\n \n  Two.\n\n\n"
-    assert list(paragraphs(text)) == [("One\nline.", ""), ("Two.", "")]
 
 
 def test_words() -> None:

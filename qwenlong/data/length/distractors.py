@@ -6,7 +6,6 @@ arXiv 2407.03618) over folded words; Chinese and Japanese characters count by pa
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -55,13 +54,6 @@ def documents_of(examples: Iterable[Example]) -> Iterator[tuple[str, str]]:
 def question_key(example: Example) -> str:
     """Marks documents of examples with the same question: they may give it another answer."""
     return f"? {folded(example.question) or example.question}"
-
-
-def paragraphs(text: str) -> Iterator[tuple[str, str]]:
-    """Running text for ``pool_of``: its paragraphs, separated by blank lines, of no group."""
-    for paragraph in re.split(r"\n\s*\n", text):
-        if paragraph.strip():
-            yield paragraph.strip(), ""
 
 
 def group_of(example: Example) -> str:
