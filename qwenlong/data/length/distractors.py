@@ -111,27 +111,22 @@ def drawn(pool: Pool, example: Example, kind: str, rng: Random) -> Iterator[int]
     with it. ``random``: in random order. ``text``: in their own order from a place that ``rng``
     draws; after the last comes the first.
     """
-    avoided = avoids(example)
-    for number in _order(pool, example, kind, rng):
-        if not avoided(pool, number):
-            yield number
-
-
-def _order(pool: Pool, example: Example, kind: str, rng: Random) -> Iterable[int]:
-    size = len(pool.texts)
+    avoided, size = avoids(example), len(pool.texts)
     if kind == "text":
         start = rng.randrange(size)
-        return [*range(start, size), *range(start)]
-    if kind == "random":
-        return rng.sample(range(size), size)
-    if pool.index is None:
+        order = [*range(start, size), *range(start)]
+    elif kind == "random":
+        order = rng.sample(range(size), size)
+    elif pool.index is None:
         raise InputError("kind=hard: the pool has no index; build it with ranked_by_question")
-    known = [term for term in _terms(words(example.question)) if term in pool.index.vocab_dict]
-    scores = pool.index.get_scores(known) if known else np.zeros(size, dtype=np.float32)
-    like = np.argsort(-scores, kind="stable")[: int((scores > 0).sum())].tolist()
-    unlike = np.flatnonzero(scores <= 0).tolist()
-    rng.shuffle(unlike)
-    return [*like, *unlike]
+    else:
+        known = [term for term in _terms(words(example.question)) if term in pool.index.vocab_dict]
+        scores = pool.index.get_scores(known) if known else np.zeros(size, dtype=np.float32)
+        like = np.argsort(-scores, kind="stable")[: int((scores > 0).sum())].tolist()
+        unlike = np.flatnonzero(scores <= 0).tolist()
+        rng.shuffle(unlike)
+        order = [*like, *unlike]
+    yield from (number for number in order if not avoided(pool, number))
 
 
 def avoids(example: Example) -> Callable[[Pool, int], bool]:

@@ -27,24 +27,17 @@ _DATES = (
 )
 
 
-def _in_words(number: int) -> str:
-    """0 to 100 in English, folded: "twenty one"."""
+def _written(number: int) -> tuple[str, str]:
+    """0 to 100 in English and in Chinese, folded: "twenty one", "二 十 一"."""
     if number == 100:
-        return "one hundred"
-    units = number % 10
-    return _WORDS.get(number) or f"{_WORDS[number - units]} {_WORDS[units]}"
-
-
-def _in_signs(number: int) -> str:
-    """0 to 100 in Chinese, folded, which puts a blank between characters."""
-    if number == 100:
-        return "一 百"
+        return "one hundred", "一 百"
     tens, units = divmod(number, 10)
+    english = _WORDS.get(number) or f"{_WORDS[number - units]} {_WORDS[units]}"
     signs = (_HAN[tens] if tens > 1 else "") + ("十" if tens else "")
-    return " ".join(signs + (_HAN[units] if units or not tens else ""))
+    return english, " ".join(signs + (_HAN[units] if units or not tens else ""))
 
 
-_NUMBERS = {number: (_in_words(number), _in_signs(number)) for number in range(101)}
+_NUMBERS = {number: _written(number) for number in range(101)}
 _READ = {form: number for number, forms in _NUMBERS.items() for form in forms}
 _SPELT = re.compile(
     rf"\b(?:{'|'.join(sorted(map(re.escape, _READ), key=len, reverse=True))})\b(?! [{_HAN}百])"
