@@ -75,9 +75,8 @@ def over_steps(arms: Sequence[Arm], key: str, label: str) -> Figure | None:
     """A metric over RL steps, smoothed within each phase; on a log axis if its range is wide."""
 
     def curve(outcome: Outcome) -> Points:
-        steps = outcome.run.rl_steps
-        line = [math.nan if step.get(key) is None else float(step[key]) for step in steps]
-        points = enumerate(smoothed(line, outcome.run.rl_stages), start=1)
+        line = smoothed(outcome.run.metric(key), outcome.run.rl_stages)
+        points = enumerate(line, start=1)
         return [(x, y) for x, y in points if math.isfinite(y)]
 
     figure = _panels(arms, curve, "RL step", label, "")

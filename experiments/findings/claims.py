@@ -26,12 +26,8 @@ class Claim:
     sign: int
 
 
-def _read() -> dict[str, tuple[Claim, ...]]:
-    text = Path(__file__).with_name("claims.toml").read_text(encoding="utf-8")
-    return {arm: tuple(Claim(**of) for of in claims) for arm, claims in tomllib.loads(text).items()}
-
-
-CLAIMS = _read()
+_TEXT = Path(__file__).with_name("claims.toml").read_text(encoding="utf-8")
+CLAIMS = {arm: tuple(Claim(**of) for of in claims) for arm, claims in tomllib.loads(_TEXT).items()}
 
 
 def verdict(differences: Mapping[int, float], sign: int) -> str:

@@ -27,17 +27,14 @@ class Card:
         return self.name == CPU
 
 
-def _read() -> dict[str, Card]:
-    text = Path(__file__).with_name("cards.csv").read_text(encoding="utf-8")
-    sizes = ("memory_gib", "tflops", "bandwidth")
-    return {
-        row["name"]: Card(row["name"], *(float(row[size]) for size in sizes))
-        for row in csv.DictReader(text.splitlines())
-    }
-
-
 CPU = "cpu"
-CARDS = _read()
+_ROWS = Path(__file__).with_name("cards.csv").read_text(encoding="utf-8").splitlines()
+CARDS = {
+    row["name"]: Card(
+        row["name"], float(row["memory_gib"]), float(row["tflops"]), float(row["bandwidth"])
+    )
+    for row in csv.DictReader(_ROWS)
+}
 CPU_TFLOPS_A_CORE = 0.244
 """fp32 products through oneDNN on one core of an AMD EPYC (``learner/linear.py``)."""
 CPU_BANDWIDTH = 20.0

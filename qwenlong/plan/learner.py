@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -61,7 +60,9 @@ def advice(config: Config, shape: Shape, card: Card, name: str) -> str:
     limit = learner_limit(config, card)
     need = f"stages.{name}: the learner needs {gib(config):.1f} GiB, {card.name} has {limit:.1f}"
     changed = config
-    for keys in _combinations(_changes(config, shape, name)):
+    changes = _changes(config, shape, name)
+    together = [dict(changes[:n]) for n in range(1, len(changes) + 1)]
+    for keys in [*(dict([change]) for change in changes), *together]:
         changed = _with(config, keys)
         rows = _shared_rows(changed)
         if rows is None or changed.learner.processes > MOST_PROCESSES:
@@ -78,14 +79,6 @@ def advice(config: Config, shape: Shape, card: Card, name: str) -> str:
         f"{need}; no key helps enough ({most} stays at {parts[most]:.1f}): shorten"
         f" stages.{name}.context or use a larger card"
     )
-
-
-def _combinations(changes: list[tuple[str, Any]]) -> Iterator[Keys]:
-    yield from ({key: value} for key, value in changes)
-    together: Keys = {}
-    for key, value in changes:
-        together = {**together, key: value}
-        yield together
 
 
 def _changes(config: Config, shape: Shape, name: str) -> list[tuple[str, Any]]:

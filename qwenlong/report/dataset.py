@@ -12,13 +12,12 @@ from dataclasses import MISSING, dataclass, field, fields
 from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any
-from warnings import catch_warnings, filterwarnings
 
 import yaml
 from markupsafe import Markup
 
 from qwenlong.config import SourceConfig
-from qwenlong.report.drawing import style, svg
+from qwenlong.report.drawing import svg
 from qwenlong.report.histograms import DEPTHS, depth_chart, length_chart
 from qwenlong.report.html import write_page
 from qwenlong.report.runs import cut_middle, spread
@@ -187,12 +186,8 @@ def _charts(splits: Sequence[str], sources: Sequence[str], counts: Table) -> dic
     ):
         values = {place: getattr(of, name) for place, of in counts.items()}
         known = [source for source in sources if any(values.get((each, source)) for each in splits)]
-        if not known:
-            continue
-        with style(), catch_warnings():
-            # Matplotlib's own font lacks some scripts; the reader's browser has them.
-            filterwarnings("ignore", message="Glyph")
-            charts[name] = Markup(svg(draw(splits, known, values), name, label))
+        if known and (image := svg(draw, splits, known, values, name=name, label=label)):
+            charts[name] = image
     return charts
 
 

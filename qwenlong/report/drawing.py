@@ -1,22 +1,24 @@
 """What every chart shares: colours, type, figures and axes.
 
-A chart is a function that returns a matplotlib figure, or None if there is nothing to draw. It is
-called, and its figure saved, within ``style()``. It draws in the light palette; ``svg`` turns each
-colour into a CSS variable, which the page defines for light and for dark.
+A chart is a function that returns a matplotlib figure, or None if there is nothing to draw. It
+draws in the light palette; ``svg`` turns each colour into a CSS variable, which the page defines
+for light and for dark.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from html import escape
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings, filterwarnings
 
 import matplotlib
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -155,14 +157,24 @@ def shortened(name: str, most: int) -> str:
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
-def svg(figure: Figure, name: str, label: str) -> str:
-    """The figure as inline SVG. ``name`` prefixes its ids; screen readers read ``label``."""
+def svg(draw: Callable[..., Figure | None], *args: Any, name: str, label: str) -> Markup | None:
+    """The figure that ``draw`` returns, as inline SVG; None if there is nothing to draw.
+
+    Args:
+        name: prefix of its ids, because charts of one page must not share ids.
+        label: what a screen reader reads.
+    """
     text = io.StringIO()
-    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    with style(), catch_warnings():
+        # Matplotlib's own font lacks some scripts; the reader's browser has them.
+        filterwarnings("ignore", message="Glyph")
+        figure = draw(*args)
+        if figure is None:
+            return None
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     body = text.getvalue()
     body = body[body.index("<svg") :]  # without the XML declaration, which HTML does not know
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    # Charts of one page must not share ids.
     body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", body)
     variables = {day: f"var(--{key})" for key, (day, _) in PALETTE.items()}
     body = re.sub(
@@ -171,4 +183,4 @@ def svg(figure: Figure, name: str, label: str) -> str:
     body = body.replace("'DejaVu Sans'", "var(--font)")
     size = figure.get_size_inches() * 72
     head = f'<svg role="img" aria-label="{escape(label)}" style="max-width:{size[0]:.0f}px"'
-    return re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf"{head} \1>", body, count=1)
+    return Markup(re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf"{head} \1>", body, count=1))

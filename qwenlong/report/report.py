@@ -32,7 +32,7 @@ from qwenlong.report.curriculum_charts import (
     gate_chart,
     pool_chart,
 )
-from qwenlong.report.drawing import style, svg
+from qwenlong.report.drawing import svg
 from qwenlong.report.html import write_page
 from qwenlong.report.runs import Run, read_runs, verdict
 from qwenlong.report.step_charts import CURVES, line_of_run, step_chart
@@ -62,23 +62,6 @@ CHARTS = (
 )
 
 
-@dataclass(frozen=True)
-class Headline:
-    """Accuracy at the longest evaluated context; None for what the run has not reached."""
-
-    context: int | None
-    n: int | None
-    sources: int
-    """Held-out sources that the accuracy is the mean of; 0 for a single one."""
-    untrained: float | None
-    after_sft: float | None
-    final: float | None
-    final_stage: str
-    seconds: float
-    kl_max: float | None
-    peak_memory_gb: float | None
-
-
 def write_report(run_dirs: Sequence[Path], out: Path) -> Path:
     """Writes the report of the runs to ``out``, finished or not.
 
@@ -93,7 +76,15 @@ def write_report(run_dirs: Sequence[Path], out: Path) -> Path:
         ["report.css"],
         title=" · ".join(run.name for run in runs),
         runs=[_view(index, run, runs) for index, run in enumerate(runs)],
-        curves=_curves(runs),
+        curves=[
+            curve
+            for key, title in CURVES.items()
+            if (
+                curve := svg(
+                    step_chart, runs, key, name=key.replace("_", "-"), label=f"{title}, over steps"
+                )
+            )
+        ],
         parts=PARTS,
         masked=any(step.get("aepo_masking") for run in runs for step in run.steps),
         rollouts=json_block(
@@ -111,7 +102,8 @@ def json_block(value: Any) -> Markup:
     return Markup(text)
 
 
-def headline(run: Run) -> Headline:
+def headline(run: Run) -> dict[str, Any]:
+    """The run's numbers at the longest evaluated context; None for what it has not reached."""
     contexts = contexts_of(run.stages)
     context = contexts[-1] if contexts else None
     evaluated = [stage for stage in run.stages if context in stage.accuracy]
@@ -124,18 +116,18 @@ def headline(run: Run) -> Headline:
     before_rl = evaluated[: kinds.index("rl")] if "rl" in kinds else evaluated
     trained = [stage for stage in evaluated if stage.kind != "untrained"]
     memory = [each.get("peak_memory_gb") or 0.0 for each in (run.summary, *run.steps)]
-    return Headline(
-        context=context,
-        n=evaluated[-1].accuracy[context].n if evaluated and context is not None else None,
-        sources=len(split_by_source(run.stages)),
-        untrained=last([stage for stage in evaluated if stage.kind == "untrained"]),
-        after_sft=last([stage for stage in before_rl if stage.kind == "sft"]),
-        final=last(trained),
-        final_stage=trained[-1].name if trained else "",
-        seconds=sum((each.seconds or 0) + (each.evaluation_seconds or 0) for each in run.stages),
-        kl_max=run.summary.get("engine_learner_kl_max"),
-        peak_memory_gb=max(memory) or None,
-    )
+    return {
+        "context": context,
+        "n": evaluated[-1].accuracy[context].n if evaluated and context is not None else None,
+        "sources": len(split_by_source(run.stages)),
+        "untrained": last([stage for stage in evaluated if stage.kind == "untrained"]),
+        "after_sft": last([stage for stage in before_rl if stage.kind == "sft"]),
+        "final": last(trained),
+        "final_stage": trained[-1].name if trained else "",
+        "seconds": sum((each.seconds or 0) + (each.evaluation_seconds or 0) for each in run.stages),
+        "kl_max": run.summary.get("engine_learner_kl_max"),
+        "peak_memory_gb": max(memory) or None,
+    }
 
 
 def _view(index: int, run: Run, runs: Sequence[Run]) -> dict[str, Any]:
@@ -144,11 +136,9 @@ def _view(index: int, run: Run, runs: Sequence[Run]) -> dict[str, Any]:
     colour, dashes = line_of_run(index)
     charts = defaultdict(list)
     for chart in CHARTS:
-        with style():
-            figure = chart.draw(run, runs)
-            if figure:
-                image = svg(figure, f"{chart.name}-{index}", f"{chart.label}, {run.name}")
-                charts[chart.section].append((Markup(image), chart.legend))
+        label = f"{chart.label}, {run.name}"
+        if image := svg(chart.draw, run, runs, name=f"{chart.name}-{index}", label=label):
+            charts[chart.section].append((image, chart.legend))
     return {
         "run": run,
         "head": headline(run),
@@ -164,16 +154,6 @@ def _view(index: int, run: Run, runs: Sequence[Run]) -> dict[str, Any]:
         "draws": draws_by_phase(run),
         "stroke": f"3px {'dashed' if dashes == '--' else 'solid'} var(--{colour})",
     }
-
-
-def _curves(runs: Sequence[Run]) -> list[Markup]:
-    curves = []
-    for key, title in CURVES.items():
-        with style():
-            figure = step_chart(runs, key)
-            if figure:
-                curves.append(Markup(svg(figure, key.replace("_", "-"), f"{title}, over steps")))
-    return curves
 
 
 def _rollout(index: int, record: Mapping[str, Any]) -> dict[str, Any]:

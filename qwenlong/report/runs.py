@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,6 +49,11 @@ class Run:
     def rl_stages(self) -> list[str]:
         """The stage of each RL step."""
         return [str(step.get("stage")) for step in self.rl_steps]
+
+    def metric(self, key: str) -> list[float]:
+        """A metric of each RL step; NaN where it was not logged."""
+        values = (step.get(key) for step in self.rl_steps)
+        return [math.nan if value is None else float(value) for value in values]
 
 
 def read_runs(folders: Sequence[Path], with_rollouts: bool = True) -> list[Run]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -30,7 +29,7 @@ def line_of_run(index: int) -> tuple[str, str]:
 
 def step_chart(runs: Sequence[Run], key: str) -> Figure | None:
     """A metric over the RL steps of every run; None if no step has it."""
-    lines = [[_number(step.get(key)) for step in run.rl_steps] for run in runs]
+    lines = [run.metric(key) for run in runs]
     values = [value for line in lines for value in line if math.isfinite(value)]
     if not values:
         return None
@@ -39,10 +38,7 @@ def step_chart(runs: Sequence[Run], key: str) -> Figure | None:
         log_axis(axes, ".0e")
         powers = [math.log10(value) for value in values if value > 0]
         axes.set_ylim(10 ** math.floor(min(powers)), 10 ** (math.floor(max(powers)) + 1))
-    elif key in (
-        "reward_mean",
-        "engine_learner_kl",
-    ):  # without a KL above 0 no log axis is possible
+    elif key in ("reward_mean", "engine_learner_kl"):  # a KL of 0 has no log axis
         axes.set_ylim(-0.02, max(1.02, *values))
     else:
         axes.set_ylim(min(0, *values), max(0, *values) * 1.08 or 1)
@@ -76,7 +72,3 @@ def smoothed(line: Sequence[float], stages: Sequence[str]) -> list[float]:
             means.append(sum(near) / len(near) if near else math.nan)
         start += len(part)
     return means
-
-
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)

@@ -241,7 +241,8 @@ def test_headline_of_a_run_that_only_began(tmp_path: Path) -> None:
     run = tmp_path / "run"
     lines(run / "metrics.jsonl", [metrics("sft", "sft", 1)])
     head = headline(read_runs([run])[0])
-    assert (head.context, head.untrained, head.after_sft, head.final) == (None, None, None, None)
+    names = ("context", "untrained", "after_sft", "final")
+    assert [head[name] for name in names] == [None] * 4
 
 
 @pytest.mark.parametrize(("value", "n"), [(0.9, 200), (0.0, 50), (1.0, 7)])
