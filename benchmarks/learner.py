@@ -15,6 +15,7 @@ the process, and the whole process.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -28,37 +29,30 @@ from qwenlong.config import LearnerConfig
 from qwenlong.types import Row
 
 POINTS = "1024/64/8,4096/128/8,8192/128/8,4096/128/16"
-SMALL = common.Point(64, 8, 8)
-"""A first step of this size loads the libraries, so that they are not counted."""
 IN_THE_ROUNDS = 2
 """Sizes of TRL's micro-batch that are timed in all rounds: the fastest of the first try."""
 
 
-def rows_of(path: str, point: common.Point) -> tuple[Row, Row]:
-    """The group to measure, and a small group with the same number of responses."""
+def groups(path: str, point: common.Point) -> tuple[Row, Row]:
+    """A small group with the same number of responses, and the group to measure."""
     from transformers import AutoConfig
 
     vocabulary = AutoConfig.from_pretrained(path).vocab_size
-    small = common.Point(SMALL.prompt, SMALL.response, point.group)
-    return common.random_row(point, vocabulary), common.random_row(small, vocabulary)
+    small = common.Point(common.SMALL, 8, point.group)
+    return common.random_row(small, vocabulary), common.random_row(point, vocabulary)
 
 
-def sides(path: str, row: Row) -> tuple[common.Ours, common.Trl]:
-    return common.Ours(path, "float32", LearnerConfig(), row), common.Trl(path, row)
-
-
-def times(path: str, point: common.Point, rounds: int, threads: int) -> dict[str, Any]:
+def times(path: str, point: common.Point, rounds: int) -> dict[str, Any]:
     """Seconds of both sides, which take turns, after one step that compares their gradients."""
-    torch.set_num_threads(threads)
-    row, small = rows_of(path, point)
-    ours, trl = sides(path, small)
-    ours.gradients()
-    trl.gradients(point.group)
-    ours, trl = sides(path, row)
-    ours.gradients()
-    trl.gradients(point.group)
-    mine, theirs = common.flat_gradient(ours.model), common.flat_gradient(trl.model)
-    error = ((mine - theirs).norm() / theirs.norm()).item()
+    for row in groups(path, point):
+        ours = common.Ours(path, "float32", LearnerConfig(), row)
+        trl = common.Trl(path, row)
+        ours.gradients()
+        trl.gradients(point.group)
+    mine, theirs = (
+        torch.cat([p.grad.double().flatten() for p in model.parameters()])
+        for model in (ours.model, trl.model)
+    )
 
     def timed(rows: int | None) -> float:
         ours.model.zero_grad()
@@ -82,41 +76,30 @@ def times(path: str, point: common.Point, rounds: int, threads: int) -> dict[str
         "trl_rows": best,
         "trl_tried_s": tried,
         "seconds": {str(rows or "ours"): each for rows, each in taken.items()},
-        "grad_rel_error": error,
+        "grad_rel_error": ((mine - theirs).norm() / theirs.norm()).item(),
     }
 
 
-def memory_of_ours(path: str, point: common.Point, threads: int) -> dict[str, float]:
-    torch.set_num_threads(threads)
-    row, small = rows_of(path, point)
-    common.Ours(path, "float32", LearnerConfig(), small).gradients()
-    return common.memory_of(common.Ours(path, "float32", LearnerConfig(), row).gradients)
+def memory(path: str, point: common.Point, rows: int | None) -> dict[str, float]:
+    """Memory of our step, or of TRL's with ``rows`` at once."""
 
+    def side(row: Row) -> Callable[[], None]:
+        if rows:
+            return partial(common.Trl(path, row).gradients, rows)
+        return common.Ours(path, "float32", LearnerConfig(), row).gradients
 
-def memory_of_trl(path: str, point: common.Point, rows: int, threads: int) -> dict[str, float]:
-    torch.set_num_threads(threads)
-    row, small = rows_of(path, point)
-    common.Trl(path, small).gradients(rows)
-    return common.memory_of(partial(common.Trl(path, row).gradients, rows))
+    small, row = groups(path, point)
+    side(small)()
+    return common.memory_of(side(row))
 
 
 def measure(path: str, point: common.Point, rounds: int, threads: int) -> dict[str, Any]:
-    found = common.in_new_process(times, path, point, rounds, threads, threads=threads)
-    ours = common.in_new_process(memory_of_ours, path, point, threads, threads=threads)
-    trl, whole = (
-        common.in_new_process(memory_of_trl, path, point, rows, threads, threads=threads)
-        for rows in (found["trl_rows"], point.group)
-    )
-    return {
-        **vars(point),
-        **found,
-        "ours_peak_mb": ours["added"],
-        "trl_peak_mb": trl["added"],
-        "trl_whole_group_peak_mb": whole["added"],
-        "ours_peak_absolute_mb": ours["absolute"],
-        "trl_peak_absolute_mb": trl["absolute"],
-        "trl_whole_group_peak_absolute_mb": whole["absolute"],
-    }
+    found = common.in_new_process(times, path, point, rounds, threads=threads)
+    sizes = {"ours": None, "trl": found["trl_rows"], "trl_whole_group": point.group}
+    for name, rows in sizes.items():
+        peak = common.in_new_process(memory, path, point, rows, threads=threads)
+        found |= {f"{name}_peak_mb": peak["added"], f"{name}_peak_absolute_mb": peak["absolute"]}
+    return {**vars(point), **found}
 
 
 COLUMNS = {
@@ -134,7 +117,7 @@ COLUMNS = {
 def main(
     points: Annotated[str, typer.Option(help="prompt/response/group, with commas")] = POINTS,
     rounds: Annotated[int, typer.Option(help="timed steps of each side")] = 3,
-    threads: Annotated[int, typer.Option(help="threads of both sides")] = 2,
+    threads: common.Threads = 2,
 ) -> None:
     """Compares our learner with TRL's GRPOTrainer on the same groups."""
     common.quiet()

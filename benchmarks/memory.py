@@ -44,8 +44,7 @@ GB = 1000
 CHART = Path(__file__).parent.parent / "docs" / "benchmarks" / "growth.png"
 
 
-def one_step(path: str, prompt: int, threads: int) -> dict[str, Any]:
-    torch.set_num_threads(threads)
+def one_step(path: str, prompt: int) -> dict[str, Any]:
     learner = GrpoLearner(path, "float32", LearnerConfig(activation_checkpointing=True))
     vocabulary = learner.model.config.vocab_size
 
@@ -53,7 +52,7 @@ def one_step(path: str, prompt: int, threads: int) -> dict[str, Any]:
         row = common.random_row(common.Point(prompt, RESPONSE, GROUP), vocabulary)
         return Batch((row,), mini_batch=1, learning_rate=1e-6, response_limit=RESPONSE)
 
-    learner.step(batch(64))
+    learner.step(batch(common.SMALL))
     measured, taken = batch(prompt), []
     memory = common.memory_of(
         lambda: taken.append(common.seconds_of(lambda: learner.step(measured)))
@@ -66,8 +65,7 @@ def one_step(path: str, prompt: int, threads: int) -> dict[str, Any]:
     }
 
 
-def logprobs(top_p: float, threads: int) -> dict[str, Any]:
-    torch.set_num_threads(threads)
+def logprobs(top_p: float) -> dict[str, Any]:
     torch.manual_seed(0)
 
     def both_ways(tokens: Tensor, hidden: Tensor, head: Tensor) -> None:
@@ -157,7 +155,7 @@ COLUMNS = {
 
 def main(
     prompts: Annotated[str, typer.Option(help="prompt lengths in tokens, with commas")] = PROMPTS,
-    threads: Annotated[int, typer.Option()] = 2,
+    threads: common.Threads = 2,
 ) -> None:
     """Time and memory of one GRPO step by prompt length, and of the log-probabilities."""
     common.quiet()
@@ -167,13 +165,13 @@ def main(
         path = common.build_policy(Path(scratch), lengths[-1] + RESPONSE, LAYERS)
         for i, length in enumerate(lengths, 1):
             with common.console.status(f"prompt {length:,}"):
-                at = common.in_new_process(one_step, path, length, threads, threads=threads)
+                at = common.in_new_process(one_step, path, length, threads=threads)
             points.append(at)
             result = f"{at['seconds']:.1f} s, {at['added_gb']:.2f} GB"
             common.console.print(f"{i}/{len(lengths)} prompt {length:,}: {result}", highlight=False)
     for top_p in (1.0, 0.95):
         with common.console.status(f"log-probabilities, top-p {top_p}"):
-            stats.append(common.in_new_process(logprobs, top_p, threads, threads=threads))
+            stats.append(common.in_new_process(logprobs, top_p, threads=threads))
     title = f"One GRPO step, {LAYERS} layers, {GROUP} responses of {RESPONSE} tokens"
     common.print_table(title, COLUMNS, points)
     title = f"Log-probabilities of {TOKENS:,} tokens, vocabulary {VOCABULARY:,}"

@@ -15,7 +15,6 @@ numbers are medians over the steps after the first.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from collections.abc import Iterable
@@ -24,21 +23,10 @@ from random import Random
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 import typer
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmarks.common import (
-    Point,
-    build_policy,
-    console,
-    divisors,
-    in_new_process,
-    print_table,
-    quiet,
-    trl_trainer,
-    write_result,
-)
+from benchmarks import common
+from benchmarks.common import Point, console
 from qwenlong.config import Config, LearnerConfig, PolicyConfig, RlStage, RolloutConfig
 from qwenlong.train.metrics import Clock
 from qwenlong.types import Example, Group, Limits, Prompt, Rope, Sampling, Score
@@ -57,7 +45,7 @@ def never_ending_policy(folder: Path, window: int) -> str:
     """Writes a policy whose end-of-turn token is outside its vocabulary."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    path = build_policy(folder, window)
+    path = common.build_policy(folder, window)
     tokenizer = AutoTokenizer.from_pretrained(path)
     tokenizer.add_special_tokens({"eos_token": NEVER})
     model = AutoModelForCausalLM.from_pretrained(path)
@@ -141,12 +129,11 @@ def our_step(
     return {"generate": taken["rollout"], **{p: taken[p] for p in ("score", "learn", "load")}}
 
 
-def trl_steps(path: str, point: Point, rows: int, texts: list[str], threads: int) -> Steps:
+def trl_steps(path: str, point: Point, rows: int, texts: list[str]) -> Steps:
     from datasets import Dataset
     from transformers import PrinterCallback, TrainerCallback
     from trl import GRPOTrainer
 
-    torch.set_num_threads(threads)
     steps: Steps = []
     spent = {"rollout": 0.0, "score": 0.0, "began": 0.0}
 
@@ -163,17 +150,14 @@ def trl_steps(path: str, point: Point, rows: int, texts: list[str], threads: int
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
             whole = time.perf_counter() - spent["began"]
-            steps.append(
-                {
-                    "generate": spent["rollout"] - spent["score"],
-                    "score": spent["score"],
-                    "learn": whole - spent["rollout"],
-                    "load": 0.0,  # it generates with the weights that it trains
-                }
-            )
-            print_step(
-                f"TRL, {rows} rows at once, step {len(steps) - 1} of {len(texts) - 1}", steps[-1]
-            )
+            step = {
+                "generate": spent["rollout"] - spent["score"],
+                "score": spent["score"],
+                "learn": whole - spent["rollout"],
+                "load": 0.0,  # it generates with the weights that it trains
+            }
+            print_step(f"TRL, {rows} rows at once, step {len(steps)} of {len(texts) - 1}", step)
+            steps.append(step)
 
     def scored(completion_ids: list[list[int]], **_: Any) -> list[float]:
         started = time.perf_counter()
@@ -182,8 +166,8 @@ def trl_steps(path: str, point: Point, rows: int, texts: list[str], threads: int
         spent["score"] = time.perf_counter() - started
         return rewards
 
-    trainer = trl_trainer(
-        path, point.group, rows, point.response, Timed,
+    trainer = common.trl_trainer(
+        path, point, rows, Timed,
         reward_funcs=scored, callbacks=[Watch()],
         train_dataset=Dataset.from_dict({"prompt": texts}), shuffle_dataset=False,
         max_steps=len(texts), save_strategy="no", learning_rate=LEARNING_RATE,
@@ -201,55 +185,46 @@ def print_step(what: str, step: dict[str, float]) -> None:
 
 def medians(steps: Steps) -> dict[str, float]:
     """Medians over the steps after the first; ``step`` is that of the whole step."""
-    timed = steps[1:]
-    return {
-        **{part: median(step[part] for step in timed) for part in PARTS},
-        "step": median(sum(step.values()) for step in timed),
-    }
-
-
-def best_of_trl(
-    path: str, point: Point, texts: list[str], threads: int
-) -> tuple[int, dict[int, float], Steps]:
-    """TRL's fastest micro-batch, the seconds of those that were tried, and the fastest's steps."""
-    tried = {}
-    for rows in divisors(point.group):
-        steps = in_new_process(trl_steps, path, point, rows, texts[:2], threads, threads=threads)
-        tried[rows] = medians(steps)["step"]
-    best = min(tried, key=lambda rows: tried[rows])
-    steps = in_new_process(trl_steps, path, point, best, texts, threads, threads=threads)
-    return best, tried, steps
+    timed = [{**step, "step": sum(step.values())} for step in steps[1:]]
+    return {part: median(step[part] for step in timed) for part in (*PARTS, "step")}
 
 
 def main(
     point: Annotated[str, typer.Option(help="prompt/response/group")] = "4096/128/8",
     steps: Annotated[int, typer.Option(help="timed steps of each side")] = 3,
-    threads: Annotated[int, typer.Option(help="threads of every process")] = 2,
+    threads: common.Threads = 2,
 ) -> None:
     """Compares a whole RL step of ours with one of TRL's GRPOTrainer."""
-    quiet()
+    common.quiet()
     at = Point.read(point)
     with tempfile.TemporaryDirectory() as scratch:
         path = never_ending_policy(Path(scratch), at.prompt + at.response)
         texts = prompt_texts(path, at.prompt, steps + 1)
-        rows, tried, theirs = best_of_trl(path, at, texts, threads)
+
+        def of_trl(rows: int, texts: list[str]) -> Steps:
+            return common.in_new_process(trl_steps, path, at, rows, texts, threads=threads)
+
+        tried = {n: medians(of_trl(n, texts[:2]))["step"] for n in common.divisors(at.group)}
+        rows = min(tried, key=lambda rows: tried[rows])
+        theirs = of_trl(rows, texts)
         mine = our_steps(path, at, texts, threads, Path(scratch))
     ours, trl = medians(mine), medians(theirs)
+    ratio = trl["step"] / ours["step"]
     title = f"Seconds of one RL step, {at} (prompt/response/group), medians"
-    columns = {"": "{side}", **{name: f"{{{name}:.3f}}" for name in (*PARTS, "step")}}
+    columns = {"": "{side}", **{name: f"{{{name}:.3f}}" for name in ours}}
     sides = [{"side": "ours", **ours}, {"side": f"TRL, {rows} rows at once", **trl}]
-    print_table(title, columns, sides)
-    console.print(f"TRL's step takes {trl['step'] / ours['step']:.2f} times as long")
+    common.print_table(title, columns, sides)
+    console.print(f"TRL's step takes {ratio:.2f} times as long")
     measured = {
         **vars(at),
-        "ratio": trl["step"] / ours["step"],
+        "ratio": ratio,
         "ours_s": ours,
         "trl_s": trl,
         "trl_rows": rows,
         "trl_tried_s": tried,
         "steps": {"ours": mine, "trl": theirs},
     }
-    write_result("step", measured, threads)
+    common.write_result("step", measured, threads)
 
 
 if __name__ == "__main__":
