@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qwenlong.rewards.judge.prompt import Case
-from qwenlong.rewards.text.answer import Extraction, shown
+from qwenlong.rewards.text.answer import Extraction, extract, shown
 from qwenlong.types import Example, Score
 
 Verifier = Callable[[Example, str, bool], Score]
@@ -46,28 +46,22 @@ class JudgeView:
     """The whole answer of a response that must close its thinking or not, as the rule finds it."""
 
 
-def _accept(example: Example) -> None:
-    """The check of a kind that can read every gold answer."""
+def question_of(example: Example) -> str:
+    """The question, also where the prompt only has the first of the keys that lead to it."""
+    return str(example.metadata.get("hidden_question") or example.question)
 
 
-def _any_answer(example: Example) -> Wording:
-    return Wording()
+def gold_case(example: Example) -> Case:
+    """The gold answers as they are, any of which is right."""
+    return Case(question_of(example), example.answers)
 
 
-def _question(example: Example) -> str:
-    return example.question
+def final_answer(response: str, thinking: bool) -> str | None:
+    return extract(response, thinking).answer
 
 
-def _first_answer(example: Example) -> str:
-    return example.answers[0]
-
-
-def _never(example: Example) -> bool:
-    return False
-
-
-def _not_numbered(example: Example) -> None:
-    return None
+GOLD_ANSWERS = JudgeView(gold_case, final_answer)
+"""For kinds whose gold answers are aliases of each other."""
 
 
 def gold_texts(example: Example) -> tuple[str, ...]:
@@ -86,7 +80,7 @@ class Kind:
 
     name: str
     score: Verifier
-    check: Callable[[Example], None] = _accept
+    check: Callable[[Example], None] = lambda example: None
     """Raises ``ValueError`` for gold answers or metadata that the verifier cannot read, with key,
     value and what would be right."""
     takes: tuple[str, ...] = ()
@@ -94,16 +88,16 @@ class Kind:
     needs_gold: bool = True
     """Whether an example of this kind must have a gold answer."""
 
-    asks: Callable[[Example], Wording] = _any_answer
+    asks: Callable[[Example], Wording] = lambda example: Wording()
     """What the prompt asks for."""
     asked_alike: bool = False
     """Some sets say of each question whether it has an answer. Whether their questions of this kind
     are asked in the words that all such kinds share, which do not tell whether there is one."""
-    question: Callable[[Example], str] = _question
+    question: Callable[[Example], str] = lambda example: example.question
     """The question as the prompt has it, with its options where the kind shows some."""
-    states: Callable[[Example], str] = _first_answer
+    states: Callable[[Example], str] = lambda example: example.answers[0]
     """A right answer in the words that the prompt asks for."""
-    is_bare: Callable[[Example], bool] = _never
+    is_bare: Callable[[Example], bool] = lambda example: False
     """Whether a right response is the answer alone, without "Therefore, the answer is"."""
     is_citable: bool = False
     """Whether an answer of this kind may be asked for with the passages that it is from."""
@@ -111,12 +105,12 @@ class Kind:
     judge: JudgeView | None = None
     """None where a judge would pay for wrong answers, and must not replace the rule."""
 
-    needs_all_text: Callable[[Example], bool] = _never
+    needs_all_text: Callable[[Example], bool] = lambda example: False
     """Whether the answer holds for the whole text alone, so that nothing may be cut out of it."""
     texts: Callable[[Example], tuple[str, ...]] = gold_texts
     """Texts by which an answer is found in a document: cutting keeps them, and no distractor has
     one."""
-    cited_places: Callable[[Example], tuple[int, ...] | None] = _not_numbered
+    cited_places: Callable[[Example], tuple[int, ...] | None] = lambda example: None
     """Places, from 0, of the documents in ``metadata["gold_citations"]``, where the prompt numbers
     its documents; else None."""
     may_hide_question: bool = False
@@ -125,13 +119,33 @@ class Kind:
     are asked for, among which the chain would stand."""
 
 
-def breakdown(extraction: Extraction, compared_with: str) -> dict[str, str]:
-    """What every breakdown begins with: the answer, the rule that found it and the gold answer."""
-    return {
+Comparison = tuple[float, str, dict[str, str]]
+"""The value of an answer, why it has that value, and what else the breakdown shows."""
+
+
+def scored(
+    name: str,
+    extraction: Extraction,
+    compared_with: str,
+    compare: Callable[[str], Comparison],
+    figures: Mapping[str, str] | None = None,
+) -> Score:
+    """The score of a final answer, or 0 where there is none.
+
+    Args:
+        figures: what the breakdown shows if there is no answer, too.
+    """
+    parts = {
         "extracted": shown(extraction.answer or ""),
         "rule": extraction.how,
         "compared_with": shown(compared_with),
+        **(figures or {}),
     }
+    if extraction.answer is None:
+        return Score(0.0, name, {**parts, "why": extraction.how})
+    value, why, more = compare(extraction.answer)
+    word = "right" if value == 1.0 else "partly" if value else "wrong"
+    return Score(value, name, {**parts, **more, "why": f"{word}: {why}"})
 
 
 def all_or_nothing(
@@ -147,9 +161,9 @@ def all_or_nothing(
         why_wrong: from the answer to why it is wrong, or to "" where it is right.
         right: what the breakdown says of a right answer.
     """
-    parts = breakdown(extraction, compared_with)
-    if extraction.answer is None:
-        return Score(0.0, name, {**parts, "why": extraction.how})
-    wrong = why_wrong(extraction.answer)
-    why = f"wrong: {wrong}" if wrong else f"right: {right}"
-    return Score(float(not wrong), name, {**parts, "why": why})
+
+    def compare(answer: str) -> Comparison:
+        wrong = why_wrong(answer)
+        return float(not wrong), wrong or right, {}
+
+    return scored(name, extraction, compared_with, compare)

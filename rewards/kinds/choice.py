@@ -27,19 +27,18 @@ from functools import lru_cache
 from typing import Any
 
 from qwenlong.rewards.judge.prompt import Case
-from qwenlong.rewards.judge.view import final_answer, gold_case, question_of
-from qwenlong.rewards.kind import JudgeView, Kind, Wording, breakdown
-from qwenlong.rewards.text.answer import asks, extract
-from qwenlong.rewards.text.choice_words import (
-    ARABIC,
-    DENIED,
-    LEADS,
-    LETTER,
-    NAMES,
-    REASONS,
-    REFUSED,
-    TAILS,
+from qwenlong.rewards.kind import (
+    Comparison,
+    JudgeView,
+    Kind,
+    Wording,
+    final_answer,
+    gold_case,
+    question_of,
+    scored,
 )
+from qwenlong.rewards.tables import patterns
+from qwenlong.rewards.text.answer import LEAD_IN, asks, extract
 from qwenlong.rewards.text.normalise import normalise
 from qwenlong.types import Example, Score
 
@@ -47,7 +46,22 @@ NAME = "choice"
 # A letter, its text and a reason: more is no claim of one option, and costs time.
 _LONGER = 1000
 
-_LETTER_LAST = re.compile(rf"(.{{1,2000}}?)\s?[(\[](?:(?i:{NAMES})\s)?([A-Z])[)\]]\.?")
+_TABLE = patterns("choice")
+_LEADS = re.compile(rf"^{LEAD_IN}(?:{_TABLE['before']})?\s{{0,3}}", re.IGNORECASE)
+_TAILS = re.compile(rf"(?:{_TABLE['behind']})[.。।]?$", re.IGNORECASE)
+_REASONS = re.compile(_TABLE["reasons"])
+_DENIED = re.compile(_TABLE["denials"])
+_OTHER = r"(?:options? |choices? )?[A-Z](?:(?:,| and| or| nor|, and|, or) (?:option )?[A-Z])*"
+# What another option is refused with: "not A", "because A and C are ruled out by the text".
+_REFUSED = re.compile(
+    r"(?:^|[,;(]|(?<=\w))\s?(?:(?:because|since|as|and|while|whereas)\s)?(?:"
+    rf"(?:not|and not|rather than|instead of) (?P<not>{_OTHER})"
+    rf"|(?P<is>{_OTHER}) (?:is|are)(?: both| all| clearly)?"
+    r" (?:wrong|incorrect|false|not correct|not supported|ruled out|excluded|contradicted)"
+    r"(?: by the (?:text|passage|document|article))?)\)?(?=[.,;]|$)"
+)
+_ARABIC = dict(zip("أابجده", "AABCDE", strict=True))
+_LETTER_LAST = re.compile(rf"(.{{1,2000}}?)\s?[(\[](?:(?i:{_TABLE['names']})\s)?([A-Z])[)\]]\.?")
 _LABELLED = re.compile(r"\s{0,9}[(\[]?([A-Z])\s?[)\].:、)．:](?!\d)\s*")
 _WORD = re.compile(r"\w+")
 _LETTERS = re.compile(
@@ -90,38 +104,35 @@ def check_options(example: Example) -> None:
 def score(example: Example, response: str, thinking: bool = True) -> Score:
     """1 if the final answer claims the gold option and no other, else 0."""
     options, gold = _question(pairs(example), example.answers)
-    extraction = extract(response, thinking)
-    answer = extraction.answer or ""
     text = options.texts[options.labels.index(gold)]
-    parts = breakdown(extraction, f"{gold}: {text}" if text else gold)
-    if extraction.answer is None:
-        return Score(0.0, NAME, {**parts, "why": extraction.how})
-    if len(answer) > _LONGER + 4 * max(map(len, options.texts)):
-        why = f"wrong: {len(answer)} characters, far longer than an option"
-        return Score(0.0, NAME, {**parts, "why": why})
-    if asks(answer) and not any(map(asks, options.raw)):
-        return Score(0.0, NAME, {**parts, "why": "wrong: the answer is a question"})
-    label, how = claimed(answer, options)
-    if label is None:
-        return Score(0.0, NAME, {**parts, "why": f"wrong: {how}"})
-    if label != gold:
-        why = f"wrong: option {label} is claimed, {how}, not option {gold}"
-        return Score(0.0, NAME, {**parts, "claimed": label, "why": why})
-    why = f"right: option {gold} is claimed, {how}"
-    return Score(1.0, NAME, {**parts, "claimed": label, "why": why})
+
+    def compare(answer: str) -> Comparison:
+        if len(answer) > _LONGER + 4 * max(map(len, options.texts)):
+            return 0.0, f"{len(answer)} characters, far longer than an option", {}
+        if asks(answer) and not any(map(asks, options.raw)):
+            return 0.0, "the answer is a question", {}
+        label, how = claimed(answer, options)
+        if label is None:
+            return 0.0, how, {}
+        other = f", not option {gold}" if label != gold else ""
+        why = f"option {label} is claimed, {how}{other}"
+        return float(label == gold), why, {"claimed": label}
+
+    return scored(NAME, extract(response, thinking), f"{gold}: {text}" if text else gold, compare)
 
 
 def claimed(answer: str, options: Options) -> tuple[str | None, str]:
     """The label of the one option that ``answer`` claims, or None; and how, or why not."""
     text = unicodedata.normalize("NFKC", answer).strip()
     whole = _by_text(answer, options)
-    if whole and not _is_label(text, options):
+    if whole and text.strip("()[]. ") not in options.labels:
         return whole, "by its text"
     # "The correct answer is B" and "B is correct" are B.
-    text = TAILS.sub("", text)
-    text = text[_end(LEADS.match(text)) :].lstrip(" :")
-    if text.strip("() .،") in ARABIC and not set(ARABIC).intersection(options.labels):
-        return _known(ARABIC[text.strip("() .،")], options, "by its Arabic letter")
+    text = _TAILS.sub("", text)
+    text = text[_end(_LEADS.match(text)) :].lstrip(" :")
+    arabic = _ARABIC.get(text.strip("() .،"))
+    if arabic and not set(_ARABIC).intersection(options.labels):
+        return _known(arabic, options, "by its Arabic letter")
     match = options.claim.match(text)
     if match and not text[match.end() :].strip(" .。!)]}"):
         return _known(match["label"].upper(), options, "by its letter")
@@ -145,20 +156,18 @@ def _with_text(text: str, match: re.Match[str], options: Options) -> tuple[str |
     label, how = _known(match["label"].upper(), options, "by its letter")
     if label is None:
         return None, how
-    bare = REFUSED.sub(lambda other: _unless(label, other), raw).strip()
+    bare = _REFUSED.sub(lambda other: _unless(label, other), raw).strip()
     if bare != raw and not bare.strip(" .,;"):
         return label, "by its letter, others refused"
-    raw = bare
-    rest, own = normalise(raw), options.texts[options.labels.index(label)]
+    rest, own = normalise(bare), options.texts[options.labels.index(label)]
     if own and rest == own:
         return label, "by its letter and text"
     if match["label"] in string.ascii_lowercase and not (match["named"] or match["close"]):
         return None, f"a lower-case {match['label']!r} within a text is no letter"
     after = rest[len(own) :] if own and _starts(rest, own) else rest
-    taken_back = _taken_back(raw, rest, after, label, options)
-    if taken_back:
+    if taken_back := _taken_back(bare, rest, after, label, options):
         return None, taken_back
-    if after == rest and not REASONS.match(raw.casefold().lstrip(", ")):
+    if after == rest and not _REASONS.match(bare.casefold().lstrip(", ")):
         if not (match["stop"] or match["close"] or match["named"]):
             return None, "it is neither one letter nor the text of exactly one option"
         if own and not _part_of(rest, own):
@@ -169,7 +178,7 @@ def _with_text(text: str, match: re.Match[str], options: Options) -> tuple[str |
 def _unless(label: str, other: re.Match[str]) -> str:
     """The whole refusal if it refuses ``label``, too; else "", so that it is removed."""
     said = (other["not"] or other["is"]).replace("option", "").replace("choice", "")
-    return other[0] if label in LETTER.findall(said) else ""
+    return other[0] if label in re.findall("[A-Z]", said) else ""
 
 
 def _taken_back(raw: str, rest: str, after: str, label: str, options: Options) -> str:
@@ -180,14 +189,11 @@ def _taken_back(raw: str, rest: str, after: str, label: str, options: Options) -
     # "Both A and B" may be said with the letter whose text it is.
     if letters - set(_LETTERS.findall(options.raw[at]) if after != rest else ()):
         return f"two options are claimed: {label} and {', '.join(sorted(letters))}"
-    if DENIED.search(after.strip(" .,;:()")):
+    if _DENIED.search(after.strip(" .,;:()")):
         return f"letter {label} is denied or doubted"
     for other, text in zip(options.labels, options.texts, strict=True):
-        if (
-            other != label
-            and text not in ("", own)
-            and _contains(rest if own and own in text else after, text)
-        ):
+        said = rest if own and own in text else after
+        if other != label and text not in ("", own) and _contains(said, text):
             return f"letter {label} stands with the text of option {other}"
     return ""
 
@@ -197,10 +203,6 @@ def _known(label: str, options: Options, how: str) -> tuple[str | None, str]:
         if known.upper() == label:
             return known, how
     return None, f"letter {label} is beyond the options {', '.join(options.labels)}"
-
-
-def _is_label(text: str, options: Options) -> bool:
-    return text.strip("()[]. ") in options.labels
 
 
 def _by_text(text: str, options: Options) -> str | None:
@@ -272,7 +274,8 @@ def _options(pairs: tuple[tuple[str, str], ...]) -> Options:
     labels = tuple(label for label, _ in pairs)
     known = "|".join(re.escape(label) for label in sorted(labels, key=len, reverse=True))
     claim = re.compile(
-        rf"(?P<named>(?:(?:the|la|l'|die)\s?)?(?:{NAMES})\s{{0,3}}:?\s{{0,3}})?[(\[{{<\"'「【“‘*_`$]{{0,4}}\s?"
+        rf"(?P<named>(?:(?:the|la|l'|die)\s?)?(?:{_TABLE['names']})\s{{0,3}}:?\s{{0,3}})?"
+        r"[(\[{<\"'「【“‘*_`$]{0,4}\s?"
         rf"(?P<label>{known}|[A-Z])(?P<item>\s?(?:选项|選項|项|項|번|番))?(?!\w)"
         rf"[\"'」”’*_`$]{{0,4}}(?P<close>[)\]}}>】]{{0,2}})[\"'*_`$]{{0,4}}"
         r"(?:(?P<stop>\s?[.:、,;。]|\s[-–—](?=\s))[*_]{0,2}\s{0,3}|\s{1,3}|$|(?<=[)\]】]))",
@@ -302,18 +305,12 @@ def question_with_options(example: Example) -> str:
 
 def option_texts(example: Example) -> tuple[str, ...]:
     """The texts of the right options, without their letters; "" for a letter without a text."""
-    return tuple(_option(example.metadata.get("options"), gold) for gold in example.answers)
-
-
-def _option(options: Any, gold: str) -> str:
-    letter = gold.strip(" .():").upper()
-    lettered: dict[str, str] = {}
-    if isinstance(options, Mapping):
-        lettered = {str(key).upper(): str(text) for key, text in options.items()}
-    elif isinstance(options, list | tuple):
-        lettered = {chr(ord("A") + place): str(text) for place, text in enumerate(options)}
-    text = lettered.get(letter, gold if len(letter) > 1 else "")
-    return _LETTER_BEFORE.sub("", text)
+    texts = {label.upper(): text for label, text in pairs(example)}
+    letters = {gold: gold.strip(" .():").upper() for gold in example.answers}
+    return tuple(
+        _LETTER_BEFORE.sub("", texts.get(letter) or (gold if len(letter) > 1 else ""))
+        for gold, letter in letters.items()
+    )
 
 
 def _judge_case(example: Example) -> Case:
@@ -322,14 +319,10 @@ def _judge_case(example: Example) -> Case:
     if not options:
         return gold_case(example)
     lines = {label: f"{label}. {text}" for label, text in options}
-    gold = next(label for label in lines if _is_gold(example, label))
+    gold = _question(pairs(example), example.answers)[1]
     question = "\n".join([question_of(example), *lines.values()])
     decoy = next((line for label, line in lines.items() if label != gold), "")
     return Case(question, (lines[gold],), decoy=decoy)
-
-
-def _is_gold(example: Example, label: str) -> bool:
-    return score(example, f"\\boxed{{{label}}}", False).value == 1.0
 
 
 _ASKS = Wording("the letter of the right option", "正确选项的字母")

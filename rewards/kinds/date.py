@@ -22,8 +22,7 @@ from __future__ import annotations
 
 from functools import lru_cache, partial
 
-from qwenlong.rewards.judge.view import GOLD_ANSWERS
-from qwenlong.rewards.kind import Kind, Wording, all_or_nothing
+from qwenlong.rewards.kind import GOLD_ANSWERS, Kind, Wording, all_or_nothing
 from qwenlong.rewards.numbers.dates import Date, read
 from qwenlong.rewards.numbers.neutral import allowed_by
 from qwenlong.rewards.text.answer import asks, extract, shown

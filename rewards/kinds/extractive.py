@@ -25,8 +25,7 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 
-from qwenlong.rewards.judge.view import GOLD_ANSWERS
-from qwenlong.rewards.kind import Kind, breakdown
+from qwenlong.rewards.kind import GOLD_ANSWERS, Comparison, Kind, scored
 from qwenlong.rewards.numbers.words import NUMBER_WORDS
 from qwenlong.rewards.tables import patterns
 from qwenlong.rewards.text.answer import asks, extract, shown, without_copula
@@ -38,6 +37,8 @@ from qwenlong.types import Example, Score
 NAME = "extractive"
 # Characters by which an answer may be longer than the gold: more is no answer, however it begins.
 _LONGER = 1000
+
+_EQUAL, _UNREAD = {"f1": "1.000", "contains": "1"}, {"f1": "0.000", "contains": "0"}
 
 
 def check(example: Example) -> None:
@@ -51,34 +52,31 @@ def check(example: Example) -> None:
 
 def score(example: Example, response: str, thinking: bool = True) -> Score:
     """1 if the final answer equals a gold answer, else 0; the module says what is equal."""
-    extraction = extract(response, thinking)
-    answer = extraction.answer or ""
     language = language_of(example.question)
     golds = [_gold_forms(gold, language) for gold in example.answers]
-    parts = breakdown(extraction, " | ".join(forms[0] for forms in golds))
-    if extraction.answer is None:
-        return _verdict(0.0, extraction.how, parts)
-    if len(answer) > _LONGER + 8 * max(map(len, example.answers), default=0):
-        why = f"wrong: {len(answer)} characters, far longer than any gold answer"
-        return _verdict(0.0, why, parts)
-    if asks(uncited(answer)) and not any(map(asks, example.answers)):
-        return _verdict(0.0, "wrong: the answer is a question", parts)
-    plain = normalise(answer)
-    for said in _readings(answer, plain, language, example.question):
-        for gold, forms in zip(example.answers, golds, strict=True):
-            # One side may give up its article, not both: el capital is not la capital.
-            if said[0] and (said[0] in forms or forms[0] in said):
-                why = f"right: {shown(said[0])!r} equals the gold answer {shown(gold)!r}"
-                return _verdict(1.0, why, parts, 1.0, True)
-    if both := _with_alias(plain, golds):
-        why = f"right: {shown(both[0])!r} and {shown(both[1])!r} both equal gold answers"
-        return _verdict(1.0, why, parts, 1.0, True)
-    why = f"wrong: {shown(plain)!r} equals no gold answer"
-    said_tokens = tokens(plain)
-    gold_tokens = [_tokens(forms[0]) for forms in golds]
-    f1 = max((token_f1(said_tokens, gold) for gold in gold_tokens), default=0.0)
-    contains = f1 > 0 and any(_has(said_tokens, gold) for gold in gold_tokens)
-    return _verdict(0.0, why, parts, f1, contains)
+
+    def compare(answer: str) -> Comparison:
+        if len(answer) > _LONGER + 8 * max(map(len, example.answers), default=0):
+            return 0.0, f"{len(answer)} characters, far longer than any gold answer", {}
+        if asks(uncited(answer)) and not any(map(asks, example.answers)):
+            return 0.0, "the answer is a question", {}
+        plain = normalise(answer)
+        for said in _readings(answer, plain, language, example.question):
+            for gold, forms in zip(example.answers, golds, strict=True):
+                # One side may give up its article, not both: el capital is not la capital.
+                if said[0] and (said[0] in forms or forms[0] in said):
+                    return 1.0, f"{shown(said[0])!r} equals the gold answer {shown(gold)!r}", _EQUAL
+        if both := _with_alias(plain, golds):
+            return 1.0, f"{shown(both[0])!r} and {shown(both[1])!r} both equal gold answers", _EQUAL
+        said_tokens = tokens(plain)
+        gold_tokens = [_tokens(forms[0]) for forms in golds]
+        f1 = max((token_f1(said_tokens, gold) for gold in gold_tokens), default=0.0)
+        contains = f1 > 0 and any(_has(said_tokens, gold) for gold in gold_tokens)
+        figures = {"f1": f"{f1:.3f}", "contains": str(int(contains))}
+        return 0.0, f"{shown(plain)!r} equals no gold answer", figures
+
+    compared_with = " | ".join(forms[0] for forms in golds)
+    return scored(NAME, extract(response, thinking), compared_with, compare, _UNREAD)
 
 
 def token_f1(said: list[str], gold: list[str]) -> float:
@@ -87,13 +85,6 @@ def token_f1(said: list[str], gold: list[str]) -> float:
         return 0.0
     same = (Counter(said) & Counter(gold)).total()
     return 2 * same / (len(said) + len(gold))
-
-
-def _verdict(
-    value: float, why: str, parts: dict[str, str], f1: float = 0.0, contains: bool = False
-) -> Score:
-    figures = {"f1": f"{f1:.3f}", "contains": str(int(contains))}
-    return Score(value, NAME, {**parts, "why": why, **figures})
 
 
 @lru_cache(maxsize=8192)
@@ -106,17 +97,12 @@ def _has(said: list[str], gold: list[str]) -> bool:
 
 
 # Frames only say that what they hold is the answer.
-_FRAME = re.compile(f"^(?:{patterns('frames')['it_is']})", re.IGNORECASE)
+_FRAMES = patterns("frames")
+_FRAME = re.compile(f"^(?:{_FRAMES['it_is']})", re.IGNORECASE)
 # Emoji and the like behind an answer; a gold answer may be one.
 _PICTURE = re.compile(r"(?<=\w)[\s.!]{1,3}[\u2600-\u27bf\U0001f300-\U0001faff\ufe0f]{1,9}$")
 _PREPOSITION = re.compile(r"^(?:(?:in|on|at|en|im|am|um)\s+|[在于於])", re.IGNORECASE)
-_SOURCE = re.compile(
-    r"[.,。]? {1,2}(?:(?:this|that|it) is (?:stated|mentioned|confirmed|supported|found|given)"
-    r" (?:in|by)|as (?:stated|mentioned) (?:in|by)|according to|based on|see|sources?:)"
-    r"(?: the| this)?(?: (?:first|second|third|fourth|fifth|last|provided|given))?"
-    r" (?:document|passage|text|context|article|paragraph)s?(?: \d{1,3})?$",
-    re.IGNORECASE,
-)
+_SOURCE = re.compile(rf"[.,。]? {{1,2}}{_FRAMES['source']}$", re.IGNORECASE)
 # Not a number, which would be negative in brackets.
 _IN_BRACKETS = re.compile(r"[(\[](?![-\d$€£¥.])([^()\[\]]{1,400})[)\]]")
 _BRACKETED = re.compile(r"(.{1,400}?) ?\(([^()]{1,400})\)$")
@@ -146,11 +132,8 @@ def _readings(answer: str, plain: str, language: str, question: str) -> Iterable
 
 
 _ARTICLES = {
-    "es": re.compile(r"(el|la|los|las|un|una|unos|unas)\s+(\S.*)$", re.IGNORECASE | re.DOTALL),
-    "de": re.compile(
-        r"(der|die|das|des|dem|den|ein|eine|einen|einem|einer|eines)\s+(\S.*)$",
-        re.IGNORECASE | re.DOTALL,
-    ),
+    language: re.compile(rf"({_FRAMES['articles_' + language]})\s+(\S.*)$", re.I | re.DOTALL)
+    for language in ("es", "de")
 }
 _DATED = re.compile(r"(?:in|on|at|en|im|am) (?=\d)")
 _INITIALS = re.compile(r"(?:[a-z]\. ?){1,5}[a-z]\.?")

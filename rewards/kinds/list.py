@@ -18,10 +18,9 @@ from collections.abc import Mapping
 
 from rapidfuzz.distance import LCSseq
 
-from qwenlong.rewards.kind import Kind, Wording, breakdown
+from qwenlong.rewards.kind import Comparison, Kind, Wording, scored
 from qwenlong.rewards.text.answer import asks, shown
-from qwenlong.rewards.text.item_lines import ITEM_BREAK, extract_items
-from qwenlong.rewards.text.items import Claims, claims_of, known_items
+from qwenlong.rewards.text.items import claims_of, extract_items, known_items
 from qwenlong.types import Example, Score
 
 NAME = "list"
@@ -48,42 +47,34 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
     golds = _golds(example)
     aliases = example.metadata.get("aliases", {})
     known = known_items(tuple((gold, *aliases.get(gold, ())) for gold in golds))
-    extraction = extract_items(response, thinking, 2 * known.longest)
-    answer = extraction.answer or ""
-    parts = breakdown(extraction, " | ".join(golds))
-    parts["extracted"] = shown(answer.replace(ITEM_BREAK, "; "))
-    if extraction.answer is None:
-        return Score(0.0, NAME, {**parts, "why": extraction.how})
-    if asks(answer) and not any(map(asks, golds)):
-        return Score(0.0, NAME, {**parts, "why": "wrong: the answer is a question"})
-    claims = claims_of(answer, known, example.question)
-    if claims is None:
-        why = f"wrong: {len(answer)} characters, longer or with more items than any right answer"
-        return Score(0.0, NAME, {**parts, "why": why})
+    wanted = known.numbers
     metric = str(example.metadata.get("metric", "f1"))
     ordered = bool(example.metadata.get("ordered", False))
-    value, figures = _measured(claims, known.numbers, metric, ordered)
-    if claims.unknown:
-        figures["not_asked_for"] = shown(" | ".join(claims.unknown))
-    return Score(value, NAME, {**parts, **figures})
 
+    def compare(answer: str) -> Comparison:
+        if asks(answer) and not any(map(asks, golds)):
+            return 0.0, "the answer is a question", {}
+        claims = claims_of(answer, known, example.question)
+        if claims is None:
+            why = f"{len(answer)} characters, longer or with more items than any right answer"
+            return 0.0, why, {}
+        right = _in_order(claims.found, wanted) if ordered else _in_common(claims.found, wanted)
+        f1 = 2 * right / (claims.count + len(wanted))
+        iou = right / (claims.count + len(wanted) - right)
+        exact = float(right == claims.count == len(wanted))
+        value = {"f1": f1, "iou": iou, "exact": exact}[metric]
+        figures = {"f1": f"{f1:.4g}", "iou": f"{iou:.4g}"}
+        if claims.unknown:
+            figures["not_asked_for"] = shown(" | ".join(claims.unknown))
+        order = " in their order" if ordered else ""
+        why = (
+            f"{right} of {len(wanted)} gold items{order} among {claims.count} claimed;"
+            f" {metric} {value:.4g}"
+        )
+        return value, why, figures
 
-def _measured(
-    claims: Claims, wanted: tuple[int, ...], metric: str, ordered: bool
-) -> tuple[float, dict[str, str]]:
-    """The value by ``metric``, and the figures behind it with "why"."""
-    right = _in_order(claims.found, wanted) if ordered else _in_common(claims.found, wanted)
-    f1 = 2 * right / (claims.count + len(wanted))
-    iou = right / (claims.count + len(wanted) - right)
-    exact = 1.0 if right == claims.count == len(wanted) else 0.0
-    value = {"f1": f1, "iou": iou, "exact": exact}[metric]
-    word = "right" if exact else "partly" if value else "wrong"
-    order = " in their order" if ordered else ""
-    why = (
-        f"{word}: {right} of {len(wanted)} gold items{order} among {claims.count} claimed;"
-        f" {metric} {value:.4g}"
-    )
-    return value, {"f1": f"{f1:.4g}", "iou": f"{iou:.4g}", "why": why}
+    extraction = extract_items(response, thinking, 2 * known.longest)
+    return scored(NAME, extraction, " | ".join(golds), compare)
 
 
 def _in_order(found: tuple[int, ...], wanted: tuple[int, ...]) -> int:
@@ -92,12 +83,7 @@ def _in_order(found: tuple[int, ...], wanted: tuple[int, ...]) -> int:
 
 def _in_common(found: tuple[int, ...], wanted: tuple[int, ...]) -> int:
     """How many of ``found`` are wanted, each as often as it is wanted."""
-    left, right = Counter(wanted), 0
-    for number in found:
-        if left[number] > 0:
-            left[number] -= 1
-            right += 1
-    return right
+    return (Counter(found) & Counter(wanted)).total()
 
 
 def _golds(example: Example) -> list[str]:

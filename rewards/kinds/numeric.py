@@ -41,8 +41,14 @@ from fractions import Fraction
 from functools import partial
 
 from qwenlong.rewards.judge.prompt import Case
-from qwenlong.rewards.judge.view import final_answer, question_of
-from qwenlong.rewards.kind import JudgeView, Kind, Wording, all_or_nothing
+from qwenlong.rewards.kind import (
+    JudgeView,
+    Kind,
+    Wording,
+    all_or_nothing,
+    final_answer,
+    question_of,
+)
 from qwenlong.rewards.numbers.golds import Gold, golds_of
 from qwenlong.rewards.numbers.quantities import Quantity, read
 from qwenlong.rewards.numbers.question import PERCENT, Wanted, in_units, same_dimension, signed

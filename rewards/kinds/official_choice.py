@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 
-from qwenlong.rewards.judge.view import gold_case
-from qwenlong.rewards.kind import JudgeView, Kind
+from qwenlong.rewards.kind import JudgeView, Kind, gold_case
 from qwenlong.rewards.kinds.choice import option_texts, question_with_options
 from qwenlong.rewards.official import final_part, scored, unread
 from qwenlong.rewards.text.answer import shown

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import string
 
-from qwenlong.rewards.judge.view import gold_case
-from qwenlong.rewards.kind import JudgeView, Kind
+from qwenlong.rewards.kind import JudgeView, Kind, gold_case
 from qwenlong.rewards.official import SAID, final_part, scored, unread
 from qwenlong.rewards.text.answer import shown
 from qwenlong.types import Example, Score

@@ -26,13 +26,19 @@ from functools import lru_cache
 from math import log2
 from typing import Any
 
-from qwenlong.rewards.kind import Kind, breakdown
+from qwenlong.rewards.kind import Comparison, Kind, scored
 from qwenlong.rewards.kinds.choice import check_options
 from qwenlong.rewards.kinds.list import IN_ORDER
 from qwenlong.rewards.tables import patterns
-from qwenlong.rewards.text.answer import LEAD_IN, asks, shown, without_copula
-from qwenlong.rewards.text.item_lines import ITEM_BREAK, extract_items
-from qwenlong.rewards.text.items import Claims, Known, claims_of, item_key, known_items
+from qwenlong.rewards.text.answer import ITEM_BREAK, LEAD_IN, asks, shown, without_copula
+from qwenlong.rewards.text.items import (
+    Claims,
+    Known,
+    claims_of,
+    extract_items,
+    item_key,
+    known_items,
+)
 from qwenlong.types import Example, Score
 
 NAME = "order"
@@ -70,33 +76,33 @@ def check(example: Example) -> None:
 def score(example: Example, response: str, thinking: bool = True) -> Score:
     """How far the claimed order is the gold order, by the example's metric."""
     known, gold, names = _question(example.answers, _pairs(example))
-    extraction = extract_items(response, thinking, 2 * known.longest)
-    answer = extraction.answer or ""
-    parts = breakdown(extraction, " > ".join(names[number] for number in gold))
-    parts["extracted"] = shown(answer.replace(ITEM_BREAK, "; "))
-    if extraction.answer is None:
-        return Score(0.0, NAME, {**parts, "why": extraction.how})
-    claims = _claims(answer, known)
-    guess = "the answer is a question" if asks(answer) and not any(map(asks, names)) else ""
-    wrong = guess or _no_permutation(claims, gold, names)
-    if claims is None or wrong:
-        return Score(0.0, NAME, {**parts, "why": f"wrong: {wrong}"})
     metric = str(example.metadata.get("metric", "pairwise"))
-    place_of = {number: place for place, number in enumerate(gold)}
-    places = [place_of[number] for number in claims.found]
-    figures = {"pairwise": _pairwise(places), "ndcg": _ndcg(places)}
-    figures["exact"] = 1.0 if places == sorted(places) else 0.0
-    value = figures[metric]
-    word = "right" if figures["exact"] else "partly" if value else "wrong"
-    why = f"{word}: {'the' if figures['exact'] else 'not the'} gold order; {metric} {value:.4g}"
-    said = {name: f"{figure:.4g}" for name, figure in figures.items()}
-    return Score(value, NAME, {**parts, **said, "why": why})
+
+    def compare(answer: str) -> Comparison:
+        if asks(answer) and not any(map(asks, names)):
+            return 0.0, "the answer is a question", {}
+        claims = _claims(answer, known)
+        if claims is None:
+            return 0.0, "longer or with more items than any right answer", {}
+        if wrong := _no_permutation(claims, gold, names):
+            return 0.0, wrong, {}
+        place_of = {number: place for place, number in enumerate(gold)}
+        places = [place_of[number] for number in claims.found]
+        figures = {
+            "pairwise": _pairwise(places),
+            "ndcg": _ndcg(places),
+            "exact": float(places == sorted(places)),
+        }
+        which = "the" if figures["exact"] else "not the"
+        why = f"{which} gold order; {metric} {figures[metric]:.4g}"
+        return figures[metric], why, {name: f"{value:.4g}" for name, value in figures.items()}
+
+    extraction = extract_items(response, thinking, 2 * known.longest)
+    return scored(NAME, extraction, " > ".join(names[number] for number in gold), compare)
 
 
-def _no_permutation(claims: Claims | None, gold: tuple[int, ...], names: tuple[str, ...]) -> str:
+def _no_permutation(claims: Claims, gold: tuple[int, ...], names: tuple[str, ...]) -> str:
     """Why the claims are no permutation of the gold items; "" where they are one."""
-    if claims is None:
-        return "longer or with more items than any right answer"
     if claims.unknown:
         return f"unknown: {shown(' | '.join(claims.unknown))}"
     strange = set(claims.found) - set(gold)
@@ -184,15 +190,8 @@ def _question(
 def _written(label: str, text: str) -> tuple[str, ...]:
     text = text.strip()
     text = text.removeprefix(f"{label}.").removeprefix(f"({label})").strip() or text
-    return (
-        text,
-        f"{label}. {text}",
-        f"{label}: {text}",
-        f"({label}) {text}",
-        f"{label}) {text}",
-        f"{label} ({text})",
-        f"{text} ({label})",
-    )
+    before = (f"{mark} {text}" for mark in (f"{label}.", f"{label}:", f"({label})", f"{label})"))
+    return text, *before, f"{label} ({text})", f"{text} ({label})"
 
 
 def _pieces(answer: str) -> tuple[str, ...]:

@@ -22,10 +22,9 @@ from functools import lru_cache
 
 from rapidfuzz.distance import LCSseq
 
-from qwenlong.rewards.judge.view import gold_case
-from qwenlong.rewards.kind import JudgeView, Kind, Wording
+from qwenlong.rewards.kind import Comparison, JudgeView, Kind, Wording, gold_case, scored
 from qwenlong.rewards.tables import patterns
-from qwenlong.rewards.text.answer import BOXED, LAST_LINE, final_part, find, shown
+from qwenlong.rewards.text.answer import BOXED, LAST_LINE, Extraction, final_part, find
 from qwenlong.rewards.text.normalise import folded, tokens
 from qwenlong.types import Example, Score
 
@@ -59,31 +58,21 @@ def check(example: Example) -> None:
 
 def score(example: Example, response: str, thinking: bool = True) -> Score:
     """ROUGE-L F1 of the summary with the reference that it is closest to."""
-    summary, how = _summary(response, thinking)
-    breakdown = {
-        "extracted": shown(summary or ""),
-        "rule": how,
-        "compared_with": shown(" | ".join(example.answers)),
-    }
-    if summary is None:
-        return Score(0.0, NAME, {**breakdown, "why": how})
-    limit = _LONGER + _TIMES * max(map(len, example.answers))
-    if len(summary) > limit:
-        why = f"wrong: {len(summary)} characters, where the references allow {limit}"
-        return Score(0.0, NAME, {**breakdown, "why": why})
-    said = tuple(tokens(folded(summary)))
-    references = [_tokens(reference) for reference in example.answers]
-    read = max(1, _TABLE // max(1, sum(map(len, references))))
-    measured = [_rouge_l(said, reference, read) for reference in references]
-    f1, precision, recall = max(measured)
-    figures = {
-        "precision": f"{precision:.4g}",
-        "recall": f"{recall:.4g}",
-        "reference": str(1 + measured.index((f1, precision, recall))),
-    }
-    word = "right" if f1 == 1.0 else "partly" if f1 else "wrong"
-    why = f"{word}: ROUGE-L F1 {f1:.4g} with reference {figures['reference']} of {len(references)}"
-    return Score(f1, NAME, {**breakdown, **figures, "why": why})
+
+    def compare(summary: str) -> Comparison:
+        limit = _LONGER + _TIMES * max(map(len, example.answers))
+        if len(summary) > limit:
+            return 0.0, f"{len(summary)} characters, where the references allow {limit}", {}
+        said = tuple(tokens(folded(summary)))
+        references = [_tokens(reference) for reference in example.answers]
+        read = max(1, _TABLE // max(1, sum(map(len, references))))
+        measured = [_rouge_l(said, reference, read) for reference in references]
+        f1, precision, recall = max(measured)
+        best = str(1 + measured.index((f1, precision, recall)))
+        figures = {"precision": f"{precision:.4g}", "recall": f"{recall:.4g}", "reference": best}
+        return f1, f"ROUGE-L F1 {f1:.4g} with reference {best} of {len(references)}", figures
+
+    return scored(NAME, _summary(response, thinking), " | ".join(example.answers), compare)
 
 
 def _rouge_l(
@@ -96,22 +85,22 @@ def _rouge_l(
     return 2 * common / (len(said) + len(reference)), common / len(said), common / len(reference)
 
 
-def _summary(response: str, thinking: bool) -> tuple[str | None, str]:
-    """The summary and how it was found; or None, and why there is none."""
+def _summary(response: str, thinking: bool) -> Extraction:
     final, unfinished = final_part(response, thinking)
     if unfinished:
-        return None, unfinished
-    answer, how = (extraction := find(final)).answer, extraction.how
+        return Extraction(None, unfinished)
+    extraction = find(final)
+    answer, how = extraction.answer, extraction.how
     if answer and how == BOXED:
-        return answer, how
+        return extraction
     if answer and how != LAST_LINE:
         # Everything behind the marker, because a summary may have several lines.
         at = final.rfind(answer)
-        return final[at:].strip() if at >= 0 else answer, f"{how} and all after it"
+        return Extraction(final[at:].strip() if at >= 0 else answer, f"{how} and all after it")
     final = _LABEL.sub("", _ANNOUNCES.sub("", final)).strip()
     if not final:
-        return None, "no answer: nothing follows the thinking"
-    return final, "all that follows the thinking"
+        return Extraction(None, "no answer: nothing follows the thinking")
+    return Extraction(final, "all that follows the thinking")
 
 
 @lru_cache(maxsize=256)

@@ -18,8 +18,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import product
 
-from qwenlong.rewards.judge.view import GOLD_ANSWERS
-from qwenlong.rewards.kind import Kind, Wording, breakdown
+from qwenlong.rewards.kind import GOLD_ANSWERS, Comparison, Kind, Wording, scored
 from qwenlong.rewards.tables import alternatives, table
 from qwenlong.rewards.text.answer import LEAD_IN, asks, extract
 from qwenlong.rewards.text.normalise import normalise
@@ -60,24 +59,14 @@ def _word(*keys: str) -> str:
     return f"(?<![^\\W_])(?:{spaced})(?![^\\W_])|{joined}"
 
 
-_SUBJECT = (
+_READING = {name: alternatives(lines) for name, lines in _TABLE["reading"].items()}
+_LABEL = re.compile(
     rf"{LEAD_IN}(?:laut [^,.;]{{1,80}}, )?(?:definitely |certainly |clearly )?"
-    r"(?:(?:it|this|that|(?:(?:the|this) )?(?:question|answer|statement|claim)) (?:is |was )?"
-    r"|there (?:is|was) |(?:the )?(?:provided |given )?(?:documents?|texts?|passages?|context)"
-    r" (?:(?:gives?|has|have) )?|(?:(?:the|this) )?information (?:is|was) "
-    r"|die frage (?:ist )?|es gibt |la pregunta |esto "
-    r"|该问题|这个问题|本题|(?:文档|文章|文本|原文|文)中|(?:この)?(?:情報|文書|資料)からは?)?"
+    # A label ends where a reason may begin; "no one", "no doubt", "yes is wrong" are no labels.
+    rf"(?:{_READING['subject']})?({_any()})(?={_READING['end']})"
 )
-# A label ends where a reason may begin; "no one", "no doubt", "yes is wrong" are no labels.
-_END = (
-    r"(?=$|[,;:!\n]|\.(?! ?\d)| - | ?\(|\s(?:because|since|as|given|for|due|based|from|in|by|with"
-    r"|to|about|on|the|it|he|she|they|both|neither|this|that|these|we|porque|ya|pues|ambos|según|con|"
-    r"para|weil|da|denn|beide|aus|anhand|لان|क्योंकि)\b"
-    r"|因为|因為|[该此]问题|这个问题| (?:عن|على) السؤال)"
-)
-_LABEL = re.compile(f"{_SUBJECT}({_any()}){_END}")
 _SO = re.compile(
-    r"(?:^|[,.;:]) ?(?:so|thus|hence|therefore),? (?:the answer is |it is )?" rf"({_any()})$"
+    rf"(?:^|[,.;:]) ?(?:so|thus|hence|therefore),? (?:the answer is |it is )?({_any()})$"
 )
 # The others as claims of their own: "… the answer is no", "No, yes", not "no other film".
 _ALONE = re.compile(
@@ -85,16 +74,10 @@ _ALONE = re.compile(
     r"(?=$|[,.;:!?)\]]| (?:for|to|is)\b)"
 )
 _UNSURE = re.compile(f"{alternatives(_TABLE['doubts']['pattern'])}|{_word('unanswerable')}")
-_CONDITION = re.compile(
-    r"\W{0,3}(?:but )?(?:only )?(?:if|unless|si|wenn|falls)\b|\W{0,3}(?:如果|若|もし)"
-)
-_JOINED = re.compile(
-    r"\W{0,3}(?:(?:and|or|but|y|o|pero|und|oder|aber|و|او|لكن|और|या)\b|[/和或也但])?\W{0,3}"
-)
+_CONDITION = re.compile(_READING["condition"])
+_JOINED = re.compile(rf"\W{{0,3}}(?:{_READING['joint']})?\W{{0,3}}")
 _NEXT = re.compile(_word("no", "false", "yes", "true", "unanswerable", "unstated"))
-_CLAUSE = re.compile(
-    r"\b(?:because|since|as|given|porque|weil|da|denn)\b|لان|क्योंकि|因为|因為|[,.;:]"
-)
+_CLAUSE = re.compile(_READING["clause"])
 _DENIAL = re.compile(alternatives(_TABLE["denials"]["anywhere"]))
 _DENIAL_OF = {
     normalise(form): re.compile(language["denials"])
@@ -102,14 +85,8 @@ _DENIAL_OF = {
     for form in language["yes"].split("|")
 }
 """What denies in one language, by a form of yes that only it has."""
-_SHORT = re.compile(
-    r"(?:it|he|she|they|these|those|this|that) (?:is|are|was|were|does|do|did|has|have|had|can"
-    r"|could|will|would)(?P<no> not|n't)?"
-)
-_AFFIRMS = re.compile(
-    r"\W{0,3}(?:actually |in fact )?(?:it|he|she|they|both|this|that) (?:both )?"
-    r"(?:is|are|was|were|does|do|did|has|have|can|will|would)(?: both| all| indeed)?\W{0,3}$"
-)
+_SHORT = re.compile(_READING["short"])
+_AFFIRMS = re.compile(_READING["affirms"])
 _BUT_WRONG = re.compile(r"\b(?:but|however)\b[^.;]{0,40}\b(?:wrong|incorrect|false|untrue)\b")
 _DASH = re.compile(r"\s{0,3}(?:[–—]|--)\s{0,3}")
 _MARKS = re.compile(r"[*_`\"]|(?<!\w)'|'(?!\w)")
@@ -129,18 +106,16 @@ def check(example: Example) -> None:
 
 def score(example: Example, response: str, thinking: bool = True) -> Score:
     """1 if the final answer claims the gold label and no other, else 0."""
-    extraction = extract(response, thinking)
-    answer = extraction.answer or ""
     gold = _gold_label(example.answers[0]) or "unreadable"
-    parts = breakdown(extraction, gold)
-    if extraction.answer is None:
-        return Score(0.0, NAME, {**parts, "why": extraction.how})
-    label, why = read(answer)
-    if label is None:
-        return Score(0.0, NAME, {**parts, "why": f"wrong: {why}"})
-    right = gold in (label, {"yes": "true", "no": "false"}.get(label))
-    why = f"{'right' if right else 'wrong'}: the answer says {label}, the gold answer {gold}"
-    return Score(float(right), NAME, {**parts, "why": why})
+
+    def compare(answer: str) -> Comparison:
+        label, why = read(answer)
+        if label is None:
+            return 0.0, why, {}
+        right = gold in (label, {"yes": "true", "no": "false"}.get(label))
+        return float(right), f"the answer says {label}, the gold answer {gold}", {}
+
+    return scored(NAME, extract(response, thinking), gold, compare)
 
 
 def read(answer: str) -> tuple[str | None, str]:

@@ -30,6 +30,8 @@ from qwenlong.rewards.tables import patterns, table
 from qwenlong.rewards.text.candidates import TAKES_BACK, rival, taken_back_at
 from qwenlong.rewards.text.markup import ANSWER_END, ANSWER_TAG, clean, last_box
 
+ITEM_BREAK = "\u241e"
+"""Between items that stood in lines of their own (``items``)."""
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 THEREFORE, BOXED = "Therefore, the answer is …", "\\boxed{…}"
 ANSWER, LAST_LINE = "Answer: …", "the last line"
@@ -231,6 +233,7 @@ def _introduces(line: str) -> bool:
 
 def shown(text: str) -> str:
     """The beginning of ``text``, for a breakdown."""
+    text = text.replace(ITEM_BREAK, "; ")
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"
 
 

@@ -6,6 +6,12 @@ equipment") is that item.
 A comma between two digits splits only if every piece is then known, so that 1,550 is not 550. "or"
 never splits: it claims neither. The items of a JSON array are taken as they stand. A known item is
 one that equals a form after normalisation; containment is not enough.
+
+Items may stand in lines of their own: behind a marker with nothing after it ("Answer:"), or at the
+end of the response, as bullets, numbered lines, a fenced JSON array, or bare lines that are the
+whole response or follow a colon. ``extract_items`` joins these lines into one, with ``ITEM_BREAK``
+between the items, so that the rules of ``answer`` can read the response. "The following are wrong:"
+gives no items.
 """
 
 from __future__ import annotations
@@ -16,9 +22,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from qwenlong.rewards.tables import patterns
-from qwenlong.rewards.text.answer import without_copula
+from qwenlong.rewards.text.answer import (
+    ITEM_BREAK,
+    LAST_LINE,
+    LINE_LIMIT,
+    THEREFORE,
+    Extraction,
+    announces,
+    final_part,
+    find,
+    without_copula,
+)
 from qwenlong.rewards.text.frames import listed
-from qwenlong.rewards.text.item_lines import DENIES, ITEM_BREAK, MARKDOWN, NUMBERING
+from qwenlong.rewards.text.markup import clean
 from qwenlong.rewards.text.normalise import normalise, uncited
 
 # An answer is not read if it is this much longer than the known items, or has this many more.
@@ -27,6 +43,26 @@ _MORE_ITEMS, _TIMES_ITEMS = 64, 2
 _CACHED = 200
 
 _TABLE, _SHARED = patterns("lists"), patterns("denials")
+_MARKDOWN = " \t\r\n*_`"
+_NUMBERING = r"\(?\d{1,3}[.)、．）](?=\D)\s{0,9}|\(?[a-zA-Z][.)]\s{1,9}|[①-⑳]\s{0,9}"
+_LINE_MARK = re.compile(rf"[ \t]{{0,9}}(?:[-*+•‣▪◦–—]\s{{1,9}}|{_NUMBERING})(?=\S)")
+# "- **Paris**: the capital of France" claims what is bold.
+_BOLD = re.compile(r"\*\*([^*\n]{1,300}?)(?:[:：]\*\*|\*\*\s?[:：(–—-])")
+_DENIES = re.compile(
+    rf"\b(?:{_SHARED['wrong']}|{_TABLE['denied_above']})\b"
+    rf"|{_SHARED['is_not']}|{_TABLE['denied_above_han']}",
+    re.IGNORECASE,
+)
+_FENCED = re.compile(r"[a-z]{0,9}\s{1,9}(\[.*\])\s{0,9}", re.DOTALL)
+_NO_ITEM = ("|", "```", "~~~", ">", "#")
+_COURTESY = re.compile(
+    r"(?:please )?(?:let me know|feel free|i hope|hope this|if you (?:need|have|want))\b"
+    r"[^\n]{0,150}[.!]$",
+    re.IGNORECASE,
+)
+_BARE = 100
+"""The longest line that is an item without a bullet, in characters."""
+_COLONS = (":", "：")
 _CJK_AND = _TABLE["and_unspaced"]
 # Not at the start of an item, where it may be the first character, as in 和平.
 _AND = (
@@ -43,7 +79,7 @@ _CUT = (
 _SPLIT_WORDS = re.compile(_CUT % rf"(?<!\d){_COMMA}|{_COMMA}(?!\d)")
 _SPLIT_DIGITS = re.compile(_CUT % _COMMA)
 # Within a line, a dash before a number is its sign.
-_MARK = rf"(?:[-*+•‣▪◦–—]\s{{1,9}}(?![\d$€£¥(.])|{NUMBERING})"
+_MARK = rf"(?:[-*+•‣▪◦–—]\s{{1,9}}(?![\d$€£¥(.])|{_NUMBERING})"
 _DECORATION = re.compile(
     rf"{_MARK}?(?:(?:and|&|und|sowie|as well as|y|e|et|both)\s{{1,9}}"
     rf"|(?:{_CJK_AND})(?=\S)|و(?=\w))?{_MARK}?",
@@ -66,6 +102,102 @@ _DOUBTED = re.compile(
 _ONLY_VALUE = re.compile(
     r"\{\s{0,9}\"(?P<key>[^\"\\]{1,60})\"\s{0,9}:\s{0,9}(?P<array>\[[^{}]*\])\s{0,9}\}"
 )
+
+
+def extract_items(response: str, thinking: bool, longest: int) -> Extraction:
+    """As ``answer.extract``, with the items in lines of the last ``longest`` characters joined."""
+    final, unfinished = final_part(response, thinking)
+    if unfinished:
+        return Extraction(None, unfinished)
+    at = max(0, len(final.rstrip()) - longest)
+    tail, closing = _folded(final[at:]) if "\n" in final[at:] else (final[at:], "")
+    extraction = find(final[:at] + tail)
+    alone = final.strip()
+    if extraction.answer is None and LINE_LIMIT < len(alone) <= longest and "\n" not in alone:
+        return Extraction(clean(alone), LAST_LINE)
+    if extraction.answer is None and closing:
+        return Extraction(closing, "the last lines")
+    return extraction
+
+
+def _folded(text: str) -> tuple[str, str]:
+    """``text`` with its last list in one line, and the items of a list that ends the text."""
+    text = text.rstrip()
+    above, _, last = text.rpartition("\n")
+    if _COURTESY.match(last):
+        text = above.rstrip()
+    if text.endswith("```"):
+        array = _FENCED.fullmatch(text[:-3].rpartition("```")[2])
+        return text, " ".join(array[1].split()) if array else ""
+    lines = text.split("\n")
+    for at in range(len(lines) - 2, -1, -1):
+        if rule := announces(lines[at]):
+            items, end = _block(lines, at + 1)
+            if items:
+                marker = "Therefore, the answer is" if rule == THEREFORE else "Answer:"
+                return "\n".join([*lines[:at], f"{marker} {items}", *lines[end:]]), ""
+    start, bare = _closing(lines)
+    items, _ = _block(lines, start, bare)
+    if ITEM_BREAK not in items or _denied(lines[:start]):
+        return text, ""
+    return (text, items) if bare else ("\n".join([*lines[:start], "", items]), items)
+
+
+def _closing(lines: list[str]) -> tuple[int, bool]:
+    """Where the list that ends ``lines`` begins, and whether its lines have no bullets."""
+    start = len(lines)
+    while start and (not lines[start - 1].strip() or _LINE_MARK.match(lines[start - 1])):
+        start -= 1
+    if start < len(lines):
+        return start, False
+    while start and (not lines[start - 1].strip() or _bare(lines[start - 1].strip())):
+        start -= 1
+    above = "".join(lines[:start]).rstrip(_MARKDOWN)
+    return start if not above or above.endswith(_COLONS) else len(lines), True
+
+
+def _bare(line: str) -> bool:
+    return (
+        0 < len(line) <= _BARE
+        and not line.startswith(_NO_ITEM)
+        and not line.endswith((".", *_COLONS))
+    )
+
+
+def _block(lines: list[str], start: int, spaced: bool = False) -> tuple[str, int]:
+    """The items in the lines from ``start`` on, and where they end.
+
+    With ``spaced``, blank lines may stand between plain ones, too.
+    """
+    rest = (at for at in range(start, len(lines)) if lines[at].strip())
+    first, second = next(rest, None), next(rest, None)
+    if first is None:
+        return "", start
+    introduced = lines[first].rstrip(_MARKDOWN).endswith(_COLONS)
+    if introduced and second is not None and _LINE_MARK.match(lines[second]):
+        if _DENIES.search(lines[first][-200:]):
+            return "", start
+        first = second
+    bulleted = bool(_LINE_MARK.match(lines[first]))
+    items: list[str] = []
+    for end in range(first, len(lines)):
+        line = lines[end].strip()  # a blank one may stand between bullets, and ends plain lines
+        if not _LINE_MARK.match(line) if bulleted and line else not (line or bulleted or spaced):
+            return ITEM_BREAK.join(items), end
+        if line:
+            items.append(_item(_LINE_MARK.sub("", line, count=1)))
+    return ITEM_BREAK.join(items), len(lines)
+
+
+def _item(line: str) -> str:
+    bold = _BOLD.match(line)
+    return bold[1] if bold and not _DENIES.search(line, bold.end()) else line.strip(_MARKDOWN)
+
+
+def _denied(above: list[str]) -> bool:
+    """Whether the last line above a list says that its items are wrong."""
+    line = next((line for line in reversed(above) if line.strip()), "")
+    return bool(_DENIES.search(line[-200:]))
 
 
 @dataclass(frozen=True)
@@ -228,15 +360,15 @@ def _lengths(forms: list[str], known: Known) -> tuple[int, ...]:
 def _forms(item: str) -> list[str]:
     """Forms of an item: as it stands, without markdown, without a bullet or "and" before it."""
     texts = [item]
-    plain = uncited(item.strip(MARKDOWN))
+    plain = uncited(item.strip(_MARKDOWN))
     if plain != item:
         texts.append(plain)
     mark = _DECORATION.match(plain)
     if mark and mark.end():
-        texts.append(plain[mark.end() :].strip(MARKDOWN))
+        texts.append(plain[mark.end() :].strip(_MARKDOWN))
     explained = _EXPLAINED.match(texts[-1])
     if explained and not _DOUBTED.search(texts[-1], explained.end()):
-        texts.append(explained[1].strip(MARKDOWN))
+        texts.append(explained[1].strip(_MARKDOWN))
     return [item_key(text) for text in texts]
 
 
@@ -260,7 +392,7 @@ def _json_items(answer: str) -> list[str] | None:
 def _only_value(answer: str) -> str:
     """The array in ``{"cities": [...]}``; other answers as they stand."""
     only = _ONLY_VALUE.fullmatch(answer)
-    return only["array"] if only and not DENIES.search(only["key"]) else answer
+    return only["array"] if only and not _DENIES.search(only["key"]) else answer
 
 
 def _without_brackets(answer: str, known: Known) -> str:

@@ -27,8 +27,7 @@ from qwenlong.types import Example, InputError
 FILE = '''
 """Colours: their names, whatever their case, or their hexadecimal codes."""
 
-from qwenlong.rewards.judge.view import GOLD_ANSWERS
-from qwenlong.rewards.kind import Kind, Wording, all_or_nothing
+from qwenlong.rewards.kind import GOLD_ANSWERS, Kind, Wording, all_or_nothing
 from qwenlong.rewards.text.answer import extract
 
 CODES = {"red": "#ff0000", "green": "#00ff00", "blue": "#0000ff"}
