@@ -6,13 +6,13 @@ import re
 
 from qwenlong.rewards.kind import JudgeView, Kind, gold_case
 from qwenlong.rewards.kinds.choice import option_texts, question_with_options
-from qwenlong.rewards.official import final_part, scored, unread
+from qwenlong.rewards.official import final_part, scored
 from qwenlong.rewards.text.answer import shown
 from qwenlong.types import Example, Score
 
 NAME = "official_choice"
 _CHOSEN = "The correct answer is"
-_LETTERS = (re.compile(rf"{_CHOSEN} \(([A-D])\)"), re.compile(rf"{_CHOSEN} ([A-D])"))
+_IN_BRACKETS, _BARE_LETTER = (re.compile(f"{_CHOSEN} {x}") for x in (r"\(([A-D])\)", "([A-D])"))
 _BARE = re.compile(r"\(?[A-D]\)?\.?")
 
 
@@ -20,10 +20,11 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
     """1 if the capital A to D that follows "The correct answer is" is the gold one."""
     letter = answer_of(response, thinking)
     if letter is None:
-        return unread(NAME, example, f"no letter A to D after {_CHOSEN!r}", _CHOSEN)
-    if letter in [_letter(_gold(gold)) for gold in example.answers]:
-        return scored(1.0, NAME, example, letter, f"right: read as {letter}", _CHOSEN)
-    return scored(0.0, NAME, example, letter, f"wrong: read as {letter}", _CHOSEN)
+        why = f"no answer: no letter A to D after {_CHOSEN!r}"
+        return scored(0.0, NAME, example, "", why, _CHOSEN)
+    right = letter in [_letter(_gold(gold)) for gold in example.answers]
+    why = f"{'right' if right else 'wrong'}: read as {letter}"
+    return scored(float(right), NAME, example, letter, why, _CHOSEN)
 
 
 def answer_of(response: str, thinking: bool = True) -> str | None:
@@ -40,11 +41,8 @@ def check(example: Example) -> None:
 
 def _letter(text: str) -> str | None:
     text = text.replace("*", "")
-    for pattern in _LETTERS:
-        found = pattern.search(text)
-        if found:
-            return found[1]
-    return None
+    found = _IN_BRACKETS.search(text) or _BARE_LETTER.search(text)
+    return found[1] if found else None
 
 
 def _gold(gold: str) -> str:

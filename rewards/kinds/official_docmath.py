@@ -7,7 +7,7 @@ import re
 
 from qwenlong.rewards.kind import JudgeView, Kind
 from qwenlong.rewards.kinds.numeric import scaled_case
-from qwenlong.rewards.official import SAID, final_part, scored, unread
+from qwenlong.rewards.official import SAID, final_part, scored
 from qwenlong.rewards.text.answer import shown
 from qwenlong.types import Example, Score
 
@@ -30,7 +30,7 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
     golds = [_gold(gold) for gold in example.answers]
     read = answer_of(response, thinking)
     if not read:
-        return unread(NAME, example, f"no number right after {SAID!r}")
+        return scored(0.0, NAME, example, "", f"no answer: no number right after {SAID!r}")
     number = _number(read)
     for text, gold in zip(example.answers, golds, strict=True):
         if _same(number, gold):

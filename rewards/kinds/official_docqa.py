@@ -6,7 +6,7 @@ import re
 import string
 
 from qwenlong.rewards.kind import JudgeView, Kind, gold_case
-from qwenlong.rewards.official import SAID, final_part, scored, unread
+from qwenlong.rewards.official import SAID, final_part, scored
 from qwenlong.rewards.text.answer import shown
 from qwenlong.types import Example, Score
 
@@ -20,7 +20,7 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
     """1 if answer and gold, normalised, contain each other in either direction."""
     answer = answer_of(response, thinking)
     if not answer:
-        return unread(NAME, example, f"nothing after {SAID!r}")
+        return scored(0.0, NAME, example, "", f"no answer: nothing after {SAID!r}")
     said = _normalised(answer)
     for gold in example.answers:
         meant = _normalised(_gold(gold))

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from qwenlong.rewards.numbers.canonical import REFERENCE, canonical
-from qwenlong.rewards.numbers.months import ERAS, MONTHS, ORDINALS, QUARTERS, WEEKDAYS
 from qwenlong.rewards.numbers.neutral import Allowed, unknown_words
 from qwenlong.rewards.numbers.numerals import read_han
 from qwenlong.rewards.numbers.qualifiers import offers_choice, problem_of
+from qwenlong.rewards.numbers.words import ERAS, MONTHS, ORDINALS, QUARTERS, WEEKDAYS
 from qwenlong.rewards.tables import alternatives, table
 
 PIVOT = 69

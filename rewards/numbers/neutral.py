@@ -15,8 +15,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from qwenlong.rewards.numbers.canonical import canonical
-from qwenlong.rewards.numbers.months import WEEKDAYS
 from qwenlong.rewards.numbers.units import CURRENCIES, MEANINGS
+from qwenlong.rewards.numbers.words import WEEKDAYS
 from qwenlong.rewards.tables import alternatives, table
 
 _GLUED = "\u1100-\u11ff\u3005-\u3007\u3040-\u30ff\u3130-\u318f\u3400-\u9fff\uac00-\ud7af"

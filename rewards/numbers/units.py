@@ -9,8 +9,7 @@ import unicodedata
 from dataclasses import dataclass
 from fractions import Fraction
 
-from qwenlong.rewards.numbers.months import ENGLISH_MONTHS
-from qwenlong.rewards.numbers.words import COMPOUNDS, NO_NUMBERS, NUMBER_WORDS
+from qwenlong.rewards.numbers.words import COMPOUNDS, ENGLISH_MONTHS, NO_NUMBERS, NUMBER_WORDS
 from qwenlong.rewards.tables import table
 
 CJK = "\u1100-\u11ff\u3040-\u30ff\u3130-\u318f\u3400-\u9fff\uac00-\ud7af"

@@ -1,6 +1,10 @@
-"""Number words by language, and the numerals of Chinese (``tables/number_words.toml``)."""
+"""Number words, numerals and names of the calendar, from ``tables/number_words.toml`` and
+``tables/calendar.toml``."""
 
 from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
 
 from qwenlong.rewards.tables import table
 
@@ -44,3 +48,24 @@ HAN_UNITS = {
     for power, name in enumerate(("tens", "hundreds", "thousands"), 1)
     for numeral in _TABLE["han"][name]
 }
+
+_CALENDAR = table("calendar")
+ENGLISH_MONTHS: list[str] = _CALENDAR["english_months"]
+ERAS: dict[str, int] = _CALENDAR["eras"]
+"""Era to the year before its year 1."""
+
+
+def _by_name(rows: Iterable[str], start: int) -> dict[str, int]:
+    names = {}
+    for number, row in enumerate(rows, start):
+        for name in row.split():
+            plain = name.replace("_", " ")
+            names[plain] = names[unicodedata.normalize("NFKC", plain)] = number
+    return names
+
+
+MONTHS = _by_name(ENGLISH_MONTHS, 1) | _by_name(_CALENDAR["other_months"], 1)
+WEEKDAYS = _by_name(_CALENDAR["weekdays"], 0)
+"""From 0, Monday, as ``datetime.date.weekday`` has it."""
+ORDINALS = {name: day for day, name in enumerate(_CALENDAR["ordinals"].split(), 1)}
+QUARTERS = {name: n for n, row in enumerate(_CALENDAR["quarters"], 1) for name in row.split()}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwenlong.rewards import official, registry
+from qwenlong.rewards import registry
 from qwenlong.rewards.kinds import official_docmath, official_docqa
 from qwenlong.types import Example, InputError
 
@@ -218,47 +218,6 @@ def test_only_after_the_last_think_close(kind: str) -> None:
     assert registry.score(gold, f"{says}</think>").value == 0.0
     # Ours, for policies that do not think.
     assert registry.score(gold, says, thinking=False).value == 1.0
-
-
-PROMPT = (
-    "<text>\nA document with </text> in it, which says much.\n</text>\n\nWho?\n\n"
-    "Format your response as follows: …"
-)
-
-
-def test_the_judge_is_shown_all_from_the_first_text_end() -> None:
-    assert official.official_question(PROMPT) == "in it, which says much.\n\n\nWho?"
-    with pytest.raises(ValueError, match="not found"):
-        official.official_question("Who?")
-
-
-@pytest.mark.parametrize(
-    ("reply", "right"),
-    [
-        ("They are the same. [[YES]]", 1.0),
-        ("[[NO]]; I would not say YES to that.", 1.0),
-        ("YESTERDAY'S answer. [[NO]]", 1.0),
-        ("[[yes]]", 0.0),
-        ("[[NO]]", 0.0),
-        ("", 0.0),
-    ],
-)
-def test_any_yes_in_the_reply_passes(reply: str, right: float) -> None:
-    seen: list[list[dict[str, str]]] = []
-
-    def complete(messages: list[dict[str, str]]) -> str:
-        seen.append(messages)
-        return reply
-
-    assert official.official_judge(PROMPT, "Ann", "Bob", complete) == right
-    assert seen[0][1]["content"].endswith("Answer 1: Ann\nAnswer 2: Bob\n")
-
-
-def test_an_error_of_the_judge_is_a_silent_0() -> None:
-    def complete(messages: list[dict[str, str]]) -> str:
-        raise ConnectionError("refused")
-
-    assert official.official_judge(PROMPT, "Bob", "Bob", complete) == 0.0
 
 
 def test_breakdown_and_name() -> None:

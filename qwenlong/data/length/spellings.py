@@ -10,8 +10,7 @@ import re
 from collections.abc import Iterator
 
 from qwenlong.data.words import folded
-from qwenlong.rewards.numbers.months import ENGLISH_MONTHS
-from qwenlong.rewards.numbers.words import NUMBER_WORDS
+from qwenlong.rewards.numbers.words import ENGLISH_MONTHS, NUMBER_WORDS
 
 _WORDS = {number: word for word, number in NUMBER_WORDS["en"].items()}
 _HAN = "零一二三四五六七八九十"
