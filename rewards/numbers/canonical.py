@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from qwenlong.rewards.numbers.words import NUMBER_WORDS
 from qwenlong.rewards.tables import alternatives, table
 
 _VULGAR = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"
@@ -32,25 +33,9 @@ _SUPERSCRIPT = re.compile("[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,6}")
 _LOWERED = str.maketrans("⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "+-0123456789")
 _FOREIGN_DIGIT = re.compile(r"(?![0-9])\d")
 
-# In this order: spaces and brackets first, so that the patterns behind need not expect them.
-_LATEX = (
-    (re.compile(r"\\(?:[,!;: ]|quad|qquad|left|right|displaystyle|\\|[()\[\]])"), " "),
-    (
-        re.compile(r"\\(?:text\w{0,2}|math\w{2,3}|mbox|boxed|operatorname) ?\{([^{}]{0,300})\}"),
-        r"\1",
-    ),
-    # 2\frac{1}{2} is a mixed number: 2 1/2, not 21/2.
-    (re.compile(r"(?<=\d)\\[dtc]?frac"), r" \\frac"),
-    (re.compile(r"\\[dtc]?frac ?\{([^{}]{1,40})\} ?\{([^{}]{1,40})\}"), r"\1/\2"),
-    (re.compile(r"\\[dtc]?frac ?(\d) ?(\d)"), r"\1/\2"),
-    (re.compile(r"\\(?:times|cdot|ast)(?![a-z])"), "×"),
-    (re.compile(r"\\(?:approx|simeq|sim|cong)(?![a-z])"), "≈"),
-    (re.compile(r"\\(?:[lg]eq?|[lg]eqslant|lt|gt)(?![a-z])"), "<"),
-    (re.compile(r"\\(?:rightarrow|to|implies|Rightarrow)(?![a-z])"), "→"),
-    (re.compile(r"\\pm(?![a-z])"), "±"),
-    (re.compile(r"\^ ?\{? ?\\circ ?\}?|\\degree"), "°"),
-    (re.compile(r"\\([%#&_{}])"), r"\1"),
-)
+# In the order of the table: spaces and brackets first, so that the patterns behind need not
+# expect them.
+_LATEX = [(re.compile(alternatives(latex)), plain) for latex, plain in table("latex")["plain"]]
 # $…$ around mathematics goes; $5 and $6 stay, because a digit follows the second sign.
 _MATHS = re.compile(r"\$(?=[^\s$])([^$]{1,300})(?<=\S)\$(?!\d)")
 _EMPHASIS = re.compile(r"(?<![\d*])\*(?=\S)([^*]{1,300})(?<=\S)\*(?!\d)")
@@ -112,12 +97,7 @@ def one_word(text: str) -> str:
     return text
 
 
-_ONES = {
-    word: str(number)
-    for number, word in enumerate(
-        "one two three four five six seven eight nine ten eleven twelve".split(), 1
-    )
-}
+_ONES = {word: str(number) for word, number in NUMBER_WORDS["en"].items() if 0 < number < 13}
 _PARTS = {"half": "1/2", "third": "1/3", "quarter": "1/4", "three quarters": "3/4"}
 _PART = r"(half|third|quarter|three quarters)"
 _AND_A_HALF = re.compile(
@@ -178,23 +158,10 @@ def says_none(text: str) -> bool:
     return bool(_NONE.fullmatch(text))
 
 
-_WORKINGS = (
-    r"\((?=[^()]{0,80}\d%? ?[-+×*/÷−] ?[$€£]?[\d(])[-\d\s.,$€£%+×*/÷−=≈]{3,80}\)"
-    r"|\(from [^()]{1,60} to [^()]{1,60}\)|\([$€£]?[\d.,]{1,15} (?:out )?of [^()]{1,40}\)"
-    r"|\b(?:rounded )?(?:up |down |off |correct )?to (?:(?:the )?nearest(?: [a-z%]{1,12}){1,2}"
-    r"|(?:one|two|three|four|[0-4]) (?:decimals?|d\.?p\b|significant)(?: [dfp][a-z]{1,7})?)"
-    r"|\b(?:three|six|nine|twelve|[369]|12)[- ]months? (?:period )?(?=end)"
-    r"|\b(?:Q[1-4]|H[12])(?: of|,)? ?(?:FY ?)?(?:19|20)\d\d\b"
-    r"|\b(?:19|20)\d\d ?- ?(?:19|20)?\d\d(?= period)"
-)
-_REFERENCES = (
-    r"\[\d{1,3}(?:[ ,-]{1,2}\d{1,3}){0,5}\]"
-    r"|\b(?:note|table|page|figure|exhibit|section|item|row|column|document|passage|article)"
-    r" \d{1,3}(?:\.\d{1,2}){0,2}(?![\d%])(?! ?(?:or|and|to|[-,/&]) ?\d)"
-)
-REFERENCE = re.compile(_REFERENCES, re.IGNORECASE)
+_ASIDES = {name: alternatives(lines) for name, lines in table("phrases")["asides"].items()}
+REFERENCE = re.compile(_ASIDES["references"], re.IGNORECASE)
 """Footnotes, [3], and places in the documents, Table 2."""
-_ASIDE = re.compile(f"{_WORKINGS}|{_REFERENCES}", re.IGNORECASE)
+_ASIDE = re.compile("|".join(_ASIDES.values()), re.IGNORECASE)
 
 
 def drop_asides(text: str) -> str:

@@ -43,91 +43,29 @@ def _any_of(names: Iterable[str]) -> str:
     return "|".join(sorted(map(re.escape, names), key=len, reverse=True))
 
 
+_TABLE = table("dates")
 _END = r"(?![a-z\u00c0-\u024f\u0610-\u066f\u0900-\u0963])"
 _MONTH = rf"(?:{_any_of(MONTHS)}){_END}"
-_OF = r"(?:(?:of|de|del|do|في|من|का|के|की) )?"
-_DAY_END = r"(?:st|nd|rd|th|er|[ºªo°](?![a-z])|\.|ème)?"
-_BC = r"b\.?c\.?e?\.?|v\. ?chr\.?|a\. ?c\.?|ق\.م|ई\.? ?पू\.?"
-_AMOUNTS = "(?:hundred|thousand|[mb]illion|percent|per cent|dollars|euros|employees|people|shares)"
-_YEAR = rf"(?:\d{{4}}|'\d\d)(?![\d%a-z])(?! ?(?:{_BC})(?!\w))"
-_NAMED_QUARTER = _any_of(QUARTERS)
-_ALONE = r"(?<![\d.,/-])"
-"""No digit and no joint of a date stands before."""
-_COMMA = "[,،]?"
-
-_KINDS = {
-    # 公元前221年, 44 BC
-    "bc": (
-        r"(?:公元|西元|紀元|纪元)前 ?(?P<bc_a>\d{1,4}) ?年?"
-        rf"|(?<!\d)(?P<bc_b>\d{{1,4}}) ?(?:{_BC})(?!\w)"
-    ),
-    # 20210304
-    "packed": (
-        r"(?<![\d.,/-])(?P<packed_y>(?:19|20)\d\d)(?P<packed_m>0[1-9]|1[0-2])"
-        r"(?P<packed_d>0[1-9]|[12]\d|3[01])(?![\d.,/-]\d|\d)"
-    ),
-    # 2021-03-04, 2021/3/4, 2021-03
-    "iso": (
-        rf"{_ALONE}(?P<iso_y>\d{{4}})(?:(?P<iso_s>[-/.]) ?(?P<iso_m>\d{{1,2}})(?P=iso_s) ?"
-        r"(?P<iso_d>\d{1,2})\.?(?![\da-z/-])|[-/](?P<iso_n>0[1-9]|1[0-2])(?![\d/.-]))"
-    ),
-    # 2021年3月4日, 令和3年, 2021년 1분기
-    "era": (
-        rf"(?P<era_e>{_any_of(ERAS)})? ?(?P<era_y>(?<!\d)\d{{1,4}}|元) ?[年년]度? ?"
-        r"(?:(?P<era_m>\d{1,2}) ?[月월] ?(?:(?P<era_d>\d{1,2}) ?[日号號일])?"
-        r"|第?(?P<era_q>[1-4]) ?(?:季度?|四半期|분기))?"
-    ),
-    # 3月4日
-    "md": r"(?<!\d)(?P<md_m>\d{1,2}) ?[月월](?: ?(?P<md_d>\d{1,2}) ?[日号號일])?",
-    # 3/4/2021, 04.03.21
-    "num": (
-        rf"{_ALONE}(?P<num_a>\d{{1,2}})(?P<num_s>[-/.]) ?(?P<num_b>\d{{1,2}})(?P=num_s) ?"
-        r"(?P<num_y>\d{4}|\d\d)(?![\d/-])(?!\.\d)"
-    ),
-    # 03/2021
-    "my": rf"{_ALONE}(?P<my_m>\d{{1,2}})[/.-](?P<my_y>\d{{4}})(?![\d/-])(?!\.\d)",
-    # the second quarter of 2021, الربع الثاني 2021, Q2 2021, 2021-Q2
-    "quarter": (
-        rf"(?P<quarter_n>{_NAMED_QUARTER}) ?(?:fiscal )?(?:quarter|quartal|trimestre|तिमाही)"
-        rf"{_COMMA} {_OF}(?:the )?(?:fiscal )?(?:year |fy ?)?(?P<quarter_y>{_YEAR})"
-        rf"|الربع (?P<quarter_m>{_NAMED_QUARTER}) {_OF}(?:عام )?(?P<quarter_z>{_YEAR})"
-        r"|(?:(?<![a-z])(?:q|quarter )(?P<quarter_q>[1-4])|(?<!\d)(?P<quarter_s>[1-4])q)"
-        rf"[ ,/-]{{0,2}}{_OF}(?:(?:fy ?)?(?P<quarter_x>{_YEAR})"
-        r"|(?:fy ?|(?<=q))(?P<quarter_v>\d\d)(?!\d))"
-        r"|(?:fy ?)?(?<!\d)(?P<quarter_w>\d{4})[ ,-]{0,2}q(?P<quarter_r>[1-4])(?!\d)"
-    ),
-    # 4 March 2021, the 4th day of March, 4. März
-    "dmy": (
-        rf"(?:{_ALONE}(?P<dmy_d>\d{{1,2}}){_DAY_END}|(?<![a-z])(?P<dmy_o>{_any_of(ORDINALS)}))"
-        rf"[ /-]?(?:day )?{_OF}(?P<dmy_m>{_MONTH})\.?{_COMMA}"
-        rf"(?:[ /-]{_OF}(?P<dmy_y>{_YEAR}|\d\d(?![\d:%a-z])))?"
-    ),
-    # 2021 March 4
-    "ymd": (
-        rf"{_ALONE}(?P<ymd_y>\d{{4}})[ ,-]{{1,2}}(?P<ymd_m>{_MONTH})\.?[ -](?P<ymd_d>\d{{1,2}})"
-        r"(?![\d:])"
-    ),
-    # March 4, 2021, March 2021, March
-    "mdy": (
-        rf"(?<![a-z\u0600-\u06ff\u0900-\u097f])(?P<mdy_m>{_MONTH})\.?{_COMMA}"
-        rf"(?:[ -]?(?:the )?(?:(?P<mdy_d>\d{{1,2}}){_DAY_END}(?![\d:%])"
-        rf"|(?P<mdy_o>{_any_of(ORDINALS)})(?![a-z])))?"
-        rf"(?:{_COMMA}[ -]?{_OF}(?P<mdy_y>{_YEAR}))?"
-    ),
-    # FY2021, 2021, AD 79; but not 2021 in "2021 employees"
-    "year": (
-        r"(?:(?<![a-z])fy ?'?(?P<year_f>\d{4}|\d\d)|(?<![\d.,/$€£¥-])(?P<year_y>\d{4}))"
-        rf"(?![\d%a-z])(?![.,/-]\d)(?! {_AMOUNTS}(?![a-z]))"
-        r"|(?<![a-z])ad ?(?P<year_a>\d{1,4})(?!\d)"
-        r"|(?<![\d.,/-])(?P<year_c>\d{1,4}) ?(?:a\.?d\.?|c\.?e\.?|n\. ?chr\.?|d\. ?c\.?)(?!\w)"
-    ),
+_PARTS = {
+    "month": _MONTH,
+    "era": _any_of(ERAS),
+    "ordinal": _any_of(ORDINALS),
+    "quarter": _any_of(QUARTERS),
+    **{name: alternatives(lines) for name, lines in _TABLE["parts"].items()},
 }
-_DATE = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _KINDS.items()))
-_TIME = re.compile(
-    r"[t ,]{0,2}(?<!\d)\d{1,2}:\d\d(?::\d\d(?:\.\d{1,6})?)? ?"
-    r"(?:[ap]\.? ?m(?:\.|(?!\w))|z(?!\w)|utc|gmt|uhr|[+-]\d\d:?\d\d)?"
-    r"|(?<![\d:.,/-])\d{1,2} ?[ap]\.? ?m(?:\.|(?!\w))"
-)
+
+
+def _filled(lines: str) -> str:
+    """A pattern of the table with the parts that it names."""
+    pattern = alternatives(lines)
+    while (filled := _NAMED_PART.sub(lambda name: _PARTS[name[1]], pattern)) != pattern:
+        pattern = filled
+    return pattern
+
+
+_NAMED_PART = re.compile(r"\{([a-z_]+)\}")
+_DATE = re.compile("|".join(f"(?P<{kind}>{_filled(x)})" for kind, x in _TABLE["kinds"].items()))
+_TIME = re.compile(_PARTS["time"])
 _TWICE = re.compile(rf"({_MONTH}) ?/ ?({_MONTH})")
 _HAN = re.compile(r"[〇零一二三四五六七八九十廿]{1,4}(?= ?[年月日号號季四])")
 _WEEKDAY = re.compile(rf"(?<![a-z])(?:{_any_of(WEEKDAYS)}){_END}")

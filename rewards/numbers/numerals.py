@@ -8,7 +8,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
-from qwenlong.rewards.numbers.words import HAN_DIGITS, HAN_UNITS
+from qwenlong.rewards.numbers.words import HAN_DIGITS, HAN_LARGE, HAN_UNITS, MORE_DIGITS
 
 LARGEST_EXPONENT = 400
 """Powers of ten beyond it are no answer to anything, and cost memory."""
@@ -76,21 +76,9 @@ def _only_digits(text: str) -> str:
     return "".join(filter(str.isdigit, text))
 
 
-_HAN_DIGITS = {
-    **HAN_DIGITS,
-    **{digit: value for value, digit in enumerate("영일이삼사오육칠팔구")},
-    **dict.fromkeys("两兩", 2),
-    "공": 0,
-    "参": 3,  # only next to 拾佰仟万亿: see tokens
-}
+_HAN_DIGITS = {**HAN_DIGITS, **MORE_DIGITS}
 _HAN_SMALL = {**HAN_UNITS, "십": 10, "백": 100, "천": 1000}
-_HAN_LARGE = {
-    **dict.fromkeys("万萬만", 10**4),
-    **dict.fromkeys("亿億억", 10**8),
-    **dict.fromkeys("兆조", 10**12),
-}
-_COLLOQUIAL = {"百": 100, "佰": 100, "千": 1000, "仟": 1000, **dict.fromkeys("万萬", 10**4)}
-_COLLOQUIAL |= dict.fromkeys("亿億", 10**8)
+_COLLOQUIAL = {**HAN_UNITS, **{unit: HAN_LARGE[unit] for unit in "万萬亿億"}}
 """Units behind which a single digit without 零 takes the next place."""
 HAN_ONLY = "〇零一二三四五六七八九壹贰叁肆伍陆柒捌玖貳參陸两兩弐十拾百佰千仟万萬亿億兆"
 HAN_POINT = "点點"
@@ -135,7 +123,7 @@ def read_han(items: Sequence[Amount | str], colloquial: bool = True) -> Amount |
                 step, scaled = step * unit, True
             current, point, zero = None, 0, False
         else:
-            unit = _HAN_LARGE[item]
+            unit = HAN_LARGE[item]
             here = section + (current or 0)
             if here == 0 and total and scaled:  # 万亿: one unit upon another
                 total, step = total * unit, step * unit

@@ -38,10 +38,12 @@ COMPOUNDS = {
 }
 """German and Spanish numbers from 21 that are one word."""
 
-HAN_DIGITS = {
-    numeral: digit
-    for digit, numerals in enumerate(_TABLE["han"]["digits"].split())
-    for numeral in numerals
+HAN_DIGITS, MORE_DIGITS = (
+    {numeral: digit for digit, row in enumerate(_TABLE["han"][name].split()) for numeral in row}
+    for name in ("digits", "more_digits")
+)
+HAN_LARGE = {
+    unit: 10 ** int(power) for power, row in _TABLE["han"]["large"].items() for unit in row
 }
 HAN_UNITS = {
     numeral: 10**power

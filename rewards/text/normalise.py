@@ -26,7 +26,9 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from qwenlong.rewards.numbers.numerals import read_han
 from qwenlong.rewards.numbers.words import HAN_DIGITS, HAN_UNITS
+from qwenlong.rewards.tables import table
 
 _ARTICLES = ("a", "an", "the")
 _QUOTES = {'"': '"', "'": "'", "«": "»", "»": "«", "‹": "›", "›": "‹", "《": "》", "〈": "〉"}
@@ -178,6 +180,14 @@ _LARGE_UNIT = re.compile("(?<=[\\d" + "".join(HAN_DIGITS) + "十百千拾佰仟�
 _PERCENT = re.compile(r"百分之(\d{1,9}(?:\.\d{1,9})?)(?!\d)")
 
 
+# A number of up to four digits, 一千零五 or 千九百 or 十五. 一百五 is 150 to some and 105 to nobody.
+_DIGIT, _ZERO = f"[{''.join(HAN_DIGITS)}]", "[〇零○]"
+_SECTION = re.compile(
+    rf"(?=[十拾]|.*{_DIGIT})(?:{_DIGIT}?[千仟])?(?:{_ZERO}*{_DIGIT}?[百佰])?"
+    rf"(?:{_ZERO}*{_DIGIT}?[十拾])?{_ZERO}*(?:(?<=[十拾〇零○]){_DIGIT})?"
+)
+
+
 def _with_digits(text: str) -> str:
     """``text`` with its Chinese whole numbers in digits."""
     if text in ("两", "兩"):
@@ -205,44 +215,11 @@ def _digits_of(match: re.Match[str]) -> str:
         plain = "".join(str(HAN_DIGITS[character]) for character in numeral)
         # 三四 is "three or four"; 二〇 and 一九九八 are read digit by digit.
         return plain if len(plain) > 2 or plain[1] == "0" else numeral
-    number = _section(numeral)
-    return numeral if number is None else str(number)
+    number = read_han(numeral, colloquial=False) if _SECTION.fullmatch(numeral) else None
+    return str(number.value) if number else numeral
 
 
-def _section(numeral: str) -> int | None:
-    """A number of up to four digits, 一千零五 or 千九百 or 十五; None where it is not clear."""
-    total, digit, last, zero = 0, None, 10_000, False
-    bare = {10} if HAN_DIGITS.keys().isdisjoint(numeral) else set(HAN_UNITS.values())
-    for character in numeral:
-        unit = HAN_UNITS.get(character)
-        if unit is None:
-            if digit is not None:
-                return None
-            if HAN_DIGITS[character] == 0:
-                zero = True
-            else:
-                digit = HAN_DIGITS[character]
-        elif unit < last and (digit is not None or unit in bare):
-            total, digit, last, zero = total + (digit or 1) * unit, None, unit, False
-        else:
-            return None
-    # 一百五 is 150 to some and 105 to nobody: left alone.
-    if digit is not None and last > 10 and not zero:
-        return None
-    return total + (digit or 0)
-
-
-_LANGUAGES = {
-    "en": "the of what which who whom when where how many was were did does is are in to and",
-    "es": "el la los las de del que qué cuál cuáles quién quiénes cuándo dónde cómo cuánto"
-    " cuántos cuántas por en una un fue es se y",
-    "de": "der die das den dem des wer was wann wo wie welche welcher welches welchen warum ist"
-    " wurde und von im ein eine einer nicht mit für auf viele hat",
-}
-_WORD_LANGUAGES: dict[str, tuple[str, ...]] = {}
-for _language, _words in _LANGUAGES.items():
-    for _word in _words.split():
-        _WORD_LANGUAGES[_word] = (*_WORD_LANGUAGES.get(_word, ()), _language)
+_LANGUAGES = {name: frozenset(words.split()) for name, words in table("languages").items()}
 _WORD = re.compile(r"[^\W\d_]{1,12}")
 
 
@@ -251,9 +228,7 @@ def language_of(question: str) -> str:
     """``"es"`` or ``"de"`` where the question's small words are mostly of it, else ``""``."""
     if "¿" in question:
         return "es"
-    counts = dict.fromkeys(_LANGUAGES, 0)
-    for word in _WORD.findall(question[:400].casefold()):
-        for language in _WORD_LANGUAGES.get(word, ()):
-            counts[language] += 1
+    words = _WORD.findall(question[:400].casefold())
+    counts = {name: sum(map(small.__contains__, words)) for name, small in _LANGUAGES.items()}
     best = max(("es", "de"), key=lambda language: counts[language])
     return best if counts[best] >= 2 and counts[best] > counts["en"] else ""
