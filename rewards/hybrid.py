@@ -71,7 +71,7 @@ def check(rewards: Rewards, examples: Iterable[Example]) -> None:
     for example in examples:
         reward = rewards.of(example.source)
         kind = _kind(reward, example)
-        if _needs_judge(reward):
+        if reward.combine != "rule" and not is_reference(reward.combine):
             _view(reward, example)
         # A judge is shown the gold answers as the kind reads them, whatever the rule is.
         shown = reward.combine != "rule" and kind.judge is not None
@@ -105,17 +105,28 @@ def score_all(rewards: Rewards, answered: Sequence[tuple[Example, str]]) -> list
     verdicts: dict[int, Verdict] = {}
     cases: dict[int, Case] = {}
     for i, ((example, response), rule) in enumerate(zip(answered, rules, strict=True)):
-        if not _asks_judge(rewards, example, rule):
+        reward = rewards.of(example.source)
+        if is_reference(reward.combine):  # a user's function can do without a verdict
+            asks_judge = rewards.judge is not None and _kind(reward, example).judge is not None
+        else:  # only a verdict that can change the score is asked for
+            asks_judge = reward.combine != "rule" and _SETTLED.get(reward.combine) != rule.value
+        if not asks_judge:
             continue
-        view = _view(rewards.of(example.source), example)
+        view = _view(reward, example)
         answer = view.answer(response, rewards.thinking)
         if answer:
             cases[i] = replace(view.case(example), answer=answer)
+        elif rule.value > 0 or rule.breakdown.get("extracted"):
+            why = "the rule found an answer of which the judge can be shown nothing"
+            verdicts[i] = Verdict(None, why)
         else:
-            verdicts[i] = _without_answer(rule)
+            verdicts[i] = Verdict(0.0, "no answer: the judge has nothing to read")
     # All cases at once: the judge batches them, and asks equal ones once.
     cases = _with_decoys(rewards, [example for example, _ in answered], cases)
-    verdicts |= zip(cases, _verdicts(rewards, list(cases.values())), strict=True)
+    if rewards.judge:
+        verdicts |= zip(cases, rewards.judge.verdicts(list(cases.values())), strict=True)
+    else:
+        verdicts |= dict.fromkeys(cases, Verdict(None, "there is no judge"))
     return [
         combine(rewards, example, response, rule, verdicts.get(i))
         for i, ((example, response), rule) in enumerate(zip(answered, rules, strict=True))
@@ -214,18 +225,6 @@ def _kind(reward: RewardConfig, example: Example) -> Kind:
     return find(example.kind if own else str(reward.rule))
 
 
-def _needs_judge(reward: RewardConfig) -> bool:
-    return reward.combine != "rule" and not is_reference(reward.combine)
-
-
-def _asks_judge(rewards: Rewards, example: Example, rule: Score) -> bool:
-    """Whether a verdict can change the score. A user's function can do without one."""
-    reward = rewards.of(example.source)
-    if is_reference(reward.combine):
-        return rewards.judge is not None and _kind(reward, example).judge is not None
-    return reward.combine != "rule" and _SETTLED.get(reward.combine) != rule.value
-
-
 def _view(reward: RewardConfig, example: Example) -> JudgeView:
     kind = _kind(reward, example)
     if kind.judge is None:
@@ -235,12 +234,6 @@ def _view(reward: RewardConfig, example: Example) -> JudgeView:
             " give the source a line with combine=rule in rewards.by_source"
         )
     return kind.judge
-
-
-def _without_answer(rule: Score) -> Verdict:
-    if rule.value > 0 or rule.breakdown.get("extracted"):
-        return Verdict(None, "the rule found an answer of which the judge can be shown nothing")
-    return Verdict(0.0, "no answer: the judge has nothing to read")
 
 
 def _with_decoys(
@@ -266,14 +259,6 @@ def _with_decoys(
         i: case if case.decoy else replace(case, decoy=decoy(examples[i], case))
         for i, case in cases.items()
     }
-
-
-def _verdicts(rewards: Rewards, cases: Sequence[Case]) -> list[Verdict]:
-    if not cases:
-        return []
-    if not rewards.judge:
-        return [Verdict(None, "there is no judge")] * len(cases)
-    return rewards.judge.verdicts(cases)
 
 
 def _unjudged(rewards: Rewards, example: Example, rule: Score, why: str) -> Score:

@@ -105,14 +105,18 @@ class Judge:
 
     def verdicts(self, cases: Sequence[Case]) -> list[Verdict]:
         """The verdicts in the order of the cases; every "right" has passed the control."""
-        verdicts = [_too_long(case) for case in cases]
-        short = [i for i, verdict in enumerate(verdicts) if verdict is None]
+        short = [i for i, case in enumerate(cases) if len(case.answer) <= longest(case)]
         plain = dict(zip(short, self.plain([cases[i] for i in short]), strict=True))
         right = [i for i, verdict in plain.items() if verdict.value == 1.0]
-        controls = self.plain([self._control(cases[i]) for i in right])
-        for i, control in zip(right, controls, strict=True):
-            plain[i] = _controlled(plain[i], control)
-        return [verdict or plain[i] for i, verdict in enumerate(verdicts)]
+        decoys = [cases[i].decoy or made_up(self.key(cases[i])) for i in right]
+        controls = [replace(cases[i], golds=(d,)) for i, d in zip(right, decoys, strict=True)]
+        for i, control in zip(right, self.plain(controls), strict=True):
+            if control.value is None:
+                plain[i] = Verdict(None, f"control: {control.why}")
+            elif control.value:
+                why = "wrong: the judge accepts it for another gold answer as well"
+                plain[i] = Verdict(0.0, why)
+        return [plain.get(i) or _too_long(case) for i, case in enumerate(cases)]
 
     def plain(self, cases: Sequence[Case]) -> list[Verdict]:
         """The verdicts without a control. Equal cases are asked once."""
@@ -128,9 +132,6 @@ class Judge:
         judge = [self.config.model, self.config.url, self.config.extra, PROMPT_VERSION]
         parts = [*judge, case.question, list(case.golds), case.answer]
         return _digest(json.dumps(parts, sort_keys=True))
-
-    def _control(self, case: Case) -> Case:
-        return replace(case, golds=(case.decoy or made_up(self.key(case)),))
 
     def _answered(self, cases: Mapping[str, Case]) -> dict[str, Verdict]:
         verdicts: dict[str, Verdict] = {}
@@ -148,8 +149,10 @@ class Judge:
             for pending, reply in zip(admitted, replies, strict=True):
                 verdict = self._read(pending, reply)
                 if verdict:
-                    verdicts[pending.key] = verdict
-                    self._keep(pending.key, verdict)
+                    key = pending.key
+                    verdicts[key] = verdict
+                    if self.store and verdict.value is not None:
+                        self.store.put(key, str(self.config.model), verdict.value, verdict.why)
             self.budget.keep()
             waiting = [pending for pending in waiting if pending.key not in verdicts]
         return verdicts
@@ -190,10 +193,6 @@ class Judge:
             return Verdict(None, f"{pending.why}, after {pending.attempts} attempts")
         return None
 
-    def _keep(self, key: str, verdict: Verdict) -> None:
-        if self.store and verdict.value is not None:
-            self.store.put(key, str(self.config.model), verdict.value, verdict.why)
-
     def _prompt(self, pending: _Pending) -> Messages:
         return prompt(pending.case, self._code(pending))
 
@@ -223,19 +222,9 @@ def backoff_s(seed: int, key: str, attempts: int) -> float:
     return min(FIRST_WAIT_S * 2.0 ** min(attempts - 1, 30), LONGEST_WAIT_S) * (1 - jitter / 2)
 
 
-def _too_long(case: Case) -> Verdict | None:
-    if len(case.answer) <= longest(case):
-        return None
+def _too_long(case: Case) -> Verdict:
     why = f"wrong: {len(case.answer)} characters, far longer than any gold answer"
     return Verdict(0.0, why)
-
-
-def _controlled(verdict: Verdict, control: Verdict) -> Verdict:
-    if control.value is None:
-        return Verdict(None, f"control: {control.why}")
-    if control.value:
-        return Verdict(0.0, "wrong: the judge accepts it for another gold answer as well")
-    return verdict
 
 
 def _digest(text: str) -> str:

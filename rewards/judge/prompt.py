@@ -41,7 +41,7 @@ _UNSEEN_CATEGORIES = frozenset("Cc Cf Cn Co Cs Zl Zp".split())
 _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
-_JOINERS = "\u200c\u200d"
+_JOINERS = frozenset("\u200c\u200d")
 """Part of the spelling in Hindi and Persian."""
 _SYLLABLES = "ba de fi go lu ma ne pi ro su ta ve xi zo ka jo".split()
 
@@ -79,15 +79,9 @@ def quoted(text: str) -> str:
     """``text`` as JSON on one line, in which no chat template finds a token of its own."""
     text = text.encode("utf-8", "backslashreplace").decode()
     line = json.dumps(text, ensure_ascii=False)
-    line = "".join(_escaped(c) if _unseen(c) else c for c in line)
+    unseen = {c for c in line if unicodedata.category(c) in _UNSEEN_CATEGORIES or _UNSEEN.match(c)}
+    line = "".join(_escaped(c) if c in unseen - _JOINERS else c for c in line)
     return _TOKENS.sub(lambda found: _escaped(found[0]), line)
-
-
-def _unseen(character: str) -> bool:
-    if character in _JOINERS:
-        return False
-    category = unicodedata.category(character)
-    return category in _UNSEEN_CATEGORIES or bool(_UNSEEN.match(character))
 
 
 def _escaped(character: str) -> str:

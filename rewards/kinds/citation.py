@@ -140,10 +140,6 @@ def _cited(final: str, by_label: bool) -> tuple[set[str], str]:
         found.update(_expanded(match[1] or match[2], len(found)))
         return ""
 
-    def in_parentheses(match: re.Match[str]) -> str:
-        """Removes "(see Passage 4)", which is no part of an answer."""
-        return "" if only_named(match[1]) else match[0]
-
     def only_named(inner: str) -> bool:
         inner = _SOURCES.sub("", inner, count=1)
         return not _BETWEEN.sub("", _NAMED.sub("", inner))
@@ -151,7 +147,8 @@ def _cited(final: str, by_label: bool) -> tuple[set[str], str]:
     bare = _LINE.sub(named, _EMPTY_LINE.sub("", _SQUARE.sub(square, final)))
     for match in _NAMED.finditer(bare):
         named(match)
-    bare = _ROUND.sub(in_parentheses, bare)
+    # "(see Passage 4)" is no part of an answer.
+    bare = _ROUND.sub(lambda match: "" if only_named(match[1]) else match[0], bare)
     return found, _BEFORE_MARK.sub("", bare) if found else final
 
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from qwenlong.rewards.kind import Kind, Wording
@@ -77,9 +77,18 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
         failed["thinking"] = _thinking(before, bool(closed), required["thinking"])
     if not text:
         failed["answer"] = "nothing follows the thinking"
-    for part, holds in _HOLDS.items():
-        if part in required:
-            failed[part] = holds(response, text, required[part])
+    marked = extract(response, thinking=False)
+    stated = marked.answer if marked.how != LAST_LINE else None
+    if "json_schema" in required:
+        failed["json_schema"] = _fits(text, stated, required["json_schema"])
+    if least := required.get("min_characters"):
+        few = len(text) < least
+        failed["min_characters"] = f"{len(text)} characters, fewer than {least}" if few else ""
+    if most := required.get("max_characters"):
+        many = len(text) > most
+        failed["max_characters"] = f"{len(text)} characters, more than {most}" if many else ""
+    if "answer_line" in required:
+        failed["answer_line"] = "no marker states the answer" if stated is None else ""
     parts = {part: f"fails: {why}" if why else "holds" for part, why in failed.items()}
     wrong = [f"{part} {verdict}" for part, verdict in parts.items() if verdict != "holds"]
     breakdown = {
@@ -114,15 +123,12 @@ def _thinking(before: str, closed: bool, wanted: str) -> str:
     return "there is thinking" if thought else ""
 
 
-def _fits(response: str, text: str, schema: Mapping[str, Any] | bool) -> str:
+def _fits(text: str, stated: str | None, schema: Mapping[str, Any] | bool) -> str:
     """Why there is no JSON that fits; "" where there is."""
     if len(text) > _CHARACTERS:
         return f"{len(text)} characters, at most {_CHARACTERS} are read"
     fenced = _FENCED.findall(text)
-    candidates = [text, *(fenced if len(fenced) == 1 else ())]
-    marked = extract(response, thinking=False)
-    if marked.answer and marked.how != LAST_LINE:
-        candidates.append(marked.answer)
+    candidates = [text, *(fenced if len(fenced) == 1 else ()), *([stated] if stated else ())]
     why = "no JSON by itself, in one fenced block or after the answer's marker"
     for candidate in candidates:
         try:
@@ -179,32 +185,6 @@ def _int(digits: str) -> int:
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON")
-
-
-def _at_least(_response: str, text: str, wanted: int) -> str:
-    return "" if len(text) >= wanted else f"{len(text)} characters, fewer than {wanted}"
-
-
-def _at_most(_response: str, text: str, wanted: int) -> str:
-    return "" if len(text) <= wanted else f"{len(text)} characters, more than {wanted}"
-
-
-def _answer_line(response: str, _text: str, _wanted: bool) -> str:
-    extraction = extract(response, thinking=False)
-    stated = extraction.answer is not None and extraction.how != LAST_LINE
-    return "" if stated else "no marker states the answer"
-
-
-_HOLDS: dict[str, Callable[[str, str, Any], str]] = {
-    "json_schema": _fits,
-    "min_characters": _at_least,
-    "max_characters": _at_most,
-    "answer_line": _answer_line,
-}
-"""Each part to a function that says why it does not hold, or "".
-
-It takes the response, the text after the thinking, and what the metadata asks for.
-"""
 
 
 def _asks(example: Example) -> Wording:

@@ -195,11 +195,6 @@ def _stated(example: Example) -> str:
     return said or example.answers[0]
 
 
-def _no_texts(example: Example) -> tuple[str, ...]:
-    """A "yes" in a document says nothing about the question."""
-    return ()
-
-
 _ASKS = Wording(
     "yes or no, or unanswerable if the documents do not tell",
     "“是”或“否”",
@@ -214,6 +209,6 @@ KIND = Kind(
     states=_stated,
     is_citable=True,
     judge=GOLD_ANSWERS,
-    texts=_no_texts,
+    texts=lambda example: (),  # a "yes" in a document says nothing about the question
     may_hide_question=True,
 )

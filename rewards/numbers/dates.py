@@ -44,10 +44,10 @@ def _any_of(names: Iterable[str]) -> str:
 
 
 _TABLE = table("dates")
+_NAMED_PART = re.compile(r"\{([a-z_]+)\}")
 _END = r"(?![a-z\u00c0-\u024f\u0610-\u066f\u0900-\u0963])"
-_MONTH = rf"(?:{_any_of(MONTHS)}){_END}"
 _PARTS = {
-    "month": _MONTH,
+    "month": rf"(?:{_any_of(MONTHS)}){_END}",
     "era": _any_of(ERAS),
     "ordinal": _any_of(ORDINALS),
     "quarter": _any_of(QUARTERS),
@@ -63,10 +63,9 @@ def _filled(lines: str) -> str:
     return pattern
 
 
-_NAMED_PART = re.compile(r"\{([a-z_]+)\}")
 _DATE = re.compile("|".join(f"(?P<{kind}>{_filled(x)})" for kind, x in _TABLE["kinds"].items()))
 _TIME = re.compile(_PARTS["time"])
-_TWICE = re.compile(rf"({_MONTH}) ?/ ?({_MONTH})")
+_TWICE = re.compile(_filled("({month}) ?/ ?({month})"))
 _HAN = re.compile(r"[〇零一二三四五六七八九十廿]{1,4}(?= ?[年月日号號季四])")
 _WEEKDAY = re.compile(rf"(?<![a-z])(?:{_any_of(WEEKDAYS)}){_END}")
 _BESIDE_MONTH = re.compile(rf"^(?:(?:in|en|im|during|the month of|{_any_of(WEEKDAYS)}) ?)+|[ .]+$")

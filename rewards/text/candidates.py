@@ -77,19 +77,15 @@ def _is_rival(line: str, said: str, bold: bool) -> bool:
     # "It is 41.", not "It is in France."
     if frame and not hedge and bare[:1].islower() and bare.isascii() and len(bare) > 2:
         return False
-    if not hedge and (not _short(bare) or _DENIED.search(bare)):
+    most = _CJK_CHARACTERS if _CJK.search(bare) else _CHARACTERS
+    long = len(bare) > most or (most == _CHARACTERS and len(bare.split()) > _WORDS)
+    if not hedge and (long or _DENIED.search(bare)):
         return False
     if not hedge and not frame and _NO_ANSWER.match(bare):
         return False
     if len(bare.split()) > _HEDGED_WORDS:
         return False
     return bool(bare) and not _same(normalise(bare), said)
-
-
-def _short(text: str) -> bool:
-    if _CJK.search(text):
-        return len(text) <= _CJK_CHARACTERS
-    return len(text) <= _CHARACTERS and len(text.split()) <= _WORDS
 
 
 def _same(other: str, said: str) -> bool:

@@ -123,9 +123,9 @@ def extract_items(response: str, thinking: bool, longest: int) -> Extraction:
 def _folded(text: str) -> tuple[str, str]:
     """``text`` with its last list in one line, and the items of a list that ends the text."""
     text = text.rstrip()
-    above, _, last = text.rpartition("\n")
+    before, _, last = text.rpartition("\n")
     if _COURTESY.match(last):
-        text = above.rstrip()
+        text = before.rstrip()
     if text.endswith("```"):
         array = _FENCED.fullmatch(text[:-3].rpartition("```")[2])
         return text, " ".join(array[1].split()) if array else ""
@@ -138,7 +138,9 @@ def _folded(text: str) -> tuple[str, str]:
                 return "\n".join([*lines[:at], f"{marker} {items}", *lines[end:]]), ""
     start, bare = _closing(lines)
     items, _ = _block(lines, start, bare)
-    if ITEM_BREAK not in items or _denied(lines[:start]):
+    # The last line above a list may say that its items are wrong.
+    above = next((line for line in reversed(lines[:start]) if line.strip()), "")
+    if ITEM_BREAK not in items or _DENIES.search(above[-200:]):
         return text, ""
     return (text, items) if bare else ("\n".join([*lines[:start], "", items]), items)
 
@@ -185,19 +187,11 @@ def _block(lines: list[str], start: int, spaced: bool = False) -> tuple[str, int
         if not _LINE_MARK.match(line) if bulleted and line else not (line or bulleted or spaced):
             return ITEM_BREAK.join(items), end
         if line:
-            items.append(_item(_LINE_MARK.sub("", line, count=1)))
+            item = _LINE_MARK.sub("", line, count=1)
+            bold = _BOLD.match(item)
+            bold = None if bold and _DENIES.search(item, bold.end()) else bold
+            items.append(bold[1] if bold else item.strip(_MARKDOWN))
     return ITEM_BREAK.join(items), len(lines)
-
-
-def _item(line: str) -> str:
-    bold = _BOLD.match(line)
-    return bold[1] if bold and not _DENIES.search(line, bold.end()) else line.strip(_MARKDOWN)
-
-
-def _denied(above: list[str]) -> bool:
-    """Whether the last line above a list says that its items are wrong."""
-    line = next((line for line in reversed(above) if line.strip()), "")
-    return bool(_DENIES.search(line[-200:]))
 
 
 @dataclass(frozen=True)
@@ -285,14 +279,18 @@ def claims_of(answer: str, known: Known, question: str = "") -> Claims | None:
 
 
 def _claims(answer: str, known: Known) -> Claims | None:
-    if answer.count(ITEM_BREAK) > known.most:
+    if answer.count(ITEM_BREAK) > known.most or len(answer) > known.longest:
         return None
-    if len(answer) > known.longest:
-        return None
-    items = _json_items(_only_value(answer))
+    # The array in {"cities": [...]}, or the whole answer.
+    only = _ONLY_VALUE.fullmatch(answer)
+    items = _json_items(only["array"] if only and not _DENIES.search(only["key"]) else answer)
     if items is not None:
-        too_many = len(items) > known.most
-        return None if too_many else _looked_up(items, known)
+        if len(items) > known.most:
+            return None
+        numbers = {item: _number(_forms(item), known) for item in items}
+        found = (numbers[item] for item in items)
+        unknown = tuple(item for item in items if numbers[item] is None)
+        return Claims(tuple(number for number in found if number is not None), unknown)
     answer = _TRAILING.sub("", _without_brackets(answer, known))
     # Commas between digits last: they may be thousands separators.
     claims = _split(answer, _SPLIT_WORDS, known)
@@ -338,12 +336,6 @@ def _split(answer: str, splitter: re.Pattern[str], known: Known) -> Claims | Non
     return Claims(tuple(found), tuple(unknown))
 
 
-def _looked_up(items: list[str], known: Known) -> Claims:
-    numbers = [_number(_forms(item), known) for item in items]
-    unknown = tuple(item for item, number in zip(items, numbers, strict=True) if number is None)
-    return Claims(tuple(number for number in numbers if number is not None), unknown)
-
-
 def _number(forms: list[str], known: Known) -> int | None:
     """The number of the item that has one of ``forms``."""
     return next((known.ids[form] for form in forms if form in known.ids), None)
@@ -387,12 +379,6 @@ def _json_items(answer: str) -> list[str] | None:
         return None
     plain = isinstance(items, list) and all(isinstance(item, str) for item in items)
     return items if plain else None
-
-
-def _only_value(answer: str) -> str:
-    """The array in ``{"cities": [...]}``; other answers as they stand."""
-    only = _ONLY_VALUE.fullmatch(answer)
-    return only["array"] if only and not _DENIES.search(only["key"]) else answer
 
 
 def _without_brackets(answer: str, known: Known) -> str:

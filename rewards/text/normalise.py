@@ -180,7 +180,7 @@ _LARGE_UNIT = re.compile("(?<=[\\d" + "".join(HAN_DIGITS) + "十百千拾佰仟�
 _PERCENT = re.compile(r"百分之(\d{1,9}(?:\.\d{1,9})?)(?!\d)")
 
 
-# A number of up to four digits, 一千零五 or 千九百 or 十五. 一百五 is 150 to some and 105 to nobody.
+# A number of up to four digits: 一千零五, 千九百, 十五. 一百五 is no clear one: 150 to some.
 _DIGIT, _ZERO = f"[{''.join(HAN_DIGITS)}]", "[〇零○]"
 _SECTION = re.compile(
     rf"(?=[十拾]|.*{_DIGIT})(?:{_DIGIT}?[千仟])?(?:{_ZERO}*{_DIGIT}?[百佰])?"
