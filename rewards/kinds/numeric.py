@@ -49,8 +49,9 @@ from qwenlong.rewards.kind import (
     final_answer,
     question_of,
 )
+from qwenlong.rewards.numbers.claims import Quantity
 from qwenlong.rewards.numbers.golds import Gold, golds_of
-from qwenlong.rewards.numbers.quantities import Quantity, read
+from qwenlong.rewards.numbers.quantities import read
 from qwenlong.rewards.numbers.question import PERCENT, Wanted, in_units, same_dimension, signed
 from qwenlong.rewards.numbers.units import CURRENCIES
 from qwenlong.rewards.text.answer import asks, extract
@@ -65,10 +66,11 @@ _COUNTED = frozenset("shares employees people persons units customers stores opt
 
 def score(example: Example, response: str, thinking: bool = True) -> Score:
     """1 if the final answer claims a gold answer's number, else 0; see the module."""
+    scale = str(example.metadata.get("scale") or "")
     return all_or_nothing(
         NAME,
         extract(response, thinking),
-        _described(example),
+        " | ".join(f"{answer} {scale}".strip() for answer in example.answers),
         partial(_why_wrong, example),
         right="it claims the gold answer's number",
     )
@@ -125,14 +127,11 @@ def _with_fractions(claims: tuple[Quantity, ...]) -> tuple[Quantity, ...]:
     shares = [claim for claim in claims if claim.form == "percent"]
     return tuple(
         claim._replace(form="fraction")
-        if claim.form == "plain" and any(_near(claim, share) for share in shares)
+        if claim.form == "plain"
+        and any(abs(claim.value - x.value) <= max(claim.step, x.step) / 2 for x in shares)
         else claim
         for claim in claims
     )
-
-
-def _near(claim: Quantity, other: Quantity) -> bool:
-    return abs(claim.value - other.value) <= max(claim.step, other.step) / 2
 
 
 def _restates(aside: Quantity, main: Quantity) -> bool:
@@ -214,11 +213,6 @@ def _same_noun(noun: str, other: str) -> bool:
 def _is_power_of_ten(ratio: Fraction) -> bool:
     high, low = max(ratio.numerator, ratio.denominator), min(ratio.numerator, ratio.denominator)
     return low == 1 and high > 1 and str(high).rstrip("0") == "1"
-
-
-def _described(example: Example) -> str:
-    scale = str(example.metadata.get("scale") or "")
-    return " | ".join(f"{answer} {scale}".strip() for answer in example.answers)
 
 
 _ASKS = Wording(

@@ -57,7 +57,11 @@ def canonical(text: str) -> str:
         text = unicodedata.normalize("NFKC", text).translate(_FOLDED)
         text = _FOREIGN_DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0])), text)
     if "\\" in text:
-        text = _from_latex(text)
+        # An escaped dollar is money, a plain one opens or closes mathematics.
+        text = text.replace("\\$", "\0dollar")
+        for _ in range(2):  # a \\text within a \\boxed
+            for pattern, plain in _LATEX:
+                text = pattern.sub(plain, text)
     if "$" in text and text.count("$") > 1:
         text = _MATHS.sub(r"\1", text.replace("$$", "$"))
     text = text.replace("\0dollar", "$").replace("{,}", ",")
@@ -68,15 +72,6 @@ def canonical(text: str) -> str:
     for mark in "`{}":
         text = text.replace(mark, "")
     return " ".join(text.replace("__", "").replace("~", " ").split())
-
-
-def _from_latex(text: str) -> str:
-    # An escaped dollar is money, a plain one opens or closes mathematics.
-    text = text.replace("\\$", "\0dollar")
-    for _ in range(2):  # a \text within a \boxed
-        for pattern, plain in _LATEX:
-            text = pattern.sub(plain, text)
-    return text
 
 
 _PHRASES = tuple(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import takewhile
 from typing import NamedTuple
 
 from qwenlong.rewards.numbers.tokens import Options, Token, amount_at
@@ -12,20 +13,33 @@ _ONE = Fraction(1)
 _NONE: frozenset[str] = frozenset()
 
 
-class Claim(NamedTuple):
-    """A quantity as it stands; signs that depend on other claims are not yet applied."""
+class Quantity(NamedTuple):
+    """One number as claimed: exact, with its scale or percent multiplied in.
+
+    Signs that depend on other claims and on words next to it are applied by ``quantities``.
+    """
 
     value: Fraction
     step: Fraction
-    form: str
-    measures: frozenset[str]
-    nouns: tuple[str, ...]
-    literal: str
-    first: int
-    last: int
+    """The value of the last place written; 0 for a fraction such as 3/4."""
+    form: str = "plain"
+    """``plain``, ``scaled`` (by million, 万, k, …), ``percent``, or ``fraction`` where the text
+    says that it is one and no percentage."""
+    measures: frozenset[str] = frozenset()
+    """The unit or currency, or all that it may be; empty where none is known."""
+    nouns: tuple[str, ...] = ()
+    """Words behind it that are no known unit, such as ``employees``."""
+    literal: str = ""
+    first: int = 0
+    last: int = 0
     """Its tokens, signs and parentheses included: ``tokens[first:last]``."""
-    bracketed: bool
-    signed: bool
+    bracketed: bool = False
+    signed: bool = False
+    aside: bool = False
+    """It restates another: in parentheses, or behind an "about" or ≈."""
+    trend: str = ""
+    """``decrease``, ``loss`` or ``increase`` where the words next to it say so and it has no
+    sign."""
 
 
 class _Before(NamedTuple):
@@ -50,7 +64,7 @@ class _After(NamedTuple):
 
 def claim_at(
     tokens: list[Token], i: int, options: Options, follows: bool
-) -> tuple[Claim | None, int] | str:
+) -> tuple[Quantity | None, int] | str:
     """The claim whose number begins at ``i`` and the index behind it, or a problem in words.
 
     None for a label or an ordinal (Q3, 3rd). ``follows``: the tokens stand behind an equals sign.
@@ -80,13 +94,11 @@ def claim_at(
         value = -value
     # "$5 USD": what both sides allow; else the side that says more, which is the one behind.
     measures = before.measures & after.measures or after.measures or before.measures
-    literal = tokens[i].text
-    first, last = before.first, after.end
-    signed = bool(before.sign)
-    claim = Claim(
-        value, step, form, measures, after.nouns, literal, first, last, after.closed, signed
-    )
-    return claim, last
+    claim = Quantity(
+        value, step, form, measures, after.nouns, tokens[i].text, before.first, after.end,
+        after.closed, bool(before.sign),
+    )  # fmt: skip
+    return claim, after.end
 
 
 def _is_label(tokens: list[Token], i: int, end: int) -> bool:
@@ -108,12 +120,9 @@ def _is_label(tokens: list[Token], i: int, end: int) -> bool:
         last = tokens[i - 2]
     if last.text in ("第", "#"):
         return True
-    return last.kind == "word" and last.means != "minus" and not _is_currency(last)
-
-
-def _is_currency(token: Token) -> bool:
-    """USD and Rs., but not p, which may be a page."""
-    return bool(token.meaning and token.meaning.measures & CURRENCIES) and len(token.text) > 1
+    # USD and Rs. are no labels, but p may be a page.
+    currency = last.meaning and last.meaning.measures & CURRENCIES and len(last.text) > 1
+    return last.kind == "word" and last.means != "minus" and not currency
 
 
 def _before(tokens: list[Token], i: int, follows: bool) -> _Before | str:
@@ -150,14 +159,10 @@ def _before(tokens: list[Token], i: int, follows: bool) -> _Before | str:
         elif token.text != "." or not prior or prior.text.lower() not in ("rs", "rmb"):
             break
         j -= 1
-    if not sign and j >= 0 and _is_minus(tokens, j):
+    # minus 5, negative 5, 负5; but 7 minus 5 is a difference.
+    if not sign and j >= 0 and tokens[j].means == "minus" and not (j and tokens[j - 1].is_number):
         sign = "-"
     return _Before(sign, opened, measures, share, j + 1)
-
-
-def _is_minus(tokens: list[Token], j: int) -> bool:
-    """``minus 5``, ``negative 5``, 负5; but 7 minus 5 is a difference."""
-    return tokens[j].means == "minus" and not (j and tokens[j - 1].is_number)
 
 
 def _after(tokens: list[Token], i: int, before: _Before, options: Options) -> _After:
@@ -185,8 +190,10 @@ def _after(tokens: list[Token], i: int, before: _Before, options: Options) -> _A
             measures = measures or known.measures
         elif meaning.kind == "scale" and share is None:
             scale = meaning.amount if scale is _ONE else scale * meaning.amount
-        elif token.text in ("割", "成") and not _is_tenth(tokens, i, start):
-            break
+        elif token.text in ("割", "成") and (
+            i > start or (i + 1 < n and tokens[i + 1].text in ("立", "为", "為", "本"))
+        ):
+            break  # 7成, but not 1998年成立
         elif meaning.kind == "percent":
             share = share or meaning.amount
         elif meaning.kind == "power":
@@ -199,14 +206,9 @@ def _after(tokens: list[Token], i: int, before: _Before, options: Options) -> _A
         else:
             break
         i += 1
-    return _After(scale, share, measures, _nouns(tokens, i), closed, i)
-
-
-def _is_tenth(tokens: list[Token], i: int, start: int) -> bool:
-    """7成, but not 1998年成立."""
-    return i == start and not (
-        i + 1 < len(tokens) and tokens[i + 1].text in ("立", "为", "為", "本")
-    )
+    behind = takewhile(lambda token: token.kind == "word" and not token.meaning, tokens[i : i + 4])
+    nouns = tuple(token.text.casefold() for token in behind)
+    return _After(scale, share, measures, nouns, closed, i)
 
 
 def _joins(tokens: list[Token], i: int) -> bool:
@@ -234,12 +236,3 @@ def _letter(text: str, money: bool, options: Options) -> Meaning:
     if text.lower() == "mm":
         return _MILLION if money or text == "MM" else MEANINGS["millimetre"]
     return MEANINGS["metre"] if options.metres and text == "m" and not money else _MILLION
-
-
-def _nouns(tokens: list[Token], i: int) -> tuple[str, ...]:
-    nouns = []
-    for token in tokens[i : i + 4]:
-        if token.kind != "word" or token.meaning:
-            break
-        nouns.append(token.text.casefold())
-    return tuple(nouns)

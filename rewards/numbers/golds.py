@@ -14,9 +14,10 @@ from itertools import pairwise
 from typing import Any
 
 from qwenlong.rewards.numbers.canonical import canonical
+from qwenlong.rewards.numbers.claims import Quantity
 from qwenlong.rewards.numbers.neutral import allowed_by
 from qwenlong.rewards.numbers.numerals import styles_of
-from qwenlong.rewards.numbers.quantities import YEAR, Quantity, read
+from qwenlong.rewards.numbers.quantities import YEAR, read
 from qwenlong.rewards.numbers.question import BASIS_POINT, Wanted, signed, wanted_by
 from qwenlong.rewards.numbers.tokens import Options, tokens_of
 from qwenlong.rewards.numbers.units import CURRENCIES
@@ -102,7 +103,9 @@ def _gold(text: str, wanted: Wanted, scale: str, decimal: str, relative: str) ->
         why = why or "it is no single number"
         raise ValueError(f"answers=[{shown(text)!r}]: must be a number such as -1,234.5; {why}")
     claim = claims[0]
-    if _m_is_ambiguous(text, claim, wanted, scale):
+    # Of "12 m" something has to say whether it is metres or millions; a capital M is a million.
+    known = scale or wanted.metres or wanted.money or wanted.scale or claim.measures & CURRENCIES
+    if not known and _BARE_M.search(text):
         raise ValueError(
             f"answers=[{shown(text)!r}]: must be a number such as -1,234.5; m may be metres"
             " or million, and neither the question nor metadata scale says which"
@@ -112,12 +115,6 @@ def _gold(text: str, wanted: Wanted, scale: str, decimal: str, relative: str) ->
     quantity = signed(_rescaled(claim, text, scale), wanted)
     style, read_as = _styles(claim, text, options)
     return Gold(text, quantity, _tolerance(quantity, relative), style, read_as)
-
-
-def _m_is_ambiguous(text: str, claim: Quantity, wanted: Wanted, scale: str) -> bool:
-    """Whether it is ``12 m`` and nothing says metres or millions; a capital M is a million."""
-    known = scale or wanted.metres or wanted.money or wanted.scale or claim.measures & CURRENCIES
-    return not known and bool(_BARE_M.search(text))
 
 
 def _says_more(text: str, claim: Quantity) -> bool:

@@ -133,13 +133,8 @@ def read_han(items: Sequence[Amount | str], colloquial: bool = True) -> Amount |
                 total, step, last_large = total + here * unit, step * unit, unit
             section, current, point, scaled, zero = Fraction(0), None, 0, True, False
     if colloquial and current and in_digits and not point and not zero:
-        place = _place_below(items)
+        # A lone digit at the end counts hundreds in 三千五, and one in 二十五 and 千五.
+        unit = _COLLOQUIAL.get(str(items[-2]), 10) if len(items) > 2 else 10
+        place = unit // 10
         current, step = current * place, step * place
     return Amount(total + section + (current or 0), step, scaled)
-
-
-def _place_below(items: Sequence[Amount | str]) -> int:
-    """What a lone digit at the end counts: hundreds in 三千五, 一 in 二十五 and 千五."""
-    if len(items) < 3 or items[-2] not in _COLLOQUIAL:
-        return 1
-    return _COLLOQUIAL[str(items[-2])] // 10

@@ -9,7 +9,6 @@ that no convention allows. Arithmetic is exact.
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ from qwenlong.rewards.numbers.canonical import (
     one_word,
     says_none,
 )
-from qwenlong.rewards.numbers.claims import Claim, claim_at
+from qwenlong.rewards.numbers.claims import Quantity, claim_at
 from qwenlong.rewards.numbers.neutral import unknown_words
 from qwenlong.rewards.numbers.qualifiers import (
     APPROXIMATE,
@@ -32,27 +31,6 @@ from qwenlong.rewards.numbers.qualifiers import (
 )
 from qwenlong.rewards.numbers.tokens import Options, Token, tokens_of
 from qwenlong.rewards.numbers.units import Meaning
-
-
-class Quantity(NamedTuple):
-    """One number as claimed: exact, signed, with its scale or percent multiplied in."""
-
-    value: Fraction
-    step: Fraction
-    """The value of the last place written; 0 for a fraction such as 3/4."""
-    form: str = "plain"
-    """``plain``, ``scaled`` (by million, 万, k, …), ``percent``, or ``fraction`` where the text
-    says that it is one and no percentage."""
-    measures: frozenset[str] = frozenset()
-    """The unit or currency, or all that it may be; empty where none is known."""
-    nouns: tuple[str, ...] = ()
-    """Words behind it that are no known unit, such as ``employees``."""
-    literal: str = ""
-    aside: bool = False
-    """It restates another: in parentheses, or behind an "about" or ≈."""
-    trend: str = ""
-    """``decrease``, ``loss`` or ``increase`` where the words next to it say so and it has no
-    sign."""
 
 
 class Reading(NamedTuple):
@@ -102,7 +80,7 @@ def read(text: str, options: Options = PLAIN) -> Reading:
 
 def _read_segment(text: str, options: Options, follows: bool) -> Reading:
     tokens = tokens_of(text)
-    claims: list[Claim] = []
+    claims: list[Quantity] = []
     stated: Meaning | None = None
     i = 0
     while i < len(tokens):
@@ -138,7 +116,7 @@ def _read_segment(text: str, options: Options, follows: bool) -> Reading:
     return Reading(_finished(claims, tokens, stated))
 
 
-def _rest(text: str, claims: list[Claim], tokens: list[Token]) -> str:
+def _rest(text: str, claims: list[Quantity], tokens: list[Token]) -> str:
     """The text without the claims."""
     rest, end = [], 0
     for claim in claims:
@@ -158,7 +136,9 @@ def _is_no_numeral(tokens: list[Token], i: int) -> bool:
     return bool(i) and tokens[i - 1].end == token.start and tokens[i - 1].text in "统統唯第每"
 
 
-def _without_context(claims: list[Claim], tokens: list[Token], options: Options) -> list[Claim]:
+def _without_context(
+    claims: list[Quantity], tokens: list[Token], options: Options
+) -> list[Quantity]:
     """Drops dates, years and the pronoun "one" next to other numbers, but never all claims."""
     if len(claims) == 1:
         return claims
@@ -168,11 +148,12 @@ def _without_context(claims: list[Claim], tokens: list[Token], options: Options)
     # Next to an amount of money, a percentage or decimals, a whole number may only be a year.
     amounts = any(claim.form != "plain" or claim.measures - {"year"} for claim in claims)
     amounts = amounts or any(not claim.literal.isalnum() for claim in claims)
-    kept: list[Claim] = []
-    dropped: Claim | None = None
+    kept: list[Quantity] = []
+    dropped: Quantity | None = None
     for claim in claims:
+        between = tokens[dropped.last : claim.first] if dropped else []
         near = dropped is not None and claim.first - dropped.last <= 2
-        joined = near and _same_date(tokens, dropped, claim)
+        joined = near and all(token.text in _DATE_JOINTS for token in between)
         if _is_pronoun(claim, tokens) or _is_date(claim, tokens, joined, amounts):
             dropped = claim
         else:
@@ -180,7 +161,7 @@ def _without_context(claims: list[Claim], tokens: list[Token], options: Options)
     return kept or claims
 
 
-def _is_pronoun(claim: Claim, tokens: list[Token]) -> bool:
+def _is_pronoun(claim: Quantity, tokens: list[Token]) -> bool:
     """One of them, the one."""
     if claim.literal.lower() not in ("one", "una", "uno"):
         return False
@@ -189,12 +170,7 @@ def _is_pronoun(claim: Claim, tokens: list[Token]) -> bool:
     return behind in ("of", "de") or before in ("the", "this", "that", "which", "each", "any")
 
 
-def _same_date(tokens: list[Token], dropped: Claim | None, claim: Claim) -> bool:
-    between = tokens[dropped.last : claim.first] if dropped else []
-    return all(token.text in _DATE_JOINTS for token in between)
-
-
-def _is_date(claim: Claim, tokens: list[Token], after_date: bool, amounts: bool) -> bool:
+def _is_date(claim: Quantity, tokens: list[Token], after_date: bool, amounts: bool) -> bool:
     """A year, or the day or month of a date. ``after_date``: a part of one stands before it."""
     if claim.signed or claim.form != "plain" or not claim.measures <= {"year", "day"}:
         return False
@@ -218,7 +194,7 @@ def _is_date(claim: Claim, tokens: list[Token], after_date: bool, amounts: bool)
     return after_date or claim.bracketed or said or named
 
 
-def _choice(claims: list[Claim], tokens: list[Token]) -> str:
+def _choice(claims: list[Quantity], tokens: list[Token]) -> str:
     """Why it is a choice: numbers with an "or" between them, or units; "" where it is none."""
     for claim, following in pairwise(claims):
         between = tokens[claim.last : following.first]
@@ -230,7 +206,7 @@ def _choice(claims: list[Claim], tokens: list[Token]) -> str:
     return ""
 
 
-def _between(claims: list[Claim], tokens: list[Token], text: str) -> str:
+def _between(claims: list[Quantity], tokens: list[Token], text: str) -> str:
     """Why several numbers are no claim: an operator or an "or" between them; "" if they are."""
     for claim, following in pairwise(claims):
         between = [token.text for token in tokens[claim.last : following.first]]
@@ -242,14 +218,17 @@ def _between(claims: list[Claim], tokens: list[Token], text: str) -> str:
 
 
 def _finished(
-    claims: list[Claim], tokens: list[Token], stated: Meaning | None
+    claims: list[Quantity], tokens: list[Token], stated: Meaning | None
 ) -> tuple[Quantity, ...]:
     quantities = []
     for position, claim in enumerate(claims):
         value, step, form = claim.value, claim.step, claim.form
         if stated and form == "plain":
             value, step, form = value * stated.amount, step * stated.amount, "scaled"
-        aside = position > 0 and _is_aside(claim, tokens)
+        earlier = [token.text for token in tokens[: claim.first]]
+        inside = claim.bracketed or earlier.count("(") > earlier.count(")")
+        restates = bool(earlier) and earlier[-1].lower() in APPROXIMATE
+        aside = position > 0 and (inside or restates)
         if claim.bracketed and not claim.signed and not aside and position == 0:
             value = -value  # accounting: (32.4)
         nearby = _nearby(claim, tokens)
@@ -260,19 +239,12 @@ def _finished(
         if "minus" in nearby and not claim.signed and value > 0:
             value = -value
         quantities.append(
-            Quantity(value, step, form, claim.measures, claim.nouns, claim.literal, aside, trend)
+            claim._replace(value=value, step=step, form=form, aside=aside, trend=trend)
         )
     return tuple(quantities)
 
 
-def _is_aside(claim: Claim, tokens: list[Token]) -> bool:
-    earlier = [token.text for token in tokens[: claim.first]]
-    if claim.bracketed or earlier.count("(") > earlier.count(")"):
-        return True
-    return bool(earlier) and earlier[-1].lower() in APPROXIMATE
-
-
-def _nearby(claim: Claim, tokens: list[Token]) -> set[str]:
+def _nearby(claim: Quantity, tokens: list[Token]) -> set[str]:
     """The meanings of six words before a claim and of a few behind it, up to a pause."""
     found: set[str] = set()
     for distance, token in enumerate(reversed(tokens[max(claim.first - 6, 0) : claim.first])):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from qwenlong.rewards.numbers.quantities import Quantity, read
+from qwenlong.rewards.numbers.claims import Quantity
+from qwenlong.rewards.numbers.quantities import read
 from qwenlong.rewards.numbers.units import DIMENSION, MEANINGS, METRIC, SIGNS
 from qwenlong.rewards.tables import patterns
 

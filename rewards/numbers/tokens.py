@@ -134,12 +134,9 @@ def _mixture(tokens: list[Token], i: int, options: Options) -> tuple[Amount, int
                 return None
             items.append(amount)
         i += 1
-    number = read_han(items, not any(map(_is_japanese, tokens)))
+    japanese = any("\u3040" <= each.text[0] <= "\u30ff" or each.text in "円億" for each in tokens)
+    number = read_han(items, colloquial=not japanese)
     return (number, i) if number else None
-
-
-def _is_japanese(token: Token) -> bool:
-    return "\u3040" <= token.text[0] <= "\u30ff" or token.text in "円億"
 
 
 def _touches(tokens: list[Token], i: int) -> bool:

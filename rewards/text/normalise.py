@@ -100,7 +100,9 @@ def normalise(text: str) -> str:
     """``text`` as it is compared for equality: ``folded``, without an English article."""
     text = folded(text)
     article, _, rest = text.partition(" ")
-    if article in _ARTICLES and rest not in _ARTICLES and not _is_name(article, rest):
+    # A letter is no article: the motorway A 7, the pair A B.
+    letter = article == "a" and (rest.isdigit() or len(rest) < 2)
+    if article in _ARTICLES and rest not in _ARTICLES and not letter:
         return _strip(rest) or text
     return text
 
@@ -155,11 +157,6 @@ def _compatible(text: str) -> str:
     ).translate(_FOLDED)
 
 
-def _is_name(article: str, rest: str) -> bool:
-    """Whether "a" is no article but a letter, as in the motorway A 7 or the pair A B."""
-    return article == "a" and (rest.isdigit() or len(rest) < 2)
-
-
 def _strip(text: str) -> str:
     # Quotes within quotes go two deep in practice; more rounds would not be linear.
     for _ in range(3):
@@ -206,11 +203,7 @@ def _digits_of(match: re.Match[str]) -> str:
         counted = after in _COUNTERS + "万亿" if after else not before
         if before.isdigit() or before in tuple("万亿") or not (counted or before in ("第", "之")):
             return numeral
-        return (
-            str(HAN_DIGITS.get(numeral, 10))
-            if numeral in HAN_DIGITS or numeral in "十拾"
-            else numeral
-        )
+        return numeral if numeral in "百佰千仟" else str(HAN_DIGITS.get(numeral, 10))
     if all(character in HAN_DIGITS for character in numeral):
         plain = "".join(str(HAN_DIGITS[character]) for character in numeral)
         # 三四 is "three or four"; 二〇 and 一九九八 are read digit by digit.
