@@ -164,7 +164,9 @@ def _with_text(text: str, match: re.Match[str], options: Options) -> tuple[str |
         return label, "by its letter and text"
     if match["label"] in string.ascii_lowercase and not (match["named"] or match["close"]):
         return None, f"a lower-case {match['label']!r} within a text is no letter"
-    after = rest[len(own) :] if own and _starts(rest, own) else rest
+    after = rest.removeprefix(own)
+    if own.isascii() and after[:1].isalnum():  # Apple is no part of Apples
+        after = rest
     if taken_back := _taken_back(bare, rest, after, label, options):
         return None, taken_back
     if after == rest and not _REASONS.match(bare.casefold().lstrip(", ")):
@@ -215,12 +217,6 @@ def _by_text(text: str, options: Options) -> str | None:
     doubtful = text.startswith("A ") and label != "A" and "A" in options.labels
     raw = options.raw[options.labels.index(label)]
     return None if doubtful and not raw.casefold().startswith("a ") else label
-
-
-def _starts(text: str, start: str) -> bool:
-    if not text.startswith(start):
-        return False
-    return not (text[len(start) :][:1].isalnum() and start.isascii())
 
 
 def _contains(text: str, part: str) -> bool:

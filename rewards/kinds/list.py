@@ -58,7 +58,10 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
         if claims is None:
             why = f"{len(answer)} characters, longer or with more items than any right answer"
             return 0.0, why, {}
-        right = _in_order(claims.found, wanted) if ordered else _in_common(claims.found, wanted)
+        if ordered:
+            right = int(LCSseq.similarity(claims.found, wanted))
+        else:  # each as often as it is wanted
+            right = (Counter(claims.found) & Counter(wanted)).total()
         f1 = 2 * right / (claims.count + len(wanted))
         iou = right / (claims.count + len(wanted) - right)
         exact = float(right == claims.count == len(wanted))
@@ -75,15 +78,6 @@ def score(example: Example, response: str, thinking: bool = True) -> Score:
 
     extraction = extract_items(response, thinking, 2 * known.longest)
     return scored(NAME, extraction, " | ".join(golds), compare)
-
-
-def _in_order(found: tuple[int, ...], wanted: tuple[int, ...]) -> int:
-    return int(LCSseq.similarity(found, wanted))
-
-
-def _in_common(found: tuple[int, ...], wanted: tuple[int, ...]) -> int:
-    """How many of ``found`` are wanted, each as often as it is wanted."""
-    return (Counter(found) & Counter(wanted)).total()
 
 
 def _golds(example: Example) -> list[str]:

@@ -60,6 +60,7 @@ from qwenlong.types import Example, Score
 NAME = "numeric"
 _LONGEST = 400
 """Characters of the longest answer that can be one number."""
+_POWER_OF_TEN = re.compile("10+|1/10+")
 _FACTORIAL = re.compile(r"\d ?[!！](?!=)")
 _COUNTED = frozenset("shares employees people persons units customers stores options".split())
 
@@ -158,7 +159,7 @@ def _difference(gold: Gold, claim: Quantity, wanted: Wanted) -> str:
             continue
         if not same_sign and abs(value + target) <= gold.tolerance:
             reason = f"{claim.literal!r} has the wrong sign"
-        elif _is_power_of_ten(abs(value / target)):
+        elif _POWER_OF_TEN.fullmatch(str(abs(value / target))):
             reason = f"{claim.literal!r} has the wrong scale"
     return reason
 
@@ -208,11 +209,6 @@ def _contradiction(gold: Quantity, claim: Quantity, wanted: Wanted) -> str:
 def _same_noun(noun: str, other: str) -> bool:
     length = min(len(noun), len(other), 5)
     return length > 1 and noun[:length] == other[:length]
-
-
-def _is_power_of_ten(ratio: Fraction) -> bool:
-    high, low = max(ratio.numerator, ratio.denominator), min(ratio.numerator, ratio.denominator)
-    return low == 1 and high > 1 and str(high).rstrip("0") == "1"
 
 
 _ASKS = Wording(

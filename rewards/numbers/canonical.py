@@ -9,23 +9,15 @@ import re
 import unicodedata
 
 from qwenlong.rewards.numbers.words import NUMBER_WORDS
-from qwenlong.rewards.tables import alternatives, table
+from qwenlong.rewards.tables import alternatives, folds, table
 
 _VULGAR = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"
-_HIDDEN = (
-    "\u00ad\u061c\u0640\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e"
-    "\u2060\u2066\u2067\u2068\u2069\ufeff" + "".join(map(chr, range(0x064B, 0x0660)))
-)
+_VOWEL_SIGNS = map(chr, range(0x064B, 0x0660))
 _FOLDED = str.maketrans(
     {
-        **dict.fromkeys(_HIDDEN, ""),
-        **dict.fromkeys("‐‑‒–", "-"),
-        **dict.fromkeys("‘’‛ʼ＇", "'"),
-        **dict.fromkeys("أإآ", "ا"),
+        **folds("in_numbers"),
+        **dict.fromkeys(_VOWEL_SIGNS, ""),
         **{vulgar: unicodedata.normalize("NFKC", vulgar) for vulgar in _VULGAR},
-        "٫": ".",
-        "٬": ",",
-        "⁄": "/",
     }
 )
 _AFTER_DIGIT = re.compile(rf"(?<=\d)(?=[{_VULGAR}])")

@@ -82,7 +82,9 @@ def read(text: str, day_first: bool | None = None, allowed: Allowed | None = Non
     """
     text = canonical(text).casefold()
     if not text.isascii():
-        text = _TWICE.sub(_once, _HAN.sub(_digits, text))
+        text = _HAN.sub(_digits, text)
+        # آذار/مارس is one month by two names.
+        text = _TWICE.sub(lambda x: x[1] if MONTHS[x[1]] == MONTHS[x[2]] else x[0], text)
     claims: list[tuple[Date, ...]] = []
     rest, end = [], 0
     text = _TIME.sub(" ", text)
@@ -126,11 +128,6 @@ def _checked(claims: list[tuple[Date, ...]], rest: str, allowed: Allowed | None)
     return Reading(tuple(tuple(sure.intersection(each)) or each for each in claims))
 
 
-def _once(match: re.Match[str]) -> str:
-    """آذار/مارس is one month by two names."""
-    return match[1] if MONTHS[match[1]] == MONTHS[match[2]] else match[0]
-
-
 def _digits(match: re.Match[str]) -> str:
     number = read_han(match[0].replace("廿", "二十"))
     return str(number.value) if number else match[0]
@@ -157,7 +154,10 @@ def _readings(match: re.Match[str], day_first: bool | None) -> tuple[Date, ...] 
     if kind == "num":
         return _numeric(parts, day_first)
     if kind == "quarter":
-        return (_quarter(parts),)
+        named = parts.get("n") or parts.get("m") or ""
+        quarter = QUARTERS.get(named) or int(next(parts[key] for key in "qsr" if key in parts))
+        year = next(parts[key] for key in "yzxvw" if key in parts)
+        return (Date(_year(year), quarter=quarter),)
     # "May" alone may be a verb: the caller looks at what stands around it.
     if kind == "mdy" and len(parts) == 1:
         return None
@@ -182,13 +182,6 @@ def _year(written: str, pivots: bool = True) -> int:
     if len(digits) == 2 and pivots:
         return int(digits) + (2000 if int(digits) < PIVOT else 1900)
     return int(digits or 0)
-
-
-def _quarter(parts: dict[str, str]) -> Date:
-    named = parts.get("n") or parts.get("m") or ""
-    quarter = QUARTERS.get(named) or int(parts.get("q") or parts.get("s") or parts.get("r") or 0)
-    years = (parts.get(key, "") for key in "yzxvw")
-    return Date(_year(next(filter(None, years), "")), quarter=quarter)
 
 
 def _numeric(parts: dict[str, str], day_first: bool | None) -> tuple[Date, ...]:

@@ -85,19 +85,15 @@ def unknown_words(rest: str, known: Allowed, dated: bool = False) -> str:
         run = match[0]
         if run in neutral or run in known.words:
             continue
-        glued = run[0] >= "\u1100"
-        known_by = _is_made_of if glued else _is_word
-        if _NEXT.search(run) or not known_by(run, neutral, known):
+        if run[0] >= "\u1100":
+            is_known = _is_made_of(run, neutral, known)
+        else:  # a neutral word, a unit or a word of the question, perhaps with "and" or an article
+            bare = [run.removeprefix(prefix) for prefix in _PREFIXES if run.startswith(prefix)]
+            allowed = (neutral, known.words, _SPACED_UNITS)
+            is_known = any(word in words for word in (run, *bare) for words in allowed)
+        if _NEXT.search(run) or not is_known:
             return run
     return ""
-
-
-def _is_word(word: str, neutral: frozenset[str], known: Allowed) -> bool:
-    """A neutral word, a unit or a word of the question, perhaps with "and" or an article."""
-    bare = [word.removeprefix(prefix) for prefix in _PREFIXES if word.startswith(prefix)]
-    return any(
-        each in neutral or each in known.words or each in _SPACED_UNITS for each in (word, *bare)
-    )
 
 
 def _is_made_of(run: str, neutral: frozenset[str], known: Allowed) -> bool:

@@ -182,12 +182,7 @@ def _ratio(
     end = slash + 2
     if not above or not below or not below.value or slash != i + 1:
         return None
-    if (
-        end < len(tokens)
-        and tokens[end].text == "/"
-        and end + 1 < len(tokens)
-        and tokens[end + 1].is_number
-    ):
+    if end + 1 < len(tokens) and tokens[end].text == "/" and tokens[end + 1].is_number:
         return None
     value = above.value / below.value
     if not options.divisions and not 1 < value.denominator == below.value < 1000:
@@ -214,14 +209,11 @@ def _worded(tokens: list[Token], i: int) -> tuple[Amount, str, int]:
         elif token.means == "scale" and size >= 1000 and section + max(current, 0) > 0:
             total, section, current = total + size * (section + max(current, 0)), 0, -1
             step, scaled = size, True
-        elif token.text.lower() not in ("-", "and") or not _goes_on(tokens, i, section + total):
-            break
+        else:  # the "and" or the hyphen before another word of the number
+            goes_on = i + 1 < len(tokens) and tokens[i + 1].means == "number"
+            joint = token.text == "-" and _touches(tokens, i)
+            if not goes_on or not (joint or (token.text.lower() == "and" and section + total > 0)):
+                break
         i += 1
     number = total + section + max(current, 0)
     return Amount(Fraction(number), Fraction(step), scaled), "plain", i
-
-
-def _goes_on(tokens: list[Token], i: int, so_far: int) -> bool:
-    if i + 1 == len(tokens) or tokens[i + 1].means != "number":
-        return False
-    return so_far > 0 if tokens[i].text != "-" else _touches(tokens, i)

@@ -30,3 +30,9 @@ def patterns(name: str) -> dict[str, str]:
     """The regular expressions of a file, by name."""
     texts = table(name).items()
     return {key: alternatives(text) for key, text in texts if isinstance(text, str)}
+
+
+def folds(name: str) -> dict[str, str]:
+    """Each character that is folded to the one that takes its place."""
+    rows = table("spelling")[name].items()
+    return {character: plain for plain, row in rows for character in row.replace("\n", "")}

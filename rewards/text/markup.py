@@ -58,7 +58,10 @@ def _unwrap(answer: str) -> str:
     # Models nest wrappers two deep at most, and more rounds would not be linear in time.
     for _ in range(4):
         before = answer
-        answer = _strip_runs(answer)
+        # ** and backticks at one end alone, too: their partner may precede the marker.
+        for mark in ("***", "**", "__", "`"):
+            answer = answer.removeprefix(mark).removesuffix(mark).strip()
+        answer = answer.removeprefix(":").removeprefix("：").lstrip()
         for opening, closing in _WRAPPERS:
             if _encloses(answer, opening, closing):
                 answer = answer[len(opening) : -len(closing)].strip()
@@ -67,17 +70,9 @@ def _unwrap(answer: str) -> str:
     return answer
 
 
-def _strip_runs(answer: str) -> str:
-    """Takes off a colon, and ``**``, ``__``, backticks: a partner may precede the marker."""
-    for mark in ("***", "**", "__", "`"):
-        answer = answer.removeprefix(mark).removesuffix(mark).strip()
-    return answer.removeprefix(":").removeprefix("：").lstrip()
-
-
 def _encloses(answer: str, opening: str, closing: str) -> bool:
-    if len(answer) < len(opening) + len(closing):
-        return False
-    if not (answer.startswith(opening) and answer.endswith(closing)):
+    enclosed = answer.startswith(opening) and answer.endswith(closing)
+    if not enclosed or len(answer) < len(opening) + len(closing):
         return False
     inner = answer[len(opening) : -len(closing)]
     if not opening.endswith("{"):

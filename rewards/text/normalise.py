@@ -28,7 +28,7 @@ from functools import lru_cache
 
 from qwenlong.rewards.numbers.numerals import read_han
 from qwenlong.rewards.numbers.words import HAN_DIGITS, HAN_UNITS
-from qwenlong.rewards.tables import table
+from qwenlong.rewards.tables import folds, table
 
 _ARTICLES = ("a", "an", "the")
 _QUOTES = {'"': '"', "'": "'", "«": "»", "»": "«", "‹": "›", "›": "‹", "《": "》", "〈": "〉"}
@@ -36,42 +36,28 @@ _QUOTES["`"] = "`"
 # A leading full stop, a sign, % or # makes another answer (.5, -5, 5%, C#), so these stay.
 _LEADING, _TRAILING = ",;:¿¡", ".,;:!?"
 _NATIVE_ZEROS = "٠۰०০੦૦୦௦౦೦൦๐໐༠"
-_INVISIBLE = (
-    "\u00ad\u200b\u200c\u200e\u200f\u061c\u202a\u202b\u202c\u2060\u2066\u2067\u2068\u2069\ufeff"
-)
 
 
 def _exceptions_of_nfkc() -> dict[str, str]:
     """What NFKC alone would make another answer: 4½ the number 41/2, ①② the number 12."""
-    table = {chr(0x2460 + n): f"({n + 1})" for n in range(20)}
+    found = {chr(0x2460 + n): f"({n + 1})" for n in range(20)}
     for code in (0xBC, 0xBD, 0xBE, *range(0x2150, 0x215F), 0x2189):
-        table[chr(code)] = " " + unicodedata.normalize("NFKC", chr(code)).replace("⁄", "/")
+        found[chr(code)] = " " + unicodedata.normalize("NFKC", chr(code)).replace("⁄", "/")
     for code in range(0x339F, 0x33A7):  # ㎟ to ㎦
         letters = unicodedata.normalize("NFKC", chr(code))
-        table[chr(code)] = f"{letters[:-1]}^{letters[-1]}"
-    return {**table, "º": "°", "˚": "°"}
+        found[chr(code)] = f"{letters[:-1]}^{letters[-1]}"
+    return found
 
 
 _FOLDED = str.maketrans(
     {
-        **dict.fromkeys("‘’‚‛ʼ′´", "'"),
-        **dict.fromkeys("“”„‟″「」『』〝〟", '"'),
-        **dict.fromkeys("‐‑‒–—―−", "-"),
-        **dict.fromkeys("、،", ","),
-        **dict.fromkeys("。।", "."),
-        **dict.fromkeys("・•‧∙", "·"),
-        **dict.fromkeys("【〔〖", "["),
-        **dict.fromkeys("】〕〗", "]"),
-        **dict.fromkeys(_INVISIBLE + "™®℠", ""),
-        "؛": ";", "؟": "?", "٪": "%", "٫": ".", "٬": ",", "〜": "~", "⁄": "/", "∕": "/",
-        "İ": "I", "ک": "ك", "ی": "ي",
-        **dict.fromkeys("أإآٱ", "ا"),
+        **folds("everywhere"),
         # Arabic vowel signs and tatweel.
         **dict.fromkeys(map(chr, (*range(0x64B, 0x653), 0x670, 0x640)), ""),
         **{chr(ord(zero) + n): str(n) for zero in _NATIVE_ZEROS for n in range(10)},
         **_exceptions_of_nfkc(),
     }
-)  # fmt: skip
+)
 _SUPERSCRIPTS = str.maketrans("⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "+-0123456789")
 _SUPERSCRIPT = re.compile(r"[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,20}")
 _NARROW_SPACE = re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))")
