@@ -33,9 +33,9 @@ COMBINE: dict[str, Callable[[float, float], float]] = {
 
 POLICIES = ("stop", "rule", "drop")
 EVERY = "*"
+"""Stands for all sources that have no reward of their own."""
 BY_FUNCTION = "combine"
 """In a breakdown, what decided on a response without a verdict: the user's own function."""
-"""Stands for all sources that have no reward of their own."""
 
 _SETTLED: dict[str, float] = {"max": 1.0, "min": 0.0}
 """The rule's value after which the judge cannot change anything."""
