@@ -97,7 +97,8 @@ def measure(name: str, path: str, point: common.Point, rounds: int) -> list[dict
         "TRL, whole group": (False, point.group),
         "TRL, one row at once": (False, 1),
     }
-    peak, records = peak_flops(torch.cuda.get_device_name()), []
+    peak = peak_flops(torch.cuda.get_device_name())
+    records: list[dict[str, Any]] = []
     p, r, g = point.prompt, point.response, point.group
     for side, (offload, rows) in sides.items():
         if offload and "failure" not in records[-1]:

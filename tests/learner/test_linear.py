@@ -99,8 +99,9 @@ def test_under_autocast_a_layer_computes_in_bf16() -> None:
 @pytest.mark.parametrize("frozen", [False, True])
 def test_a_norm_and_its_gradients_are_transformers(shape: tuple[int, ...], frozen: bool) -> None:
     torch.manual_seed(0)
-    plain = nn.Sequential(Qwen3RMSNorm(16))
-    plain[0].weight.data.uniform_(0.5, 2)
+    norm = Qwen3RMSNorm(16)
+    norm.weight.data.uniform_(0.5, 2)
+    plain = nn.Sequential(norm)
     ours = copy.deepcopy(plain).requires_grad_(not frozen)
     use_onednn(ours)
     assert type(ours[0]) is FewPassesRMSNorm

@@ -103,7 +103,7 @@ def test_a_step_uses_both(own) -> None:
         Rollout(token_ids([5]), np.array([-1.0], np.float32), "stop", 0, "") for _ in range(2)
     )
     scores = (Score(1.0, "exact"), Score(0.0, "exact"))
-    groups = [Group(Prompt(example, token_ids([1])), rollouts, scores)]
+    groups = [Group(Prompt(example, (1,)), rollouts, scores)]
     stage = RlStage(context=8, response=4, steps=1, batch=2, group=2)
     reinforce = LearnerConfig(objective=f"{own}:reinforce")
     assert advantages_of(groups, stage, reinforce) == [(1.0, -1.0)]
