@@ -81,8 +81,8 @@ def main(
     for source, (low, high) in sets[0]["shares"].items():
         console.print(f"{source}: {low:.4f} to {high:.4f} of {TOKENS:,}", highlight=False)
     console.print(f"twice the examples take {ratio:.2f} times as long (bar: {RATIO})")
-    figures = {"tokens": TOKENS, "cores": CORES, "ratio": round(ratio, 2)}
-    write_result("data", {**figures, "sets": sets}, threads=CORES)
+    results = {"tokens": TOKENS, "cores": CORES, "ratio": round(ratio, 2)}
+    write_result("data", {**results, "sets": sets}, threads=CORES)
     met = sets[0]["seconds"] <= SECONDS and ratio <= RATIO
     for each in sets:
         met = met and each["megabytes"] <= MEGABYTES

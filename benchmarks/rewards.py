@@ -58,28 +58,28 @@ def main(
 ) -> None:
     """Speed, the longest time, and a fuzz run of all verifiers."""
     cases = {kind: read(kind) for kind in kinds()}
-    figures: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     table = Table("kind", "cases", "answers a second", "longest, ms", "fuzzed", "failures")
     for kind, own in cases.items():
         verifier = find(kind).score
         fuzzed = responses // len(cases)
         failures = fuzz(kind, verifier, own, fuzzed, Random(f"{seed} {kind}"))
-        figures[kind] = {
+        results[kind] = {
             "cases": len(own),
             "answers_per_s": round(median(speed(verifier, own) for _ in range(rounds))),
             "longest_ms": round(longest_ms(verifier, own), 1),
             "fuzzed": fuzzed,
             "failures": failures,
         }
-        shown = figures[kind]
+        shown = results[kind]
         failed = ", ".join(f"{n} {what}" for what, n in failures.items()) or "none"
         table.add_row(
             kind, f"{shown['cases']}", f"{shown['answers_per_s']:,}", f"{shown['longest_ms']}",
             f"{fuzzed:,}", failed,
         )  # fmt: skip
     console.print(table)
-    write_result("rewards", {"seed": seed, "kinds": figures}, threads=1)
-    if any(figure["failures"] for figure in figures.values()):
+    write_result("rewards", {"seed": seed, "kinds": results}, threads=1)
+    if any(result["failures"] for result in results.values()):
         raise typer.Exit(1)
 
 

@@ -14,7 +14,7 @@ import yaml
 
 from experiments.findings.measures import column, measure
 from qwenlong.report.accuracy import Accuracy
-from qwenlong.report.runs import Run, read_runs
+from qwenlong.report.runs import LoggedRun, read_runs
 from qwenlong.types import InputError
 
 BASELINE = "baseline"
@@ -28,7 +28,7 @@ _SEED = re.compile(r"[-_.]?seed[-_.=]?\d+", re.IGNORECASE)
 class Outcome:
     """What one run has reached. Accuracies are strict, by context in tokens."""
 
-    run: Run
+    run: LoggedRun
     folder: Path
     seed: int
     waiting: tuple[str, ...]
@@ -96,7 +96,7 @@ def gather(folders: Sequence[Path]) -> list[Arm]:
     return [first, *(arm for arm in arms if arm is not first)]
 
 
-def _config(folder: Path, run: Run) -> dict[str, Any]:
+def _config(folder: Path, run: LoggedRun) -> dict[str, Any]:
     tree = yaml.safe_load(run.config)
     if not isinstance(tree, dict) or not isinstance(tree.get("stages"), dict):
         raise InputError(
@@ -132,7 +132,7 @@ def arm_name(folder: Path) -> str:
     return folder.parent.name if not name or name.isdigit() else name
 
 
-def _outcome(folder: Path, run: Run, config: Mapping[str, Any]) -> Outcome:
+def _outcome(folder: Path, run: LoggedRun, config: Mapping[str, Any]) -> Outcome:
     planned = [str(name) for name in config["stages"]]
     kinds = [(stage or {}).get("kind") for stage in config["stages"].values()]
     first_rl = kinds.index("rl") if "rl" in kinds else len(planned)

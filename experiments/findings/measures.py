@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from qwenlong.report.runs import Run, logged_rollouts
+from qwenlong.report.runs import LoggedRun, logged_rollouts
 from qwenlong.rewards import registry
 from qwenlong.types import Example
 
@@ -38,7 +38,7 @@ MEASURES: dict[str, tuple[str, str]] = {
 _VERIFIERS = {"extractive", "yes_no"}
 
 
-def measure(folder: Path, run: Run, config: Mapping[str, Any]) -> dict[str, float]:
+def measure(folder: Path, run: LoggedRun, config: Mapping[str, Any]) -> dict[str, float]:
     """The measures that the run's files hold, by the names of ``MEASURES``."""
     steps = run.rl_steps
     entropy, norms, kl = (column(steps, key) for key in ("entropy", "grad_norm", "kl"))
@@ -65,7 +65,7 @@ def column(steps: Iterable[Mapping[str, Any]], key: str) -> list[float]:
     return [float(step[key]) for step in steps if step.get(key) is not None]
 
 
-def _reward_and_accuracy(run: Run, config: Mapping[str, Any]) -> dict[str, float]:
+def _reward_and_accuracy(run: LoggedRun, config: Mapping[str, Any]) -> dict[str, float]:
     """Training reward at the end of the last finished phase, and the accuracy after that phase.
 
     The accuracy is at the longest evaluated context that is not longer than the phase's own.
@@ -81,7 +81,7 @@ def _reward_and_accuracy(run: Run, config: Mapping[str, Any]) -> dict[str, float
     return {}
 
 
-def _rewarded_though_wrong(folder: Path, run: Run) -> dict[str, float]:
+def _rewarded_though_wrong(folder: Path, run: LoggedRun) -> dict[str, float]:
     """How often training gave the full reward to a wrong answer: does the policy learn to cheat?"""
     # Evaluation scores each source by its own verifier, whatever rule training uses.
     verifiers = {

@@ -34,7 +34,7 @@ _VERBATIM: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": T
 
 
 @dataclass
-class Tally:
+class LineCount:
     """Lines of one kind and source."""
 
     lines: int = 0
@@ -51,12 +51,12 @@ class Tally:
 class Outcome:
     """How many lines of a file were right, by kind and source, and how many could not be scored."""
 
-    by_kind: dict[tuple[str, str], Tally] = field(default_factory=dict)
+    by_kind: dict[tuple[str, str], LineCount] = field(default_factory=dict)
     """Keys are kind and source."""
     malformed: int = 0
 
     def add(self, kind: str, source: str, value: float) -> None:
-        self.by_kind.setdefault((kind, source), Tally()).add(value)
+        self.by_kind.setdefault((kind, source), LineCount()).add(value)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def summarised(outcome: Outcome) -> Table:
     table.add_column("source", overflow="fold")
     for column in ("lines", "accuracy", "mean score"):
         table.add_column(column, justify="right")
-    every = Tally()
+    every = LineCount()
     for (kind, source), tally in sorted(outcome.by_kind.items()):
         table.add_row(kind, source, *_cells(tally))
         every.lines += tally.lines
@@ -130,7 +130,7 @@ def summarised(outcome: Outcome) -> Table:
     return table
 
 
-def _cells(tally: Tally) -> tuple[str, str, str]:
+def _cells(tally: LineCount) -> tuple[str, str, str]:
     accuracy, mean = tally.right / tally.lines, tally.total / tally.lines
     return f"{tally.lines:,}", f"{accuracy:.4f}", f"{mean:.4f}"
 

@@ -71,7 +71,7 @@ def resolve(reference: str, key: str, parameters: Sequence[str]) -> Callable[...
     """The function that ``reference`` names.
 
     A module is looked for among what is installed, then in the working directory; a file is a path.
-    Modules beside a file can be imported by it.
+    A file can import modules from its own folder.
 
     Args:
         key: the key of the experiment that names the function, for messages.

@@ -108,7 +108,7 @@ def rows(path: Path) -> Rows:
 
 
 def _number(difficulty: Any) -> float | None:
-    """As a number; a text such as "hard" stays in the metadata alone."""
+    """The difficulty as a number; None for a text such as "hard", which stays in the metadata."""
     if isinstance(difficulty, bool) or not isinstance(difficulty, int | float):
         return None
     return float(difficulty) if math.isfinite(difficulty) else None

@@ -1,7 +1,7 @@
 """Texts as they are compared: the words alone, folded, each Chinese or Japanese sign a word.
 
 Case, compatibility forms (NFKC), punctuation, white space, Arabic vowel signs and thousands
-separators do not count, as in ``rewards/normalise.py``; unlike there, Chinese numerals and
+separators do not count, as in ``rewards/text/normalise.py``; unlike there, Chinese numerals and
 articles stay as they are, which is what containment in a long text needs.
 
 Hashes have 64 bits and are the same on every machine; two different texts share one with a
@@ -59,7 +59,7 @@ def raw_digest(text: str) -> bytes:
 
 
 def key_of(*texts: str) -> int:
-    """Of texts, by their folded words."""
+    """The digest of texts, by their folded words."""
     digest = hashlib.blake2b(digest_size=8)
     for text in texts:
         digest.update(folded(text).encode("utf-8", "replace") + b"\n")

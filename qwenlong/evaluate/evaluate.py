@@ -11,7 +11,7 @@ from typing import Any
 
 from qwenlong.types import Group, Prompt
 
-Accuracy = Mapping[str, Mapping[str, Any]]
+AccuracyByContext = Mapping[str, Mapping[str, Any]]
 """Context in tokens to ``value`` and ``n``, as in summary.json."""
 
 
@@ -38,7 +38,7 @@ def draw_held_out(prompts: Sequence[Prompt], examples: int, seed: int) -> list[P
     return [prompt for prompt in prompts if id(prompt) in drawn]
 
 
-def accuracies(evaluated: Mapping[int, Sequence[Group]]) -> dict[str, Accuracy]:
+def accuracies(evaluated: Mapping[int, Sequence[Group]]) -> dict[str, AccuracyByContext]:
     """The accuracy of each source: the share of its responses that are right.
 
     Right means a score of 1, nothing less.
@@ -65,7 +65,7 @@ def accuracies(evaluated: Mapping[int, Sequence[Group]]) -> dict[str, Accuracy]:
     }
 
 
-def mean_over_sources(accuracy: Mapping[str, Accuracy]) -> Accuracy:
+def mean_over_sources(accuracy: Mapping[str, AccuracyByContext]) -> AccuracyByContext:
     """The mean of the sources at each context, unweighted, so that a large one cannot hide others.
 
     ``n`` is the number of all responses. A source without questions at a context is not in its

@@ -9,14 +9,14 @@ from statistics import fmean, pstdev
 from qwenlong.config.callables import ADVANTAGE, is_reference, resolve
 from qwenlong.types import InputError
 
-Rewards = Sequence[float]
+GroupRewards = Sequence[float]
 """The rewards of one group's judged rollouts."""
 Advantages = tuple[float, ...]
 """One for each of a group's judged rollouts."""
 
 
 def step_advantages(
-    name: str, groups: Sequence[Rewards], tasks: Sequence[str], scaled: bool = True
+    name: str, groups: Sequence[GroupRewards], tasks: Sequence[str], scaled: bool = True
 ) -> list[Advantages]:
     """The advantages of all groups of a step.
 
@@ -39,7 +39,7 @@ def step_advantages(
 
 
 def _own_advantages(
-    function: Callable[..., Sequence[float]], name: str, rewards: Rewards
+    function: Callable[..., Sequence[float]], name: str, rewards: GroupRewards
 ) -> Advantages:
     found = tuple(float(each) for each in function(tuple(rewards)))
     if len(found) != len(rewards) or not all(map(math.isfinite, found)):
@@ -50,7 +50,7 @@ def _own_advantages(
     return found
 
 
-def group_advantages(rewards: Rewards, scaled: bool = True) -> Advantages:
+def group_advantages(rewards: GroupRewards, scaled: bool = True) -> Advantages:
     """(r - mean) / std over the group (QwenLong-L1, arXiv 2505.17667; GRPO, arXiv 2402.03300).
 
     The population's standard deviation is used. A group without variance, or of fewer than two
@@ -68,7 +68,7 @@ def group_advantages(rewards: Rewards, scaled: bool = True) -> Advantages:
 
 
 def task_advantages(
-    groups: Sequence[Rewards], tasks: Sequence[str], scaled: bool = True
+    groups: Sequence[GroupRewards], tasks: Sequence[str], scaled: bool = True
 ) -> list[Advantages]:
     """(r - group mean) / std over all rewards of the same task in the batch.
 
@@ -93,7 +93,7 @@ def task_advantages(
     ]
 
 
-def leave_one_out(rewards: Rewards) -> Advantages:
+def leave_one_out(rewards: GroupRewards) -> Advantages:
     """r minus the mean of the group's other rewards (RLOO, arXiv 2402.14740, section 2).
 
     A baseline that does not depend on the rollout itself leaves the gradient unbiased. A group

@@ -14,7 +14,7 @@ from qwenlong.config import LearnerConfig
 from qwenlong.plan.shape import Shape
 
 CHUNK_LOGITS = 2**25
-"""As in ``learner/logprobs.py``, which imports torch."""
+"""The value of ``learner/logprobs.py``, which imports torch and so cannot be read here."""
 SFT_TOKENS, SFT_VOCABULARY = 4096, 32_768
 """Size of the tile of logits that TRL's fused head computes (``trl.kernels.chunked_logprob``)."""
 FP32, BF16 = 4, 2

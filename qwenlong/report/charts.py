@@ -21,7 +21,7 @@ from qwenlong.report.drawing import (
     shortened,
     style,
 )
-from qwenlong.report.runs import Run, read_runs
+from qwenlong.report.runs import LoggedRun, read_runs
 from qwenlong.types import InputError
 
 PARTS = {
@@ -38,7 +38,7 @@ _WIDE, _NARROW = 1000, 490
 """Pixels of a chart that has the page's width, and of one of two side by side."""
 
 
-def accuracy_chart(run: Run, runs: Sequence[Run]) -> Figure | None:
+def accuracy_chart(run: LoggedRun, runs: Sequence[LoggedRun]) -> Figure | None:
     """The mean accuracy over sources by context, a line for each stage; None before evaluation."""
     if not contexts_of(run.stages):
         return None
@@ -49,7 +49,7 @@ def accuracy_chart(run: Run, runs: Sequence[Run]) -> Figure | None:
     return figure
 
 
-def source_chart(run: Run, runs: Sequence[Run]) -> Figure | None:
+def source_chart(run: LoggedRun, runs: Sequence[LoggedRun]) -> Figure | None:
     """A panel like ``accuracy_chart`` for each held-out source; None unless there are several."""
     sources = split_by_source(run.stages)
     if not sources:
@@ -65,11 +65,11 @@ def source_chart(run: Run, runs: Sequence[Run]) -> Figure | None:
     return figure
 
 
-def _width(runs: Sequence[Run]) -> int:
+def _width(runs: Sequence[LoggedRun]) -> int:
     return _WIDE if len(runs) == 1 else _NARROW
 
 
-def stage_colours(runs: Sequence[Run]) -> dict[str, str]:
+def stage_colours(runs: Sequence[LoggedRun]) -> dict[str, str]:
     """Colour names by stage. A stage has the same colour in every run, finished or not."""
     kinds = {stage.name: stage.kind for run in runs for stage in run.stages}
     planned = [name for run in runs for name in run.planned]
@@ -145,7 +145,7 @@ def spaced(values: Sequence[float], gap: float, top: float) -> list[float]:
     return placed
 
 
-def time_parts(run: Run) -> dict[str, dict[str, float]]:
+def time_parts(run: LoggedRun) -> dict[str, dict[str, float]]:
     """Seconds by stage and part; ``other`` is a stage's time outside its timed parts."""
     kinds = {stage.name: stage.kind for stage in run.stages}
     parts: dict[str, dict[str, float]] = {name: dict.fromkeys(PARTS, 0.0) for name in kinds}
@@ -167,7 +167,7 @@ def time_parts(run: Run) -> dict[str, dict[str, float]]:
     return {name: of for name, of in parts.items() if sum(of.values()) > 0}
 
 
-def time_chart(run: Run, runs: Sequence[Run]) -> Figure | None:
+def time_chart(run: LoggedRun, runs: Sequence[LoggedRun]) -> Figure | None:
     """A bar for each stage, as long as the stage took, divided by part; None without any times.
 
     All runs of a page have the same scale.

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from qwenlong.report.drawing import light, mark_stages, step_figure
-from qwenlong.report.runs import Run
+from qwenlong.report.runs import LoggedRun
 
 PASS_RATES = {
     "0.8-1.0": "stage-0",
@@ -43,7 +43,7 @@ class Draws:
     """The phase's own drawn prompts, by the longest of each quarter of its lengths, in tokens."""
 
 
-def draws_by_phase(run: Run) -> list[Draws]:
+def draws_by_phase(run: LoggedRun) -> list[Draws]:
     """One entry a phase; none for runs that were made before these metrics existed."""
     logged = [step for step in run.rl_steps if "pool" in step]
     found = []
@@ -60,7 +60,7 @@ def _parts(step: Mapping[str, Any], prefix: str) -> dict[str, int]:
     return {key[len(prefix) :]: int(n) for key, n in step.items() if key.startswith(prefix)}
 
 
-def pool_chart(run: Run) -> Figure | None:
+def pool_chart(run: LoggedRun) -> Figure | None:
     """The phase's prompts by the pass rate of their last group, a bar for each step."""
     rates = [_parts(step, "pool_pass_rate/") for step in run.rl_steps]
     # Old runs have no pass rates, or name them otherwise.
@@ -70,7 +70,7 @@ def pool_chart(run: Run) -> Figure | None:
     return _bars(run, "Prompts by the pass rate of their last group", parts, PASS_RATES)
 
 
-def gate_chart(run: Run) -> Figure | None:
+def gate_chart(run: LoggedRun) -> Figure | None:
     """The groups that dynamic sampling had at each step; None without dynamic sampling."""
     steps = run.rl_steps
     if not any("gate_sampled" in step for step in steps):
@@ -84,7 +84,7 @@ def gate_chart(run: Run) -> Figure | None:
 
 
 def _bars(
-    run: Run, title: str, parts: Sequence[Sequence[int]], colours: Mapping[str, str]
+    run: LoggedRun, title: str, parts: Sequence[Sequence[int]], colours: Mapping[str, str]
 ) -> Figure:
     figure, axes = step_figure(title)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))

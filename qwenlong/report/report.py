@@ -34,7 +34,7 @@ from qwenlong.report.curriculum_charts import (
 )
 from qwenlong.report.drawing import svg
 from qwenlong.report.html import write_page
-from qwenlong.report.runs import Run, read_runs, verdict
+from qwenlong.report.runs import LoggedRun, read_runs, verdict
 from qwenlong.report.step_charts import CURVES, line_of_run, step_chart
 
 
@@ -47,7 +47,7 @@ class Chart:
     """The section of the page: accuracy, curriculum or time."""
     label: str
     """What a screen reader reads, before the run's name."""
-    draw: Callable[[Run, Sequence[Run]], Figure | None]
+    draw: Callable[[LoggedRun, Sequence[LoggedRun]], Figure | None]
     """Gets the run and, for common scales, all runs; returns None if there is nothing to draw."""
     legend: Mapping[str, str] = field(default_factory=dict)
     """Colours by what they mean."""
@@ -102,7 +102,7 @@ def json_block(value: Any) -> Markup:
     return Markup(text)
 
 
-def headline(run: Run) -> dict[str, Any]:
+def headline(run: LoggedRun) -> dict[str, Any]:
     """The run's numbers at the longest evaluated context; None for what it has not reached."""
     contexts = contexts_of(run.stages)
     context = contexts[-1] if contexts else None
@@ -130,7 +130,7 @@ def headline(run: Run) -> dict[str, Any]:
     }
 
 
-def _view(index: int, run: Run, runs: Sequence[Run]) -> dict[str, Any]:
+def _view(index: int, run: LoggedRun, runs: Sequence[LoggedRun]) -> dict[str, Any]:
     """What the template shows of a run."""
     colours, sources = stage_colours(runs), split_by_source(run.stages)
     colour, dashes = line_of_run(index)

@@ -26,7 +26,7 @@ RESPONSE_SHOWN = 12_000
 
 
 @dataclass(frozen=True)
-class Run:
+class LoggedRun:
     """A run directory of a finished or unfinished run."""
 
     name: str
@@ -56,7 +56,7 @@ class Run:
         return [math.nan if value is None else float(value) for value in values]
 
 
-def read_runs(folders: Sequence[Path], with_rollouts: bool = True) -> list[Run]:
+def read_runs(folders: Sequence[Path], with_rollouts: bool = True) -> list[LoggedRun]:
     """Reads run directories, finished or not.
 
     Raises:
@@ -77,7 +77,7 @@ def read_runs(folders: Sequence[Path], with_rollouts: bool = True) -> list[Run]:
     ]
 
 
-def _read_run(folder: Path, name: str, with_rollouts: bool) -> Run:
+def _read_run(folder: Path, name: str, with_rollouts: bool) -> LoggedRun:
     missing: list[str] = []
     config = _text(folder / "config.yaml", missing)
     summary_text = _text(folder / "summary.json", missing)
@@ -104,7 +104,7 @@ def _read_run(folder: Path, name: str, with_rollouts: bool) -> Run:
         shown, written = _read_rollouts(folder / "rollouts", order, missing)
         if not written:
             missing.append("rollouts/: none yet")
-    return Run(
+    return LoggedRun(
         name=name,
         config=config,
         stages=stages,

@@ -9,7 +9,7 @@ from itertools import groupby
 from matplotlib.figure import Figure
 
 from qwenlong.report.drawing import HUES, light, log_axis, mark_stages, step_figure
-from qwenlong.report.runs import Run
+from qwenlong.report.runs import LoggedRun
 
 CURVES = {
     "reward_mean": "Reward, mean of a step",
@@ -27,7 +27,7 @@ def line_of_run(index: int) -> tuple[str, str]:
     return f"hue-{index % HUES}", "--" if index // HUES % 2 else "-"
 
 
-def step_chart(runs: Sequence[Run], key: str) -> Figure | None:
+def step_chart(runs: Sequence[LoggedRun], key: str) -> Figure | None:
     """A metric over the RL steps of every run; None if no step has it."""
     lines = [run.metric(key) for run in runs]
     values = [value for line in lines for value in line if math.isfinite(value)]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, pstdev
 from typing import Any, Literal
 
-from qwenlong.evaluate.evaluate import Accuracy, mean_over_sources
+from qwenlong.evaluate.evaluate import AccuracyByContext, mean_over_sources
 from qwenlong.types import Group
 
 Part = Literal["rollout", "score", "learn", "load", "checkpoint", "evaluation"]
@@ -78,7 +78,7 @@ def add_stage(
     summary: Mapping[str, Any],
     name: str,
     kind: str,
-    accuracy: Mapping[str, Accuracy],
+    accuracy: Mapping[str, AccuracyByContext],
     logged: Sequence[Mapping[str, Any]],
     evaluation_seconds: float,
 ) -> dict[str, Any]:

@@ -24,7 +24,7 @@ _ANSWERS = ("answers", "answer")
 _OF_THE_LINE = {"id", "questions", *_DOCUMENTS}
 _KNOWN = {"source", "question", "kind", "reasoning", "group", "gold_documents", "metadata"}
 _SCORED = {"response", "score"}
-"""Of lines that ``qwenlong score`` reads or has written: no part of an example."""
+"""Fields of lines that ``qwenlong score`` reads or has written: no part of an example."""
 _TAKEN = _OF_THE_LINE | _KNOWN | _SCORED | {*_ANSWERS}
 
 

@@ -179,7 +179,7 @@ def group_over(source: str, names: Iterable[str]) -> str:
 
 
 def joined_groups(shared: Mapping[Name, Iterable[Hashable]]) -> dict[Name, Name]:
-    """For each name the least one of those that it belongs together with (union-find).
+    """The least name of the set that each name belongs to (union-find).
 
     Names belong together if they share something, directly or through other names.
 

@@ -17,7 +17,7 @@ from qwenlong.data.sources.fields import as_text, filled_list, fingerprint, inne
 from qwenlong.types import Example, InputError
 
 _PARAGRAPHS = 5
-"""Of each of XQuAD's 48 articles."""
+"""Paragraphs of each of XQuAD's 48 articles."""
 _NAMED = re.compile(r"xquad\.([a-z]{2})(?![a-z])")
 _OTHER = re.compile(r"[\W_]+")
 _SPREADSHEET = re.compile(r"\d+\.0")
@@ -62,7 +62,7 @@ def _subsets(source: Source, path: Path | None, subset: str) -> list[str]:
 
 
 def _language(path: Path | None) -> str:
-    """Of xquad.en.json, or of a file in xquad.en/."""
+    """The language of xquad.en.json, or of a file in xquad.en/."""
     named = _NAMED.findall("/".join(path.parts[-2:])) if path else []
     if not named:
         raise InputError(f"subset=null: {path} does not tell its language; name it, such as en")

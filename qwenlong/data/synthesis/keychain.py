@@ -129,7 +129,7 @@ def hide(example: Example, others: Sequence[str], seed: int) -> Example:
 def _chains(
     questions: Sequence[str], length: int, words: Words, rng: Random
 ) -> tuple[list[list[str]], list[list[str]]]:
-    """For every question the keys that lead to it, and the sentences that say so."""
+    """The keys that lead to every question, and the sentences that say so."""
     identifiers = uuids(rng, len(questions) * length)
     ways = [identifiers[at : at + length] for at in range(0, len(identifiers), length)]
     links = []

@@ -154,7 +154,7 @@ def _markdown(table: Table) -> str:
 
 
 def _lines(table: Table) -> str:
-    """As tables of OTT-QA are written in prompts: ``Header: cell | Header: cell``."""
+    """The text of a table, written as OTT-QA's are: ``Header: cell | Header: cell``."""
     head, *rows = _rows(table)
     return "\n".join(" | ".join(map(": ".join, zip(head, row, strict=True))) for row in rows)
 
