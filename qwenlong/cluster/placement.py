@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import resource
+import shlex
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -278,6 +280,10 @@ def _remote(
         "MALLOC_MMAP_THRESHOLD_": str(2**25),
         "MALLOC_TRIM_THRESHOLD_": str(2**30),
     }
+    runtime_env: dict[str, Any] = {"env_vars": variables}
+    if " " in sys.executable:
+        # Ray 2.60 passes this path to a shell unquoted, and no actor would ever start.
+        runtime_env["py_executable"] = shlex.quote(sys.executable)
     return ray.remote(Logged).options(
-        max_concurrency=concurrency, runtime_env={"env_vars": variables}, **options
+        max_concurrency=concurrency, runtime_env=runtime_env, **options
     )
