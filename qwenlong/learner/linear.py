@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
-from transformers.models.qwen3.modeling_qwen3 import Qwen3MLP, Qwen3RMSNorm
+from transformers.models.qwen3.modeling_qwen3 import Qwen3MLP
 
 # oneDNN and PyTorch's layer over it keep a kernel and its scratch memory for each of the last 1,024
 # shapes. Packed sequences have new lengths in every step, so that took 2 GB in the quickstart.
@@ -30,17 +30,12 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 
 
 def use_onednn(model: nn.Module) -> None:
-    """Makes a model's linear layers without bias, and its dense MLPs, compute with oneDNN.
-
-    Qwen3's norms then read and write memory less often.
-    """
+    """Makes a model's linear layers without bias, and its dense MLPs, compute with oneDNN."""
     # Another class, not another module: parameters, their names and the optimizer's hold on them
     # stay as they are.
     for module in model.modules():
         if type(module) is Qwen3MLP:
             module.__class__ = OneDnnMLP
-        if type(module) is Qwen3RMSNorm:
-            module.__class__ = FewPassesRMSNorm
         if type(module) is nn.Linear and "bias" not in dict(module.named_parameters()):
             module.__class__ = OneDnnLinear
 
@@ -99,36 +94,3 @@ class _GatedProduct(torch.autograd.Function):
             both = active.mul_(up)
             grad_weight = product(grad.flatten(0, -2).T.contiguous(), both.flatten(0, -2).T)
         return torch.ops.aten.silu_backward(grad_both.mul_(up), gate), grad_up, grad_weight
-
-
-class FewPassesRMSNorm(Qwen3RMSNorm):
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        if not hidden_states.dtype == self.weight.dtype == torch.float32:
-            return super().forward(hidden_states)
-        return _RMSNorm.apply(hidden_states, self.weight, self.variance_epsilon)
-
-
-class _RMSNorm(torch.autograd.Function):
-    """x / rms(x) * weight (Zhang and Sennrich, arXiv 1910.07467).
-
-    A policy as small as the quickstart's spends more time on passes over memory than on products:
-    here are 10 of them, where autograd makes 20 of transformers' six operations.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-        mean_square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1])
-        inverse = mean_square.add_(epsilon).rsqrt_()
-        normed = x * inverse
-        ctx.save_for_backward(normed, weight, inverse)
-        return normed * weight
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        normed, weight, inverse = ctx.saved_tensors
-        both = grad * normed
-        grad_weight = both.flatten(0, -2).sum(0) if ctx.needs_input_grad[1] else None
-        # The part of the gradient along x, which normalising takes out.
-        along = (both @ weight).div_(len(weight)).unsqueeze(-1)
-        return (grad * weight).addcmul_(normed, along, value=-1).mul_(inverse), grad_weight, None

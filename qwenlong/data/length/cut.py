@@ -86,7 +86,8 @@ def fitted(prompt: Prompt, renderer: Renderer, limit: int, policy: str, made: st
     example = prompt.example
     if policy == "drop" or example.metadata.get("messages"):
         return Fitted(None, "dropped")
-    if made in WHOLE or kind_of(example).needs_all_text(example):
+    named = not {made, example.kind}.isdisjoint(WHOLE)
+    if named or kind_of(example).needs_all_text(example):
         return Fitted(None, "needs all of its text")
     tokens = _tokens(example, renderer)
     fate: Fate = "cut around gold"
