@@ -19,7 +19,7 @@ TORCH := $(shell grep '^torch==' $(LOCK))
 INSTALLED := .venv/.installed-$(shell cat $(LOCK) pyproject.toml setup.py | cksum | cut -d' ' -f1)
 
 help:
-	@echo "make quickstart   train and evaluate a tiny policy, about 10 minutes on two idle cores"
+	@echo "make quickstart   train and evaluate a tiny policy, about 9 minutes on two idle cores"
 	echo "make findings     run the small experiments with three seeds, about two hours, and write"
 	echo "                  docs/findings.md; what is there already is kept, what was cut short goes on"
 	echo "make test         run the tests, but for those marked slow"
