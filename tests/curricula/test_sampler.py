@@ -225,10 +225,10 @@ def test_large_pools_are_fast() -> None:
     pool = [prompt(str(i), "abcd"[i % 4], length=1 + i % 300) for i in range(25_000)]
     sampler = Sampler(pool, History(), 0, SamplerConfig(["source", "length", "pass_rate"]))
     sampler.draw(128)
-    start = time.process_time()
+    start = time.thread_time()
     for _ in range(5):
         sampler.draw(128)
-    assert time.process_time() - start < 5 * 0.5
+    assert time.thread_time() - start < 5 * 0.5
 
 
 OWN = """

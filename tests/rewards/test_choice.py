@@ -54,9 +54,9 @@ def test_one_answer_is_right_for_one_option_at_most(answer: str) -> None:
 def test_long_responses_are_quick(piece: str) -> None:
     for prefix in ["", "Therefore, the answer is ", "\\boxed{", "Answer: B"]:
         response = "</think>" + prefix + piece * (200_000 // len(piece)) + "}"
-        start = time.process_time()
+        start = time.thread_time()
         score(example("B"), response)
-        assert time.process_time() - start < 0.5
+        assert time.thread_time() - start < 0.5
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,9 @@ def test_long_responses_are_quick(piece: str) -> None:
 )
 def test_answers_just_within_the_bound_are_quick(piece: str) -> None:
     response = "</think>\\boxed{" + piece * (950 // len(piece)) + "}"
-    start = time.process_time()
+    start = time.thread_time()
     score(example("B"), response)
-    assert time.process_time() - start < 0.5
+    assert time.thread_time() - start < 0.5
 
 
 def test_breakdown_says_why() -> None:

@@ -61,9 +61,9 @@ def test_long_responses_are_quick(piece: str, length: int) -> None:
     for prefix in ["", "Therefore, the answer is Paris ", "Sources: "]:
         response = "</think>" + prefix + piece * (length // len(piece))
         for gold in (example("Paris"), example("Paris", cited=["P1"])):
-            start = time.process_time()
+            start = time.thread_time()
             score(gold, response)
-            assert time.process_time() - start < 0.5
+            assert time.thread_time() - start < 0.5
 
 
 def test_breakdown_says_why() -> None:

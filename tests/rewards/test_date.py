@@ -117,9 +117,9 @@ def test_long_answers_are_quick(piece: str) -> None:
     prefixes = ("Therefore, the answer is ", "\\boxed{", "Answer: 4 ", "x\n\n")
     for prefix, size in product(prefixes, (280, 200_000)):
         response = "</think>" + prefix + piece * (size // len(piece)) + "}"
-        start = time.process_time()
+        start = time.thread_time()
         score(example("2021-03-04"), response)
-        assert time.process_time() - start < 0.5
+        assert time.thread_time() - start < 0.5
 
 
 @pytest.mark.parametrize(

@@ -200,9 +200,9 @@ def test_a_gold_answer_is_right_and_its_negation_wrong(gold: str) -> None:
 def test_long_responses_are_quick(piece: str) -> None:
     for prefix in ["", "Therefore, the answer is ", "\\boxed{", "Answer:", "\n\n"]:
         response = "</think>" + prefix + piece * (200_000 // len(piece)) + "}"
-        start = time.process_time()
+        start = time.thread_time()
         score(example("Paris"), response)
-        assert time.process_time() - start < 0.25  # mostly below 0.05
+        assert time.thread_time() - start < 0.25  # mostly below 0.05
 
 
 CLAIM = "Therefore, the answer is Paris."

@@ -85,16 +85,16 @@ def test_unique_items(items: list[Any]) -> None:
 def test_long_responses_are_quick(piece: str, length: int) -> None:
     for prefix in ["", "Answer: ", "```json\n", '{"answer": "']:
         response = "x</think>" + prefix + piece * max(1, length // len(piece)) + '"}'
-        start = time.process_time()
+        start = time.thread_time()
         score(example(**EVERY), response)
-        assert time.process_time() - start < 0.5
+        assert time.thread_time() - start < 0.5
 
 
 def test_the_largest_json_that_is_read_is_quick() -> None:
     document = {"answer": "x", "pages": [[n, {"k": n}] for n in range(245)]}
-    start = time.process_time()
+    start = time.thread_time()
     assert value(json.dumps(document), json_schema=SCHEMA) == 1.0
-    assert time.process_time() - start < 0.5
+    assert time.thread_time() - start < 0.5
 
 
 def test_breakdown_says_which_part_failed() -> None:
@@ -231,9 +231,9 @@ def test_patterns_are_quick(pattern: str, capfd: pytest.CaptureFixture[str]) -> 
     texts = ["".join(Random(1).choices("ab", k=19_000)) + "!", "a" * 19_000 + "!", "x" * 19_000]
     check(example(json_schema={"pattern": pattern}))
     for text in [*texts, *(text * 10 for text in texts)]:
-        start = time.process_time()
+        start = time.thread_time()
         verdict = score(example(json_schema={"pattern": pattern}), json.dumps(text), False)
-        assert time.process_time() - start < 0.05
+        assert time.thread_time() - start < 0.05
         assert "takes too long" not in verdict.breakdown["why"]
     assert capfd.readouterr() == ("", "")
 
@@ -241,6 +241,6 @@ def test_patterns_are_quick(pattern: str, capfd: pytest.CaptureFixture[str]) -> 
 def test_many_strings_and_patterns_share_one_limit() -> None:
     texts = ["".join(Random(n).choices("ab", k=60)) for n in range(300)]
     schema = {"items": {"allOf": [{"pattern": f"(a|b)*a(a|b){{{n}}}|b|a"} for n in range(20, 40)]}}
-    start = time.process_time()
+    start = time.thread_time()
     assert value(json.dumps(texts), json_schema=schema) == 0.0
-    assert time.process_time() - start < 0.5
+    assert time.thread_time() - start < 0.5

@@ -74,18 +74,18 @@ def test_metrics_are_what_they_are_called(items: list[str]) -> None:
 def test_long_responses_are_quick(piece: str) -> None:
     for prefix in ["", "Therefore, the answer is ", "\\boxed{", "Answer:\n"]:
         response = "</think>" + prefix + piece * (200_000 // len(piece)) + "}"
-        start = time.process_time()
+        start = time.thread_time()
         score(example(*CITIES, "a, b, c, d and e"), response)
-        assert time.process_time() - start < 0.5
+        assert time.thread_time() - start < 0.5
 
 
 @pytest.mark.parametrize("piece", ["a, ", "a and ", "item 1, part 2; ", "1. ", "\n- a", "和a"])
 def test_answers_just_within_the_bound_are_quick(piece: str) -> None:
     golds = tuple(f"item {n}, part {n} and a" for n in range(50))
     response = "</think>\\boxed{" + piece * (8000 // len(piece)) + "}"
-    start = time.process_time()
+    start = time.thread_time()
     score(example(*golds), response)
-    assert time.process_time() - start < 0.5
+    assert time.thread_time() - start < 0.5
 
 
 def test_breakdown_says_why() -> None:

@@ -211,9 +211,9 @@ def test_language_of_a_question(question: str, language: str) -> None:
     "piece", ["一", "十", "1,000,", "\u0301\u0316", "'", "½", "两个", " .", "北 "]
 )
 def test_long_texts_are_linear(piece: str) -> None:
-    start = time.process_time()
+    start = time.thread_time()
     normalise(piece * (20_000 // len(piece)))
-    assert time.process_time() - start < 0.25
+    assert time.thread_time() - start < 0.25
 
 
 def test_folding_keeps_articles_and_citations_come_off() -> None:

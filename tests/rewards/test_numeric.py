@@ -177,16 +177,16 @@ def test_long_answers_are_quick(piece: str) -> None:
     prefixes = ("Therefore, the answer is ", "\\boxed{", "Answer: 5 ", "x\n\n")
     for prefix, size in product(prefixes, (380, 200_000)):
         response = "</think>" + prefix + piece * (size // len(piece)) + "}"
-        start = time.process_time()
+        start = time.thread_time()
         score(example("32.4"), response)
-        assert time.process_time() - start < 0.5
+        assert time.thread_time() - start < 0.5
 
 
 def test_huge_numbers_cost_nothing() -> None:
-    start = time.process_time()
+    start = time.thread_time()
     for answer in ("1e999999999", "9" * 390, "1e400", "1e-400", "10^999999", "1 billion " * 30):
         assert said(answer, "1").value == 0.0
-    assert time.process_time() - start < 0.5
+    assert time.thread_time() - start < 0.5
 
 
 @pytest.mark.parametrize(

@@ -268,6 +268,6 @@ def test_never_raises_and_says_the_same_twice(pieces: list[str], thinking: bool)
 def test_long_responses_are_quick(kind: str, piece: str) -> None:
     for start in ("", "the answer is ", "the answer is .", "The correct answer is "):
         response = f"</think>{start}{piece * (200_000 // len(piece))}"
-        began = time.process_time()
+        began = time.thread_time()
         registry.score(example(kind, KINDS[kind]), response)
-        assert time.process_time() - began < 0.5
+        assert time.thread_time() - began < 0.5

@@ -70,17 +70,17 @@ def test_only_permutations_gain(items: list[str]) -> None:
 def test_long_responses_are_quick(piece: str) -> None:
     for prefix in ["", "Therefore, the answer is ", "\\boxed{", "Answer:\n"]:
         response = "</think>" + prefix + piece * (200_000 // len(piece)) + "}"
-        start = time.process_time()
+        start = time.thread_time()
         score(example("3", "1", "2"), response)
-        assert time.process_time() - start < 0.5
+        assert time.thread_time() - start < 0.5
 
 
 def test_many_items_are_quick() -> None:
     gold = tuple(f"event {n}" for n in range(500))
-    start = time.process_time()
+    start = time.thread_time()
     assert said(" > ".join(reversed(gold)), *gold) == 0.0
     assert said(" > ".join(gold), *gold) == 1.0
-    assert time.process_time() - start < 0.5
+    assert time.thread_time() - start < 0.5
 
 
 def test_breakdown_says_why() -> None:

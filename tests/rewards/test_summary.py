@@ -75,9 +75,9 @@ def test_saying_it_again_never_gains(more: list[str], times: int) -> None:
 def test_long_responses_are_quick(piece: str) -> None:
     for prefix in ["", "Therefore, the answer is ", "\\boxed{", "Summary:\n"]:
         response = "</think>" + prefix + piece * (200_000 // len(piece)) + "}"
-        start = time.process_time()
+        start = time.thread_time()
         score(example(REFERENCE), response)
-        assert time.process_time() - start < 0.5
+        assert time.thread_time() - start < 0.5
 
 
 @pytest.mark.parametrize("characters", [39_000, 200_000])
@@ -86,9 +86,9 @@ def test_the_longest_reference_is_quick(characters: int) -> None:
     text = "".join(chr(0x4E00 + draw.randrange(3000)) for _ in range(characters))
     reference = "".join(chr(0x4E00 + draw.randrange(3000)) for _ in range(9_900))
     check(example(reference))
-    start = time.process_time()
+    start = time.thread_time()
     value(text, reference)
-    assert time.process_time() - start < 0.5
+    assert time.thread_time() - start < 0.5
 
 
 def test_breakdown_says_why() -> None:

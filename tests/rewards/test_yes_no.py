@@ -124,6 +124,6 @@ def test_any_answer_has_one_verdict(answer: str) -> None:
 def test_long_answers_are_quick(piece: str, length: int) -> None:
     for prefix in ["", "yes, because ", "no, ", "so yes "]:
         response = f"</think>Answer: {prefix}{piece * (length // len(piece))}"
-        start = time.process_time()
+        start = time.thread_time()
         score(example("yes"), response)
-        assert time.process_time() - start < 0.25
+        assert time.thread_time() - start < 0.25
