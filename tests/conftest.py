@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -22,6 +23,10 @@ from qwenlong.model.tiny import build_tiny
 from qwenlong.types import Example
 from tests.command import Command
 from tests.small import write_experiment
+
+# A property that holds is not refuted by a busy machine.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 WINDOW = 256
 TINY = TinyConfig(layers=2, hidden=64, intermediate=128, heads=2, kv_heads=1)

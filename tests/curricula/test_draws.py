@@ -85,7 +85,7 @@ def certainties(weights: list[float], n: int) -> list[float]:
         chances = [1.0 if chance >= 1 else 0.0 for chance in chances]
 
 
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=12, derandomize=True)
 @given(st.lists(st.floats(0.05, 20), min_size=3, max_size=8), st.data())
 def test_distinct_draws_are_exact_in_expectation(weights: list[float], data: st.DataObject) -> None:
     n, rng, rounds = data.draw(st.integers(1, len(weights) - 1)), Random("fixed"), 3000

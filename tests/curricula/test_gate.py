@@ -37,7 +37,7 @@ def saved(gate: Gate) -> Gate:
     return again
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(1, 6), st.integers(0, 4), st.integers(0, 2), st.data())
 def test_bounds(size: int, refill: int, staleness: int, data: st.DataObject) -> None:
     """Every prompt is sampled once here, so that its group has a name."""

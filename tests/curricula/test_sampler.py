@@ -60,7 +60,7 @@ def test_a_restored_sampler_draws_what_would_have_come(before: int) -> None:
 CLUSTERS = st.tuples(st.integers(1, 12), st.sampled_from(["a", "b", "c"]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(CLUSTERS, min_size=1, max_size=14), st.data())
 def test_a_draw_is_full_and_different_while_it_can_be(
     made: list[tuple[int, str]], data: st.DataObject

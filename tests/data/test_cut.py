@@ -203,7 +203,7 @@ def test_a_question_that_does_not_fit_is_refused_and_a_chat_dropped(renderer: Re
     assert fitted(renderer.prompt(chat), renderer, 40, "middle").fate == "dropped"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.text("ab é東。\n🙂", min_size=1, max_size=60), min_size=1, max_size=5),
     st.integers(0, 4),

@@ -135,9 +135,7 @@ ANY = st.recursive(ODD, lambda inner: st.lists(inner, max_size=2) | st.dictionar
 ), max_leaves=3)  # fmt: skip
 
 
-@settings(
-    max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=150, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(sorted(SETS)), st.data())
 def test_whatever_stands_in_a_row_no_reader_breaks(tmp_path, name, data) -> None:
     row: Any = copy.deepcopy(SETS[name][1][0])

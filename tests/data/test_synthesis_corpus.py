@@ -43,7 +43,6 @@ def test_sentences_end_where_they_do() -> None:
     assert sentence_ends("他来了。“走吧！”她说。") == (4, 9, 12)
 
 
-@settings(deadline=None)
 @given(TEXTS)
 def test_ends_rise_to_the_end(text: str) -> None:
     ends = sentence_ends(text)
@@ -51,7 +50,6 @@ def test_ends_rise_to_the_end(text: str) -> None:
     assert all(0 < end <= len(text) for end in word_ends(text))
 
 
-@settings(deadline=None)
 @given(TEXTS, st.lists(st.integers(0, 200), max_size=4))
 def test_sentences_are_put_in_without_a_loss(text: str, places: list[int]) -> None:
     added = [(min(at, len(text)), f"[{n}]") for n, at in enumerate(places)]
@@ -78,7 +76,7 @@ def test_running_text_becomes_paragraphs() -> None:
     assert of_running_text(["一行", "又一行。"], "zh").texts[0].text == "一行又一行。"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.text(st.sampled_from("a b. C"), max_size=3 * LONGEST_TEXT), st.sampled_from(["", "T"]))
 def test_long_documents_are_cut_and_nothing_is_lost(text: str, title: str) -> None:
     texts = of_documents([Text(title, text, "en")]).texts
@@ -100,7 +98,6 @@ def test_a_large_corpus_is_sampled_evenly_in_its_order() -> None:
     assert min(thirds) > 270
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from(["en", "zh"]))
 def test_no_name_contains_another(seed: int, language: str) -> None:
     rng = Random(seed)
@@ -113,7 +110,7 @@ def test_no_name_contains_another(seed: int, language: str) -> None:
 
 
 @needs_data
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32), st.integers(50, 3000))
 def test_filler_is_of_the_length_and_repeats_nothing(seed: int, room: int) -> None:
     filler = filler_of(MOBY, words, "en")
@@ -126,7 +123,7 @@ def test_filler_is_of_the_length_and_repeats_nothing(seed: int, room: int) -> No
 
 
 @needs_data
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32), st.integers(400, 3000))
 def test_facts_are_buried_in_any_length(seed: int, tokens: int) -> None:
     filler = filler_of(CMRC, len, "zh")

@@ -17,7 +17,7 @@ from tests.arrays import row
 LAYOUT = Layout(((3, (2, 0, 1)), (1, ()), (2, (0, 1))))
 """Tokens 0 1 2 | 3 4 | | 5 and 6 and 7 8 | | 9."""
 
-CASES = settings(deadline=None, derandomize=True, max_examples=100, database=None)
+CASES = settings(derandomize=True, max_examples=100, database=None)
 GROUPS = st.lists(
     st.tuples(st.integers(1, 12), st.lists(st.integers(0, 9), min_size=1, max_size=6)),
     min_size=1,

@@ -31,7 +31,7 @@ def said(answer: str, *answers: str, options: Any = CITIES) -> float:
     return score(example(*answers, options=options), response).value
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join) | st.text(max_size=80))
 def test_any_response_gets_one_verdict(response: str) -> None:
     for text in (response, f"</think>Therefore, the answer is {response}"):
@@ -43,7 +43,7 @@ def test_any_response_gets_one_verdict(response: str) -> None:
             assert all(isinstance(value, str) for value in verdict.breakdown.values())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(max_size=40))
 def test_one_answer_is_right_for_one_option_at_most(answer: str) -> None:
     values = [said(answer, letter) for letter in "ABCD"]

@@ -29,7 +29,7 @@ def said(final: str, **metadata: Any) -> float:
     return score(example("Paris", **metadata), f"I think.</think>\n{final}").value
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join) | st.text(max_size=80))
 def test_any_response_gets_one_verdict(response: str) -> None:
     for text in (response, f"</think>Therefore, the answer is Paris {response}"):
@@ -40,7 +40,7 @@ def test_any_response_gets_one_verdict(response: str) -> None:
             assert all(isinstance(value, str) for value in verdict.breakdown.values())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sets(st.integers(1, 9), max_size=9), st.sampled_from([0.5, 1.0, 2.0]))
 def test_f_beta_is_what_it_is_called(cited: set[int], beta: float) -> None:
     marks = "".join(f"[{number}]" for number in sorted(cited))

@@ -84,7 +84,7 @@ ANY = (
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(ANY, st.sampled_from(["2021-03-04", "3/4/2021", "March 2021", "2021", "Q1 2021", "44 BC"]))
 def test_never_raises_and_says_the_same_twice(text: str, gold: str) -> None:
     for response in (text, f"</think>Answer: {text}", f"</think>\\boxed{{{text}}}"):
@@ -95,7 +95,7 @@ def test_never_raises_and_says_the_same_twice(text: str, gold: str) -> None:
         assert {"extracted", "rule", "compared_with", "why"} <= verdict.breakdown.keys()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(ANY)
 def test_a_gold_answer_is_read_or_refused(gold: str) -> None:
     with contextlib.suppress(ValueError):

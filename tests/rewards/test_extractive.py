@@ -148,7 +148,7 @@ PIECES = st.sampled_from(
 RESPONSES = st.one_of(st.text(max_size=200), st.lists(PIECES, max_size=30).map("".join))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(RESPONSES, st.booleans())
 def test_any_response_has_one_verdict(response: str, thinking: bool) -> None:
     for final in (response, f"</think>Therefore, the answer is {response}"):
@@ -159,7 +159,7 @@ def test_any_response_has_one_verdict(response: str, thinking: bool) -> None:
         assert verdict.breakdown["why"].startswith("right:") == bool(verdict.value)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(st.characters(categories=("L", "N")), min_size=1, max_size=40))
 def test_a_gold_answer_is_right_and_its_negation_wrong(gold: str) -> None:
     assert said(gold, gold) == 1.0

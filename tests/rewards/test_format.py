@@ -42,7 +42,7 @@ def value(final: str, **metadata: Any) -> float:
     return score(example(**metadata), f"I think.</think>\n{final}").value
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join) | st.text(max_size=80))
 def test_any_response_gets_one_verdict(response: str) -> None:
     for text in (response, f"x</think>{response}"):
@@ -62,7 +62,7 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(JSON)
 def test_any_json_fits_the_schema_of_anything(document: Any) -> None:
     assert value(json.dumps(document), json_schema={}) == 1.0
@@ -70,7 +70,7 @@ def test_any_json_fits_the_schema_of_anything(document: Any) -> None:
     assert value(json.dumps(document), json_schema=False) == 0.0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(JSON, max_size=6))
 def test_unique_items(items: list[Any]) -> None:
     assert value(json.dumps([*items, *items[:1]]), json_schema={"uniqueItems": True}) == float(

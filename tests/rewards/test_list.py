@@ -31,7 +31,7 @@ def said(answer: str, *answers: str, **metadata: Any) -> float:
     return score(example(*answers, **metadata), response).value
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(RESPONSES)
 def test_any_response_gets_one_verdict(response: str) -> None:
     for text in (response, f"</think>Therefore, the answer is {response}"):
@@ -47,7 +47,7 @@ ITEMS = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ITEMS, st.sampled_from(["Paris", "Oslo", "Vienna", "Paris London", "x" * 300]))
 def test_more_than_the_gold_items_never_gains(items: list[str], more: str) -> None:
     answer = ", ".join([*CITIES, *items])
@@ -57,7 +57,7 @@ def test_more_than_the_gold_items_never_gains(items: list[str], more: str) -> No
         assert said(f"{answer}, {more}", *CITIES, metric=metric) < value
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ITEMS)
 def test_metrics_are_what_they_are_called(items: list[str]) -> None:
     right = len(set(items) & set(CITIES))

@@ -152,7 +152,7 @@ def test_numerals_within_words_stay(word: str) -> None:
     assert folded == word or folded == "1种"
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.text(max_size=60))
 def test_any_text(text: str) -> None:
     folded = normalise(text)

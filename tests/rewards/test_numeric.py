@@ -141,7 +141,7 @@ ANY = (
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(
     ANY, st.sampled_from(["32.4", "-5 million", "12.5%", "1.234,5", "3/4", "三万"]), st.booleans()
 )
@@ -154,7 +154,7 @@ def test_never_raises_and_says_the_same_twice(text: str, gold: str, thinking: bo
         assert {"extracted", "rule", "compared_with", "why"} <= verdict.breakdown.keys()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(ANY)
 def test_a_gold_answer_is_read_or_refused(gold: str) -> None:
     with contextlib.suppress(ValueError):

@@ -30,7 +30,7 @@ def said(answer: str, *answers: str, **metadata: Any) -> float:
     return score(example(*answers, **metadata), response).value
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join) | st.text(max_size=80))
 def test_any_response_gets_one_verdict(response: str) -> None:
     for text in (response, f"</think>Therefore, the answer is {response}"):
@@ -41,7 +41,7 @@ def test_any_response_gets_one_verdict(response: str) -> None:
             assert all(isinstance(value, str) for value in verdict.breakdown.values())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.permutations(range(6)))
 def test_metrics_are_what_they_are_called(places: list[int]) -> None:
     gold = [f"event {place}" for place in range(6)]
@@ -54,7 +54,7 @@ def test_metrics_are_what_they_are_called(places: list[int]) -> None:
     assert said(answer, *gold, metric="exact") == float(places == sorted(places))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.sampled_from("ABCDE"), max_size=7))
 def test_only_permutations_gain(items: list[str]) -> None:
     for metric in ("pairwise", "ndcg", "exact"):

@@ -43,7 +43,7 @@ def by_table(said: list[str], reference: list[str]) -> float:
     return 2 * row[-1] / (len(said) + len(reference))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join) | st.text(max_size=80))
 def test_any_response_gets_one_verdict(response: str) -> None:
     for text in (response, f"</think>{response}"):
@@ -53,14 +53,14 @@ def test_any_response_gets_one_verdict(response: str) -> None:
         assert all(isinstance(value, str) for value in verdict.breakdown.values())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(WORDS.filter(bool), WORDS.filter(bool))
 def test_equals_the_textbook(said: list[str], reference: list[str]) -> None:
     got = value(" ".join(said), " ".join(reference))
     assert got == pytest.approx(by_table(said, reference))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(WORDS, st.integers(1, 30))
 def test_saying_it_again_never_gains(more: list[str], times: int) -> None:
     assert value(" ".join([REFERENCE, *more]), REFERENCE) <= 1.0

@@ -106,7 +106,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.one_of(st.text(max_size=80), st.lists(PIECES, max_size=12).map("".join)))
 def test_any_answer_has_one_verdict(answer: str) -> None:
     response = f"</think>Therefore, the answer is {answer}"
