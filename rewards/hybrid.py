@@ -31,7 +31,6 @@ COMBINE: dict[str, Callable[[float, float], float]] = {
 }
 """Name to a function of the rule's and the judge's value."""
 
-POLICIES = ("stop", "rule", "drop")
 EVERY = "*"
 """Stands for all sources that have no reward of their own."""
 BY_FUNCTION = "combine"

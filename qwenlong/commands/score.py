@@ -167,7 +167,7 @@ def _read(
     """Reads a line as ``data/jsonl.py`` does: a key without a meaning here is metadata."""
     own_kind = _text(record, "kind", "extractive" if kind else None)
     if kind is None and is_reference(own_kind):
-        # Only whoever runs the command decides what code is imported, not a file of data.
+        # The person who runs the command decides what code is imported; a file of data must not.
         raise InputError(f"kind={own_kind!r}: only --kind takes a module:callable")
     kind = kind or own_kind
     metadata = record.get("metadata") or {}

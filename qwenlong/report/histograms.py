@@ -22,7 +22,7 @@ _HUES = ("hue-0", "hue-1", "hue-2", "hue-3")
 _WIDTH = 1000
 _ROW = 62
 _NAME = 22
-"""Characters of a source's name that fit beside its row."""
+"""Characters of a source's name that fit to the left of its row."""
 
 Values = Mapping[tuple[str, str], Counter[int]]
 """Counts by split and source."""

@@ -103,7 +103,7 @@ def test_an_input_that_cannot_be_read_is_named(mine: Path, rules: Rules) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "why"),
     [
         ("[", "not JSON"),
         ("[]", "not of format 1; build it again"),
@@ -116,11 +116,11 @@ def test_an_input_that_cannot_be_read_is_named(mine: Path, rules: Rules) -> None
         ),
     ],
 )
-def test_a_manifest_of_another_form(mine: Path, rules: Rules, text: str, told: str) -> None:
+def test_a_manifest_of_another_form(mine: Path, rules: Rules, text: str, why: str) -> None:
     out = made(mine, rules, mine.parent / "out")
     (out / built.MANIFEST).write_text(text)
     for use in (show_set, lambda out: list(examples_at(out)), lambda out: made(mine, rules, out)):
-        with pytest.raises(InputError, match=rf"manifest\.json: {told}"):
+        with pytest.raises(InputError, match=rf"manifest\.json: {why}"):
             use(out)
 
 
@@ -180,7 +180,7 @@ def test_what_a_check_did_not_compare_is_said(
     row = {**ROWS[0], "source": "keychain", "document": " ".join(f"word{n}" for n in range(99))}
     path.write_text(f"{json.dumps(row)}\n")
     assert not check_sets(path, path, Console(width=60)).clean
-    told = capsys.readouterr().out
-    assert "synthetic questions (1) were compared whole" in told
-    assert "one document n-gram in 16 was compared" in " ".join(told.split())
+    printed = capsys.readouterr().out
+    assert "synthetic questions (1) were compared whole" in printed
+    assert "one document n-gram in 16 was compared" in " ".join(printed.split())
     assert isinstance(next(examples_at(path)), Example)

@@ -89,7 +89,7 @@ def test_what_an_example_says_of_itself_is_so(
             for at, number in zip(example.gold_documents, cited, strict=True):
                 label = example.documents[at].partition("\n")[0]
                 assert re.findall(r"\d+", label) == [str(number)] == [str(at + 1)]
-            # What is lengthened or cut is numbered anew: the reasoning must not name a number.
+            # What is lengthened or cut gets new numbers: the reasoning must not name a number.
             assert not re.search(r"(?:[Pp]assage |段落|\[)\d", example.reasoning)
         if kind == "tables":
             result = eval(example.metadata["program"])

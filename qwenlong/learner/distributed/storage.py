@@ -58,7 +58,7 @@ def write_shards(
 
 
 class StoredTensors:
-    """The tensors of a checkpoint's folder, whoever wrote them; each is read when it is needed."""
+    """The tensors of a checkpoint's folder, from all processes; each is read when it is needed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
